@@ -1,0 +1,208 @@
+"""Raw audio in, frames of features out: the stages before the model, the same on stage, for a file and in training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from realtime_mer.conditioning import MonoMix, Resampler
+from realtime_mer.descriptors import DescriptorStage, descriptor_names
+from realtime_mer.features import ENGINE_RATE_HZ, HOP_S, FeatureEngine, opensmile_names
+from realtime_mer.level import LevelSettings, LevelStage
+from realtime_mer.types import AudioBlock, FeatureFrame, FloatArray
+
+# Files are read in pieces of this size; any other gives the same features.
+FILE_BLOCK_S = 0.5
+
+
+class AudioFileError(ValueError):
+    """A file that cannot be read as audio, or is too short to hold one frame."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionSettings:
+    """What decides the features of a given audio; frozen with the model.
+
+    level: the level stage, or None to take the input's level as it is (as DEAM's own features did).
+    descriptors: whether the tonal, rhythm and timbre descriptors are there beside DEAM's 260 features.
+    """
+
+    level: LevelSettings | None = LevelSettings()
+    descriptors: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ExtractionSettings:
+        """What `to_dict` gave. Raises TypeError or KeyError for anything else."""
+        level = values["level"]
+        return cls(None if level is None else LevelSettings(**level), bool(values["descriptors"]))
+
+
+def frame_names(settings: ExtractionSettings) -> tuple[str, ...]:
+    """The names of a frame's values, in order: DEAM's 260, then the descriptors if there are any."""
+    return opensmile_names() + (descriptor_names() if settings.descriptors else ())
+
+
+class FrameExtractor:
+    """Blocks of any size, rate and channel count in, frames out, under the streaming contract.
+
+    Mono mix, resampling to 44.1 kHz, level stage, then openSMILE and the descriptors side by side; frame k of both
+    covers stream time 0.5 k to 0.5 k + 1.0 s. `step` returns the frames that are ready and never waits for one;
+    `flush` ends the stream and returns the rest. A reset is a new extractor; call `close` on one that is not flushed.
+
+    Raises FeatureEngineError where openSMILE cannot be loaded.
+    """
+
+    rate_hz = 1.0 / HOP_S
+
+    def __init__(self, settings: ExtractionSettings, rate_in_hz: int) -> None:
+        self._mono = MonoMix(rate_in_hz)
+        self._resampler = Resampler(rate_in_hz)
+        self._level = None if settings.level is None else LevelStage(settings.level, ENGINE_RATE_HZ)
+        self._descriptors = DescriptorStage() if settings.descriptors else None
+        self._engine = FeatureEngine()
+        self._described: deque[FeatureFrame] = deque()
+
+    @property
+    def latency_s(self) -> float:
+        """How long after a frame's end its features can be there, openSMILE's own waiting in real time aside."""
+        level_s = 0.0 if self._level is None else self._level.latency_s
+        return self._resampler.latency_s + level_s + self._engine.latency_s
+
+    @property
+    def receptive_field_s(self) -> float:
+        """Endless with a level stage, whose gain remembers everything."""
+        if self._level is not None:
+            return self._level.receptive_field_s
+        longest = max(self._engine.receptive_field_s, 0.0 if self._descriptors is None else DescriptorStage.receptive_field_s)
+        return self._resampler.receptive_field_s + longest
+
+    @property
+    def replaced_samples(self) -> int:
+        """Samples that were no numbers and were replaced by zero."""
+        return self._mono.replaced_samples
+
+    def step(self, samples: FloatArray) -> list[FeatureFrame]:
+        """samples: float32, shape (n_samples, n_channels) or (n_samples,), the stream's next."""
+        self._hear(self._resampler.step(self._mono.step(samples)))
+        return self._joined(self._engine.frames())
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when openSMILE has a frame, or after `timeout_s`."""
+        self._engine.wait(timeout_s)
+
+    def flush(self) -> list[FeatureFrame]:
+        """Ends the stream; the frames that were still under way. A frame that is not whole is no frame."""
+        self._hear(self._resampler.flush())
+        if self._level is not None:
+            self._hear_levelled(self._level.flush())
+        return self._joined(self._engine.finish())
+
+    def close(self) -> None:
+        """Frees the engine at once, whatever it still held."""
+        self._engine.close()
+
+    def _hear(self, mono: FloatArray) -> None:
+        self._hear_levelled(mono if self._level is None else self._level.step(mono))
+
+    def _hear_levelled(self, mono: FloatArray) -> None:
+        # The descriptors first: when openSMILE has frame k, theirs is then sure to be there.
+        if self._descriptors is not None:
+            self._described.extend(self._descriptors.step(mono))
+        self._engine.write(mono)
+
+    def _joined(self, frames: list[FeatureFrame]) -> list[FeatureFrame]:
+        if self._descriptors is None:
+            return frames
+        joined = []
+        for frame in frames:
+            described = self._described.popleft()
+            values = np.concatenate([frame.values, described.values])
+            joined.append(FeatureFrame(frame.index, frame.start_s, frame.end_s, values))
+        return joined
+
+
+def read_blocks(path: Path) -> Iterator[AudioBlock]:
+    """The audio of any file that soundfile reads, block by block.
+
+    Raises AudioFileError, naming the file, when it is missing, is no audio, or breaks off.
+    """
+    try:
+        with soundfile.SoundFile(path) as file:
+            rate_hz, position = int(file.samplerate), 0
+            for samples in file.blocks(int(rate_hz * FILE_BLOCK_S), dtype="float32", always_2d=True):
+                yield AudioBlock(samples, position / rate_hz, rate_hz)
+                position += len(samples)
+    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+        raise AudioFileError(f"{path} cannot be read as audio: {error}") from error
+
+
+def extract_stream(blocks: Iterator[AudioBlock], settings: ExtractionSettings) -> Iterator[FeatureFrame]:
+    """The frames of a stream of blocks at one rate. Yields nothing for a stream shorter than a frame (1.05 s)."""
+    first = next(blocks, None)
+    if first is None:
+        return
+    extractor = FrameExtractor(settings, first.rate_hz)
+    try:
+        yield from extractor.step(first.samples)
+        for block in blocks:
+            yield from extractor.step(block.samples)
+        yield from extractor.flush()
+    finally:
+        extractor.close()
+
+
+def extract_file(path: Path, settings: ExtractionSettings) -> tuple[npt.NDArray[np.float64], FloatArray]:
+    """All frames of an audio file: their starts in seconds, shape (frames,), and values, shape (frames, n).
+
+    Raises AudioFileError for a file that is no audio or too short for a frame.
+    """
+    frames = list(extract_stream(read_blocks(path), settings))
+    if not frames:
+        raise AudioFileError(f"{path} is too short: the first prediction needs 1.05 s of audio.")
+    return np.array([frame.start_s for frame in frames]), np.stack([frame.values for frame in frames])
+
+
+def describe_configuration(settings: ExtractionSettings) -> str:
+    """Everything besides the audio that decides the features: settings, this package's code, and its libraries.
+
+    Two runs whose texts are equal extract the same features; a cache can use it as its key.
+    """
+    libraries = {name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile")}
+    return json.dumps({"settings": settings.to_dict(), "libraries": libraries, "code": _code_digest()}, sort_keys=True)
+
+
+@cache
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    package = files("realtime_mer")
+    names = ("types.py", "conditioning.py", "level.py", "features.py", "extraction.py", "opensmile", "descriptors")
+    for name in names:
+        for path, content in _contents(package / name):
+            digest.update(f"{path} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+def _contents(place: Traversable) -> Iterator[tuple[str, bytes]]:
+    if place.is_file():
+        yield place.name, place.read_bytes()
+        return
+    for child in sorted(place.iterdir(), key=lambda child: child.name):
+        if child.name.endswith((".py", ".conf", ".inc")):
+            yield from _contents(child)

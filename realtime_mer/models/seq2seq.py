@@ -1,0 +1,111 @@
+"""The published sequence-to-sequence model, and the way any model of segments runs on a stream."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from realtime_mer.features import FRAME_S, HOP_S
+from realtime_mer.models.mlp import HIDDEN_UNITS, N_OUTPUTS, require_positive
+
+# The published segments: 8 frames, one every 0.5 s.
+SEGMENT_FRAMES = 8
+
+
+class SegmentState(NamedTuple):
+    """What a stream leaves behind for its next segment.
+
+    frames: the stream's last frames, oldest first, shape (batch, count, n_features). The count is 0 before the first
+        frame, grows by one with each, and stays at segment_frames - 1; every stream of a batch has the same count.
+    """
+
+    frames: Tensor
+
+
+class SlidingSegmentModel(nn.Module, ABC):
+    """A model that maps a segment of frames to as many predictions, and its causal use on a stream.
+
+    A subclass defines `forward_segment`. On a stream, a frame's prediction is the last output for the segment that
+    ends with this frame: the frame and up to `segment_frames - 1` before it. At a stream's start the segment really
+    is shorter; nothing is padded. Nothing else is carried from frame to frame.
+
+    Raises ValueError where an argument is not a whole number of at least 1.
+    """
+
+    rate_hz = 1.0 / HOP_S
+    latency_s = 0.0
+
+    def __init__(self, n_features: int, n_hidden: int, segment_frames: int) -> None:
+        super().__init__()
+        require_positive(n_features=n_features, n_hidden=n_hidden, segment_frames=segment_frames)
+        self.n_features = n_features
+        self.n_hidden = n_hidden
+        self.segment_frames = segment_frames
+        self.output = nn.Linear(n_hidden, N_OUTPUTS)
+
+    @property
+    def receptive_field_s(self) -> float:
+        """The stretch of sound that a prediction depends on: from the segment's first frame to its last one's end."""
+        return (self.segment_frames - 1) * HOP_S + FRAME_S
+
+    @abstractmethod
+    def forward_segment(self, segment: Tensor) -> Tensor:
+        """The published protocol: reads the whole segment, then gives a prediction for each of its frames.
+
+        segment: scaled features, shape (batch, frames, n_features), usually `segment_frames` frames, at least one.
+        Returns (batch, frames, 2) in [-1, 1]. Not causal within the segment: the first output knows the last frame.
+        """
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments, ready for JSON: `type(model)(**model.arguments())` is the same architecture."""
+        return {"n_features": self.n_features, "n_hidden": self.n_hidden, "segment_frames": self.segment_frames}
+
+    def initial_state(self, batch_size: int) -> SegmentState:
+        """The state before a stream's first frame: no frames."""
+        return SegmentState(self.output.weight.new_zeros(batch_size, 0, self.n_features))
+
+    def step(self, frame: Tensor, state: SegmentState) -> tuple[Tensor, SegmentState]:
+        """frame: scaled features, shape (batch, n_features). Returns predictions (batch, 2) in [-1, 1], and the state
+        for the next frame."""
+        segment = torch.cat([state.frames, frame.unsqueeze(1)], dim=1)
+        # Counted from the front: a slice from -(segment_frames - 1) would keep everything where that is 0.
+        first_kept = max(0, segment.shape[1] - (self.segment_frames - 1))
+        return self.forward_segment(segment)[:, -1], SegmentState(segment[:, first_kept:])
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """What `step` gives for every frame, in one go.
+
+        sequence: scaled features, shape (batch, frames, n_features). Returns (batch, frames, 2) in [-1, 1]; causal.
+        """
+        batch_size, n_frames, _ = sequence.shape
+        n_growing = min(n_frames, self.segment_frames - 1)
+        predictions = [sequence.new_zeros(batch_size, 0, N_OUTPUTS)]
+        predictions += [self.forward_segment(sequence[:, : k + 1])[:, -1:] for k in range(n_growing)]
+        if n_frames >= self.segment_frames:
+            segments = sequence.unfold(1, self.segment_frames, 1).transpose(2, 3)
+            last_outputs = self.forward_segment(segments.flatten(0, 1))[:, -1]
+            predictions.append(last_outputs.reshape(batch_size, segments.shape[1], N_OUTPUTS))
+        return torch.cat(predictions, dim=1)
+
+
+class Seq2Seq(SlidingSegmentModel):
+    """An LSTM encoder whose last state an LSTM decoder unfolds into one prediction per frame, with a dense tanh output.
+
+    The decoder starts from the encoder's last hidden and cell state (Sutskever, Vinyals and Le, "Sequence to sequence
+    learning with neural networks", NIPS 2014), and the encoder's last hidden state, the context vector, is its input
+    at every step (Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014).
+    """
+
+    def __init__(self, n_features: int, n_hidden: int = HIDDEN_UNITS, segment_frames: int = SEGMENT_FRAMES) -> None:
+        super().__init__(n_features, n_hidden, segment_frames)
+        self.encoder = nn.LSTM(n_features, n_hidden, batch_first=True)
+        self.decoder = nn.LSTM(n_hidden, n_hidden, batch_first=True)
+
+    def forward_segment(self, segment: Tensor) -> Tensor:
+        _, (hidden, cell) = self.encoder(segment)
+        context = hidden[-1].unsqueeze(1).expand(-1, segment.shape[1], -1)
+        decoded, _ = self.decoder(context, (hidden, cell))
+        return torch.tanh(self.output(decoded))

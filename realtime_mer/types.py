@@ -1,0 +1,54 @@
+"""The values that travel down the pipeline. All times are seconds of stream time.
+
+Stream time counts samples since the stream's first one; it never looks at a wall clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+FloatArray = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class AudioBlock:
+    """A run of consecutive samples as a source delivers them.
+
+    samples: float32, shape (n_samples, n_channels), full scale at -1 and 1.
+    start_s: stream time of the first sample.
+    rate_hz: samples per second and channel.
+    """
+
+    samples: FloatArray
+    start_s: float
+    rate_hz: int
+
+
+@dataclass(frozen=True, slots=True)
+class FeatureFrame:
+    """One frame of features.
+
+    index: 0, 1, 2, … since the stream (or its last reset) began.
+    start_s, end_s: the stretch of stream time that the features describe.
+    values: float32, shape (n_features,), in the order of the extractor's `names`.
+    """
+
+    index: int
+    start_s: float
+    end_s: float
+    values: FloatArray
+
+
+@dataclass(frozen=True, slots=True)
+class Prediction:
+    """What the model says of the music up to `time_s` (the end of its last frame).
+
+    valence, arousal: each in [-1, 1].
+    """
+
+    time_s: float
+    valence: float
+    arousal: float

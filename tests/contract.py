@@ -1,0 +1,304 @@
+"""The streaming contract, asserted of any stage: how a stream is cut into pieces must not be heard in what comes out.
+
+Seen first in google/sequence-layers (`verify_contract`) and CPJKU/madmom (`test_process_lstm`).
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from realtime_mer.features import FRAME_S, HOP_S
+from realtime_mer.models import StreamingModel
+
+Float64Array = npt.NDArray[np.float64]
+# What a stage gives out: an array whose first axis is time, or a sequence of rows, each a number, an array, a tuple, or
+# a dataclass of such (FeatureFrame, Prediction). Sound is an array of samples: blocks would show how it was cut.
+Outputs = npt.NDArray[Any] | Sequence[Any]
+
+SAMPLE_CHUNKS = (1, 441, 1024, 7, 4410, 997, 2, 5003)
+FRAME_CHUNKS = (1, 3, 2, 7, 5)
+# Float32 arithmetic in another order (a matrix product over a batch or over one row) differs this much, and no more.
+FLOAT_TOLERANCE = 1e-6
+
+
+class Stage(Protocol):
+    """A stage as the contract sees it; most are wrapped in a few lines by their test. A fresh stage is the only reset.
+
+    rate_hz: outputs per second. latency_s: how long after the end of the input it depends on an output appears.
+    receptive_field_s: how much input one output depends on; infinite where a state is carried on.
+    A stage that holds a thread or a file may have `close()`, which is called when it is done with.
+    """
+
+    @property
+    def rate_hz(self) -> float: ...
+
+    @property
+    def latency_s(self) -> float: ...
+
+    @property
+    def receptive_field_s(self) -> float: ...
+
+    def step(self, chunk: Any, /) -> Outputs:
+        """The outputs that this chunk completes; the chunk's first axis is time."""
+        ...
+
+    def flush(self) -> Outputs:
+        """The outputs still to come at the end of the stream. No step follows."""
+        ...
+
+
+def verify_contract(
+    make_stage: Callable[[], Stage],
+    signal: npt.NDArray[Any],
+    *,
+    stateful: bool = True,
+    chunks: Sequence[int] = SAMPLE_CHUNKS,
+    one_by_one: bool = True,
+    tolerance: float = 0.0,
+) -> None:
+    """Asserts that a stage keeps the streaming contract.
+
+    - It declares its rate, latency and receptive field.
+    - A fresh stage gives the same outputs for the same signal again, though another was abandoned in mid-stream.
+    - The signal one element at a time, and in ragged chunks, gives the outputs of the whole signal at once.
+    - It changes no input, keeps no reference to one, and does not write over outputs that it has handed out.
+    - Without a reset the outputs differ the second time; those of a stage declared stateless are the same.
+
+    make_stage: gives a fresh stage.
+    signal: floating-point, first axis time, at least as long as one cycle of `chunks`, and such that the stage's state
+        matters to the outputs.
+    stateful: False for a stage whose outputs depend on nothing before.
+    chunks: sizes of the ragged chunks, used in turn until the signal ends.
+    one_by_one: False where a step is too costly to be made for every element; `chunks` has a chunk of one anyway.
+    tolerance: the largest difference allowed; 0 demands the same bits. Only for arithmetic that depends on a batch's
+        size, and at most FLOAT_TOLERANCE.
+    """
+    if not np.issubdtype(signal.dtype, np.floating):
+        raise ValueError(f"The contract is verified with a floating-point signal, not {signal.dtype}.")
+    if len(signal) < sum(chunks):
+        raise ValueError(
+            f"A signal of {len(signal)} is too short for chunks of {tuple(chunks)}: {sum(chunks)} is the least."
+        )
+    if not 0.0 <= tolerance <= FLOAT_TOLERANCE:
+        raise ValueError(f"The tolerance must lie between 0 and {FLOAT_TOLERANCE}, not at {tolerance}.")
+
+    stage = make_stage()
+    _check_declarations(stage)
+    whole = _run(stage, signal, [len(signal)])
+    if len(whole) == 0:
+        raise AssertionError("The stage gave no output at all: a longer signal is needed.")
+
+    abandoned = make_stage()
+    abandoned.step(signal[: len(signal) // 2].copy())
+    _close(abandoned)
+    _expect_same("a fresh stage, after a reset", whole, _run(make_stage(), signal, [len(signal)]), tolerance)
+
+    if one_by_one:
+        _expect_same("one element at a time", whole, _run(make_stage(), signal, [1] * len(signal)), tolerance)
+    ragged = list(_ragged_sizes(len(signal), chunks))
+    _expect_same("ragged chunks", whole, _run(make_stage(), signal, ragged), tolerance)
+    reused_buffer = _run(make_stage(), signal, ragged, overwrite_chunks=True)
+    _expect_same("ragged chunks whose memory is reused after each step", whole, reused_buffer, tolerance)
+
+    stage = make_stage()
+    stage.step(signal.copy())
+    again = _run(stage, signal, [len(signal)])
+    if not stateful:
+        _expect_same("a stage declared stateless, on its second run", whole, again, tolerance)
+    elif _difference(whole, again, tolerance) is None:
+        raise AssertionError(
+            "Without a reset the outputs are the same the second time: the stage is stateless (declare it), or it "
+            "resets itself, or the signal does not bring its state out."
+        )
+
+
+class ModelStage:
+    """A model as a stage: its elements are scaled feature frames, float32, shape (frames, n_features)."""
+
+    def __init__(self, model: StreamingModel) -> None:
+        self._model = model
+        self._state = model.initial_state(1)
+        self.rate_hz = model.rate_hz
+        self.latency_s = model.latency_s
+        self.receptive_field_s = model.receptive_field_s
+
+    def step(self, chunk: npt.NDArray[np.float32], /) -> Outputs:
+        predictions = []
+        with torch.no_grad():
+            for frame in torch.from_numpy(chunk):
+                prediction, self._state = self._model.step(frame[None], self._state)
+                predictions.append(prediction[0].numpy())
+        return predictions
+
+    def flush(self) -> Outputs:
+        return []
+
+
+def verify_model(
+    model: StreamingModel, sequence: Tensor, *, stateful: bool = True, tolerance: float = FLOAT_TOLERANCE
+) -> None:
+    """Asserts that a model keeps the streaming contract: forward == step by step == ragged, in batches too.
+
+    A model declares rate_hz 2, latency_s 0 (a prediction is known when its frame is), and receptive_field_s in seconds
+    of sound: 1.0 for one frame, 4.5 for 8 frames of 1.0 s every 0.5 s, infinite for a state that is carried on.
+    It is set to evaluation mode.
+
+    sequence: scaled features, float32, shape (batch, frames, n_features), with at least 2 different streams, 18 frames
+        (one cycle of FRAME_CHUNKS), and more frames than a finite receptive field has.
+    tolerance: between `forward`, which may work on many frames at once, and `step`. Stepping alone is held to the bit.
+    """
+    batch_size, n_frames, _ = sequence.shape
+    if batch_size < 2:
+        raise ValueError("A model's contract needs at least two streams in the batch.")
+    model.eval()
+    verify_contract(lambda: ModelStage(model), sequence[0].numpy(), stateful=stateful, chunks=FRAME_CHUNKS)
+    with torch.no_grad():
+        whole = model.forward(sequence)
+        if whole.shape != (batch_size, n_frames, 2) or not (whole.abs() <= 1.0).all():
+            raise AssertionError(f"forward must give (batch, frames, 2) in [-1, 1], not {tuple(whole.shape)}: {whole}")
+        _expect_close("step by step, against forward", whole, _stepped(model, sequence), tolerance)
+        end = 0
+        for size in _ragged_sizes(n_frames, FRAME_CHUNKS):
+            end += size
+            _expect_close(f"the first {end} frames alone", whole[:, :end], model.forward(sequence[:, :end]), tolerance)
+        _expect_close("one stream of the batch alone", whole[1:2], model.forward(sequence[1:2]), tolerance)
+        if math.isfinite(model.receptive_field_s):
+            _check_receptive_field(model, sequence, tolerance)
+
+
+def _stepped(model: StreamingModel, sequence: Tensor) -> Tensor:
+    """The predictions frame by frame; asserts on the way that a step leaves its frame and its state as they were."""
+    state = model.initial_state(len(sequence))
+    predictions = []
+    for frame in sequence.unbind(dim=1):
+        if not hasattr(state, "_fields") or not all(isinstance(part, Tensor) for part in state):
+            raise AssertionError(f"A model's state must be a NamedTuple of tensors, to be stored, not {type(state)}.")
+        state_before, frame_before = [part.clone() for part in state], frame.clone()
+        prediction, next_state = model.step(frame, state)
+        unchanged = all(torch.equal(before, part) for before, part in zip(state_before, state, strict=True))
+        if not unchanged or not torch.equal(frame, frame_before):
+            raise AssertionError("A step must not write into the frame or the state that it was given.")
+        predictions.append(prediction)
+        state = next_state
+    return torch.stack(predictions, dim=1)
+
+
+def _check_receptive_field(model: StreamingModel, sequence: Tensor, tolerance: float) -> None:
+    n_frames = round((model.receptive_field_s - FRAME_S) / HOP_S) + 1
+    if sequence.shape[1] <= n_frames:
+        raise ValueError(f"A sequence of more than {n_frames} frames is needed, for the receptive field to end in it.")
+    last = model.forward(sequence)[:, -1:]
+    oldest_seen = sequence.shape[1] - n_frames
+    changed = sequence.clone()
+    changed[:, :oldest_seen] = -changed[:, :oldest_seen]
+    _expect_close("other frames before the receptive field", last, model.forward(changed)[:, -1:], tolerance)
+    changed[:, oldest_seen] = -changed[:, oldest_seen]
+    if torch.allclose(last, model.forward(changed)[:, -1:], rtol=0.0, atol=tolerance):
+        raise AssertionError(
+            f"The oldest frame of the declared receptive field, {model.receptive_field_s} s, is not used."
+        )
+
+
+def _expect_close(what: str, expected: Tensor, actual: Tensor, tolerance: float) -> None:
+    _expect_same(what, expected.double().flatten(0, 1).numpy(), actual.double().flatten(0, 1).numpy(), tolerance)
+
+
+def _check_declarations(stage: Stage) -> None:
+    def declared(name: str) -> float:
+        value = getattr(stage, name, None)
+        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0.0:
+            raise AssertionError(f"A stage must declare {name}; {type(stage).__name__} has {value!r}.")
+        return value
+
+    if not 0.0 < declared("rate_hz") < math.inf:
+        raise AssertionError(f"A stage's rate_hz must be positive and finite, not {stage.rate_hz}.")
+    if math.isinf(declared("latency_s")):
+        raise AssertionError("A stage's latency_s must be finite.")
+    declared("receptive_field_s")
+
+
+def _ragged_sizes(length: int, sizes: Sequence[int]) -> Iterator[int]:
+    """The sizes in turn, over and over, the last one cut so that they add up to `length`."""
+    left = length
+    for size in itertools.cycle(sizes):
+        if left == 0:
+            return
+        yield min(size, left)
+        left -= min(size, left)
+
+
+def _run(
+    stage: Stage, signal: npt.NDArray[Any], sizes: Sequence[int], *, overwrite_chunks: bool = False
+) -> Float64Array:
+    """All outputs as rows. Outputs are looked at only when the stream has ended, as a reader further down may; with
+    `overwrite_chunks`, at once, since they may rightly be views of a chunk whose memory is about to be reused."""
+    outputs: list[Outputs] = []
+    start = 0
+    for size in sizes:
+        original = signal[start : start + size]
+        chunk = original.copy()
+        given = stage.step(chunk)
+        outputs.append(_rows(given) if overwrite_chunks else given)
+        if chunk.tobytes() != original.tobytes():
+            raise AssertionError("The stage wrote into its input, which others may be reading.")
+        if overwrite_chunks:
+            chunk.fill(np.nan)
+        start += size
+    outputs.append(stage.flush())
+    _close(stage)
+    parts = [rows for rows in map(_rows, outputs) if len(rows)]
+    return np.concatenate(parts) if parts else np.empty((0, 0))
+
+
+def _close(stage: Stage) -> None:
+    close = getattr(stage, "close", None)
+    if close is not None:
+        close()
+
+
+def _rows(outputs: Outputs) -> Float64Array:
+    """Outputs as float64, shape (rows, numbers per row): exact for every float32, and times count like values."""
+    if len(outputs) == 0:
+        return np.empty((0, 0))
+    if isinstance(outputs, np.ndarray):
+        return outputs.reshape(len(outputs), -1).astype(np.float64)
+    return np.array([_row(item) for item in outputs], dtype=np.float64).reshape(len(outputs), -1)
+
+
+def _row(item: Any) -> Float64Array:
+    if dataclasses.is_dataclass(item):
+        item = [getattr(item, field.name) for field in dataclasses.fields(item)]
+    if isinstance(item, tuple | list):
+        return np.concatenate([_row(part) for part in item])
+    return np.asarray(item, dtype=np.float64).ravel()
+
+
+def _expect_same(what: str, expected: Float64Array, actual: Float64Array, tolerance: float) -> None:
+    difference = _difference(expected, actual, tolerance)
+    if difference is not None:
+        raise AssertionError(f"Contract broken by {what}: {difference}")
+
+
+def _difference(expected: Float64Array, actual: Float64Array, tolerance: float) -> str | None:
+    """What differs by more than the tolerance (with 0: in any bit), in words; None where nothing does."""
+    if expected.shape != actual.shape:
+        return f"{actual.shape} outputs instead of {expected.shape}"
+    if tolerance == 0.0:
+        differs = expected.view(np.uint64) != actual.view(np.uint64)
+    else:
+        # A NaN is never close, so that it counts as a difference.
+        differs = ~(np.abs(expected - actual) <= tolerance)
+    if not differs.any():
+        return None
+    row = int(np.argmax(differs.any(axis=1)))
+    largest = np.abs(expected - actual).max()
+    return f"from output {row} on: {actual[row]} instead of {expected[row]} (largest difference {largest:.3g})"

@@ -1,0 +1,606 @@
+"""The DEAM loader: both layouts, and every way in which a folder can be wrong."""
+
+from __future__ import annotations
+
+import csv
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from train.deam import (
+    DEAM_FEATURE_NAMES,
+    Deam,
+    DeamError,
+    Song,
+    folds,
+    load_deam,
+    read_features_csv,
+    split_songs,
+)
+
+DYNAMIC = "annotations averaged per song/dynamic (per second annotations)"
+Rows = dict[object, list[object]]
+
+
+def write_dimension(folder: Path, name: str, rows: Iterable[tuple[object, Sequence[object]]]) -> None:
+    """One of DEAM's wide tables, from 15 s on; rows as long as they are given."""
+    folder.mkdir(parents=True, exist_ok=True)
+    header = ["song_id", *(f"sample_{15000 + 500 * i}ms" for i in range(4))]
+    lines: list[list[object]] = [[*header], *([song_id, *values] for song_id, values in rows)]
+    (folder / f"{name}.csv").write_text("".join(",".join(map(str, line)) + "\r\n" for line in lines))
+
+
+def write_annotations(root: Path, valence: Rows, arousal: Rows | None = None) -> None:
+    for name, rows in (("valence", valence), ("arousal", valence if arousal is None else arousal)):
+        write_dimension(root / "annotations" / DYNAMIC, name, rows.items())
+
+
+def write_audio(root: Path, *names: str) -> None:
+    folder = root / "MEMD_audio"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name in names:
+        (folder / name).write_bytes(b"the loader does not look inside")
+
+
+def write_clips(root: Path, *rows: str, header: str = "song_id,file,start_s,duration_s") -> None:
+    (root / "audio").mkdir(parents=True, exist_ok=True)
+    (root / "clips.csv").write_text("\n".join([header, *rows]) + "\n")
+
+
+def ids(deam: Deam) -> list[int]:
+    return [song.song_id for song in deam.songs]
+
+
+def left_out_of(deam: Deam, song_id: int | None) -> str:
+    (text,) = (str(entry) for entry in deam.left_out if entry.song_id == song_id)
+    return text
+
+
+VALUES: list[object] = [0.1, 0.2, 0.3, 0.4]
+
+
+# ---- the real excerpts ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def excerpts(deam_root: Path) -> Deam:
+    return load_deam(deam_root)
+
+
+def test_excerpts_are_complete(excerpts: Deam, deam_root: Path) -> None:
+    assert len(excerpts.songs) == 1632
+    assert not excerpts.left_out
+    assert Counter(song.split for song in excerpts.songs) == {"train": 1306, "validation": 163, "test": 163}
+    assert ids(excerpts) == sorted(ids(excerpts))
+    for song in excerpts.songs:
+        assert song.audio == deam_root / "audio" / f"{song.song_id}.ogg"
+        assert song.audio_start_s == 30.0
+        assert song.labels.shape == (len(song.label_times_s), 2)
+        assert song.labels.dtype == np.float32
+        # The whole clip, frame by frame, is annotated.
+        assert set(np.arange(31.0, 40.0, 0.5)) <= set(song.label_times_s)
+
+
+def test_labels_are_the_tables_values(excerpts: Deam, deam_root: Path) -> None:
+    # Song 2002 has one more arousal value than valence values.
+    for song_id in (18, 1000, 2002):
+        song = next(song for song in excerpts.songs if song.song_id == song_id)
+        for column, name in enumerate(("valence", "arousal")):
+            with (deam_root / "annotations" / DYNAMIC / f"{name}.csv").open() as file:
+                row = next(row for row in csv.DictReader(file) if row["song_id"] == str(song_id))
+            expected = [float(row[f"sample_{round(time_s * 1000)}ms"]) for time_s in song.label_times_s]
+            np.testing.assert_array_equal(song.labels[:, column], np.array(expected, np.float32))
+
+
+def test_songs_whose_tables_differ_in_length_are_noted(excerpts: Deam) -> None:
+    assert {note.song_id for note in excerpts.notes} == {2002, 2011, 2020, 2027, 2036, 2045}
+    assert "1 value not used, after the end of valence" in str(excerpts.notes[0])
+
+
+def test_long_stretches(deam_root: Path, excerpts: Deam) -> None:
+    long = load_deam(deam_root, stretches="long")
+    assert len(long.songs) == 84
+    assert not long.left_out
+    assert "no stretch of 1,548 annotated songs" in long.summary()
+    splits = {song.song_id: song.split for song in excerpts.songs}
+    for song in long.songs:
+        assert song.audio == deam_root / "audio_long" / f"{song.song_id}.ogg"
+        assert 15.0 <= song.audio_start_s <= 28.0
+        assert song.split == splits[song.song_id]
+
+
+def test_feature_names_and_reader_agree_with_the_reference(deam_root: Path) -> None:
+    with np.load(deam_root / "features.npz") as reference:
+        assert tuple(reference["names"]) == DEAM_FEATURE_NAMES
+    frame_start_s, values, names = read_features_csv(deam_root / "golden" / "1002.csv")
+    assert names == DEAM_FEATURE_NAMES
+    np.testing.assert_array_equal(frame_start_s, np.arange(18) * 0.5)
+    assert values.dtype == np.float32
+    table = np.loadtxt(deam_root / "golden" / "1002.csv", delimiter=";", skiprows=1)
+    np.testing.assert_array_equal(values, table[:, 1:].astype(np.float32))
+
+
+# ---- the official layout ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("annotations", "audio", "features"),
+    [
+        ("annotations", "MEMD_audio", "features"),
+        ("DEAM_Annotations/annotations", "DEAM_audio/MEMD_audio", "features/features"),
+        ("DEAM/DEAM_Annotations/annotations", "DEAM/DEAM_audio/MEMD_audio", "DEAM/features/features"),
+    ],
+)
+def test_official_layout_as_the_archives_unpack(tmp_path: Path, annotations: str, audio: str, features: str) -> None:
+    for name, sign in (("valence", 1), ("arousal", -1)):
+        rows = [(2, [sign * 0.1, sign * 0.2]), (10, [sign * 0.5])]
+        write_dimension(tmp_path / annotations / DYNAMIC, name, rows)
+    write_audio((tmp_path / audio).parent, "2.mp3", "10.MP3")
+    (tmp_path / features).mkdir(parents=True)
+    for song_id in (2, 10):
+        (tmp_path / features / f"{song_id}.csv").touch()
+    # What the archives bring along is not looked at.
+    (tmp_path / "__MACOSX" / "MEMD_audio").mkdir(parents=True)
+    (tmp_path / "__MACOSX" / "MEMD_audio" / "2.mp3").touch()
+    (tmp_path / audio / ".DS_Store").touch()
+
+    deam = load_deam(tmp_path)
+
+    assert ids(deam) == [2, 10]
+    song, other = deam.songs
+    assert song.audio == tmp_path / audio / "2.mp3"
+    assert song.features_csv == tmp_path / features / "2.csv"
+    assert (song.audio_start_s, song.split) == (0.0, None)
+    np.testing.assert_array_equal(song.label_times_s, [15.0, 15.5])
+    np.testing.assert_array_equal(song.labels, np.array([[0.1, -0.1], [0.2, -0.2]], np.float32))
+    assert len(other.labels) == 1
+    assert not deam.left_out
+    assert not deam.notes
+    assert deam.summary() == f"DEAM in {tmp_path}: 2 songs with 3 annotation frames.\nNothing was left out."
+
+
+@pytest.mark.parametrize("suffix", [".mp3", ".wav", ".ogg", ".flac"])
+def test_audio_formats(tmp_path: Path, suffix: str) -> None:
+    write_annotations(tmp_path, {7: VALUES})
+    write_audio(tmp_path, f"7{suffix}")
+    assert load_deam(tmp_path).songs[0].audio == tmp_path / "MEMD_audio" / f"7{suffix}"
+
+
+def test_features_without_audio_are_enough(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {7: VALUES})
+    (tmp_path / "features").mkdir()
+    (tmp_path / "features" / "7.csv").touch()
+    (song,) = load_deam(tmp_path).songs
+    assert song.audio is None
+    assert song.features_csv == tmp_path / "features" / "7.csv"
+
+
+def test_a_song_with_only_one_of_audio_and_features_is_used_and_noted(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {7: VALUES, 8: VALUES, 9: VALUES})
+    write_audio(tmp_path, "7.mp3", "8.mp3")
+    (tmp_path / "features").mkdir()
+    for song_id in (8, 9):
+        (tmp_path / "features" / f"{song_id}.csv").touch()
+    deam = load_deam(tmp_path)
+    assert ids(deam) == [7, 8, 9]
+    assert {str(note) for note in deam.notes} == {
+        f"{tmp_path / 'MEMD_audio'}: no file for song 9",
+        f"{tmp_path / 'features'}: no file for song 7",
+    }
+
+
+# ---- what leaves a song out -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("cell", "reason"),
+    [
+        ("loud", "sample_15500ms is 'loud', which is no number"),
+        ("1.2", "sample_15500ms is 1.2, which is not in [-1, 1]"),
+        ("-1.0001", "sample_15500ms is -1.0001, which is not in [-1, 1]"),
+        ("inf", "sample_15500ms is inf, which is not in [-1, 1]"),
+    ],
+)
+@pytest.mark.parametrize("name", ["valence", "arousal"])
+def test_a_bad_cell_leaves_the_song_out(tmp_path: Path, name: str, cell: str, reason: str) -> None:
+    bad: Rows = {5: [0.0, cell, 0.0, 0.0], 6: VALUES}
+    good: Rows = {5: VALUES, 6: VALUES}
+    write_annotations(tmp_path, bad if name == "valence" else good, bad if name == "arousal" else good)
+    write_audio(tmp_path, "5.mp3", "6.mp3")
+    deam = load_deam(tmp_path)
+    assert ids(deam) == [6]
+    assert left_out_of(deam, 5) == f"{tmp_path / 'annotations' / DYNAMIC / f'{name}.csv'}: song 5: {reason}"
+
+
+def test_ends_of_the_scale_are_good(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {5: [-1, 1, "-1.0", "1e0"]})
+    write_audio(tmp_path, "5.mp3")
+    np.testing.assert_array_equal(load_deam(tmp_path).songs[0].labels[:, 0], [-1, 1, -1, 1])
+
+
+def test_every_flaw_is_told_with_file_and_song(tmp_path: Path) -> None:
+    valence: Rows = {
+        1: VALUES,
+        2: [*VALUES, 0.5],
+        3: VALUES,
+        5: VALUES,
+        6: VALUES,
+        "7.5": VALUES,
+        "seven": VALUES,
+        8: [],
+        9: [0.1],
+        11: VALUES,
+    }
+    arousal: Rows = {1: VALUES, 2: VALUES, 4: VALUES, 5: VALUES, 6: VALUES, 8: VALUES, 9: ["", 0.1], 11: VALUES}
+    write_annotations(tmp_path, valence, arousal)
+    table = tmp_path / "annotations" / DYNAMIC / "valence.csv"
+    table.write_text(table.read_text() + "\r\n6,0.1,0.1,0.1,0.1\r\n")
+    write_audio(tmp_path, *(f"{song_id}.mp3" for song_id in (1, 2, 3, 4, 6, 8, 9, 10)), "11.wav", "011.mp3")
+    write_audio(tmp_path, "1.txt", "cover.mp3")
+
+    deam = load_deam(tmp_path)
+
+    audio = tmp_path / "MEMD_audio"
+    other = table.with_name("arousal.csv")
+    assert ids(deam) == [1]
+    assert {str(entry) for entry in deam.left_out} == {
+        f"{table}: song 2: line 3: 6 cells under 5 columns",
+        f"{table}: song 3: annotated here, but not in arousal.csv",
+        f"{other}: song 4: annotated here, but not in valence.csv",
+        f"{table}: song 5: annotated, but neither audio nor features there",
+        f"{table}: song 6: more than one row (lines 6, 13)",
+        f"{table}: line 7: song_id '7.5' is no integer",
+        f"{table}: line 8: song_id 'seven' is no integer",
+        f"{table}: song 8: no time at which both valence and arousal are annotated",
+        f"{table}: song 9: no time at which both valence and arousal are annotated",
+        f"{audio / '10.mp3'}: song 10: not annotated",
+        f"{audio / '011.mp3'}: song 11: more than one file for the same song: 011.mp3 and 11.wav",
+        f"{audio / '1.txt'}: not one of .mp3, .wav, .ogg, .flac",
+        f"{audio / 'cover.mp3'}: the name 'cover' is no song_id, which is an integer",
+    }
+    summary = deam.summary()
+    assert "1 song with 4 annotation frames" in summary
+    assert "Left out: 9 songs and 4 entries without a song of their own." in summary
+    for entry in deam.left_out:
+        assert entry.reason in summary
+
+
+def test_summary_groups_songs_left_out_for_the_same_reason(tmp_path: Path) -> None:
+    write_annotations(tmp_path, dict.fromkeys((1, 2, 3, 5, 9), VALUES))
+    write_audio(tmp_path, "9.mp3")
+    assert load_deam(tmp_path).summary().splitlines()[1:] == [
+        "Left out: 4 songs.",
+        "  annotated, but neither audio nor features there:",
+        f"    annotations/{DYNAMIC}/valence.csv: 4 songs: 1-3, 5",
+    ]
+
+
+@pytest.mark.parametrize("hole", ["", "NaN", "nan"])
+def test_a_hole_leaves_out_that_time_only_and_is_noted(tmp_path: Path, hole: str) -> None:
+    write_annotations(tmp_path, {5: [0.1, hole, 0.3, hole]}, {5: VALUES})
+    write_audio(tmp_path, "5.mp3")
+    deam = load_deam(tmp_path)
+    np.testing.assert_array_equal(deam.songs[0].label_times_s, [15.0, 16.0])
+    np.testing.assert_array_equal(deam.songs[0].labels, np.array([[0.1, 0.1], [0.3, 0.3]], np.float32))
+    folder = tmp_path / "annotations" / DYNAMIC
+    assert {str(note) for note in deam.notes} == {
+        f"{folder / 'valence.csv'}: song 5: no value at 15.5 s, so no label there",
+        f"{folder / 'arousal.csv'}: song 5: 1 value not used, after the end of valence",
+    }
+
+
+def test_rows_of_different_lengths_are_songs_of_different_lengths(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {5: [0.1, 0.2, "", ""], 6: [0.1, 0.2], 7: [*VALUES, "", ""]})
+    write_audio(tmp_path, "5.mp3", "6.mp3", "7.mp3")
+    deam = load_deam(tmp_path)
+    assert [len(song.labels) for song in deam.songs] == [2, 2, 4]
+    assert not deam.notes
+
+
+# ---- what makes the whole unusable ------------------------------------------------------------------------------
+
+
+def test_a_wrong_folder(tmp_path: Path) -> None:
+    with pytest.raises(DeamError, match="not there"):
+        load_deam(tmp_path / "nowhere")
+    (tmp_path / "notes.txt").touch()
+    with pytest.raises(DeamError, match="is a file"):
+        load_deam(tmp_path / "notes.txt")
+    with pytest.raises(DeamError, match=r"does not look like DEAM.*dynamic.*Found there: notes\.txt\."):
+        load_deam(tmp_path)
+
+
+def test_annotations_without_songs(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {5: VALUES})
+    (tmp_path / "MEMD_audio").mkdir()
+    with pytest.raises(DeamError, match=r"no songs.*MEMD_audio.*features.*clips\.csv.*Found there: MEMD_audio/, ann"):
+        load_deam(tmp_path)
+
+
+def test_no_usable_song_says_why(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {5: ["x"]})
+    write_audio(tmp_path, "5.mp3")
+    with pytest.raises(DeamError, match=r"No song in .*can be used(.|\n)*sample_15000ms is 'x'(.|\n)*song 5"):
+        load_deam(tmp_path)
+
+
+def test_the_same_folder_twice(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {5: VALUES})
+    write_audio(tmp_path / "a", "5.mp3")
+    write_audio(tmp_path / "b", "5.mp3")
+    with pytest.raises(DeamError, match=r"MEMD_audio was found more than once: .*/a/MEMD_audio, .*/b/MEMD_audio"):
+        load_deam(tmp_path)
+
+
+def test_long_stretches_of_the_official_layout(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {5: VALUES})
+    write_audio(tmp_path, "5.mp3")
+    with pytest.raises(DeamError, match=r"no clips_long\.csv"):
+        load_deam(tmp_path, stretches="long")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "the column song_id is missing; the header starts with: nothing"),
+        (b"id,sample_15000ms\n5,0.1\n", "the column song_id is missing; the header starts with: id, sample_15000ms"),
+        (b"song_id;sample_15000ms\n5;0.1\n", "the column song_id is missing"),
+        (b"sample_15000ms,song_id\n0.1,5\n", "the first column is 'sample_15000ms'"),
+        (b"song_id\n5\n", "no column sample_<time>ms"),
+        (b"song_id,sample_15000ms,mean\n5,0.1,0.1\n", "the column 'mean' is not called"),
+        (b"song_id,sample_15000ms,sample_15000ms\n5,0.1,0.1\n", "the header names 'sample_15000ms' more than once"),
+        (b"song_id,sample_15000ms,sample_16000ms\n5,0.1,0.1\n", "the column sample_15500ms is missing"),
+        (b"song_id,sample_15500ms,sample_15000ms\n5,0.1,0.1\n", "the column sample_16000ms is missing"),
+        (b"PK\x03\x04\xff\xfe\x00", "is no CSV file"),
+    ],
+)
+def test_a_wrong_annotation_table(tmp_path: Path, content: bytes, message: str) -> None:
+    write_annotations(tmp_path, {5: VALUES})
+    write_audio(tmp_path, "5.mp3")
+    (tmp_path / "annotations" / DYNAMIC / "arousal.csv").write_bytes(content)
+    with pytest.raises(DeamError, match=message) as caught:
+        load_deam(tmp_path)
+    assert "arousal.csv" in str(caught.value)
+
+
+def test_a_missing_annotation_table(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {5: VALUES})
+    write_audio(tmp_path, "5.mp3")
+    (tmp_path / "annotations" / DYNAMIC / "valence.csv").unlink()
+    with pytest.raises(DeamError, match=r"valence\.csv is missing.*arousal\.csv"):
+        load_deam(tmp_path)
+
+
+def test_a_byte_order_mark_is_no_part_of_the_header(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {5: VALUES})
+    write_audio(tmp_path, "5.mp3")
+    table = tmp_path / "annotations" / DYNAMIC / "valence.csv"
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
+    assert ids(load_deam(tmp_path)) == [5]
+
+
+# ---- excerpts ---------------------------------------------------------------------------------------------------
+
+
+def test_every_flaw_of_the_excerpts_is_told(tmp_path: Path) -> None:
+    write_annotations(tmp_path, dict.fromkeys((1, 2, 3, 4, 5, 7, 8), VALUES))
+    rows = ("1,audio/1.ogg,15.0", "2,audio/2.ogg,late", "3,audio/3.ogg,15", "4,audio/4.ogg,15", "4,audio/4.ogg,15")
+    write_clips(tmp_path, *rows, "6,audio/6.ogg,15", "x,audio/1.ogg,15", "7,audio/7.ogg,15")
+    for name in ("1.ogg", "1.wav", "2.ogg", "4.ogg", "6.ogg", "7.ogg", "9.ogg", "cover.ogg"):
+        (tmp_path / "audio" / name).touch()
+    (tmp_path / "splits.csv").write_text("song_id,split\n1,test\n7,dev\n")
+    deam = load_deam(tmp_path)
+    assert [(song.song_id, song.audio_start_s, song.split) for song in deam.songs] == [(1, 15.0, "test")]
+    clips = tmp_path / "clips.csv"
+    valence = tmp_path / "annotations" / DYNAMIC / "valence.csv"
+    assert {str(entry) for entry in deam.left_out} == {
+        f"{clips}: song 2: line 3: start_s 'late' is no time in seconds",
+        f"{tmp_path / 'audio' / '3.ogg'}: song 3: clips.csv names this audio, but it is not there",
+        f"{clips}: song 4: more than one row (lines 5, 6)",
+        f"{valence}: song 5: annotated, but neither audio nor features there",
+        f"{valence}: song 8: annotated, but neither audio nor features there",
+        f"{tmp_path / 'audio' / '6.ogg'}: song 6: not annotated",
+        f"{clips}: line 8: song_id 'x' is no integer",
+        f"{tmp_path / 'splits.csv'}: song 7: line 3: split 'dev' is not one of train, validation, test",
+        f"{tmp_path / 'audio' / '9.ogg'}: song 9: audio that clips.csv does not name",
+        f"{tmp_path / 'audio' / '1.wav'}: audio that clips.csv does not name",
+        f"{tmp_path / 'audio' / 'cover.ogg'}: audio that clips.csv does not name",
+    }
+
+
+def test_excerpts_without_a_split(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {1: VALUES, 2: VALUES})
+    write_clips(tmp_path, "1,audio/1.ogg,15", "2,audio/2.ogg,15")
+    for song_id in (1, 2):
+        (tmp_path / "audio" / f"{song_id}.ogg").touch()
+    deam = load_deam(tmp_path)
+    assert [song.split for song in deam.songs] == [None, None]
+    assert not deam.notes
+    (tmp_path / "splits.csv").write_text("song_id,split\n1,train\n")
+    deam = load_deam(tmp_path)
+    assert [song.split for song in deam.songs] == ["train", None]
+    assert [str(note) for note in deam.notes] == [f"{tmp_path / 'splits.csv'}: no split for song 2"]
+
+
+@pytest.mark.parametrize("column", ["song_id", "file", "start_s"])
+def test_a_missing_column_of_the_excerpts(tmp_path: Path, column: str) -> None:
+    write_annotations(tmp_path, {1: VALUES})
+    write_clips(tmp_path, "1,audio/1.ogg,15", header="song_id,file,start_s".replace(column, "other"))
+    with pytest.raises(DeamError, match=rf"clips\.csv: the column {column} is missing"):
+        load_deam(tmp_path)
+
+
+def test_long_stretches_of_some_songs(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {1: VALUES, 2: [0.1, "", 0.1], 3: [0.1, "", 0.1]})
+    write_clips(tmp_path, *(f"{song_id},audio/{song_id}.ogg,15" for song_id in (1, 2, 3)))
+    (tmp_path / "clips_long.csv").write_text("song_id,file,start_s\n2,audio_long/2.ogg,16.5\n")
+    (tmp_path / "audio_long").mkdir()
+    (tmp_path / "audio_long" / "2.ogg").touch()
+    deam = load_deam(tmp_path, stretches="long")
+    assert [(song.song_id, song.audio_start_s) for song in deam.songs] == [(2, 16.5)]
+    assert not deam.left_out
+    # Nothing of songs that are not there: of song 2 the holes in both tables, and how many have no stretch.
+    assert [note.song_id for note in deam.notes] == [2, 2, None]
+
+
+def test_excerpts_without_long_stretches(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {1: VALUES})
+    write_clips(tmp_path, "1,audio/1.ogg,15")
+    with pytest.raises(DeamError, match=r"clips_long\.csv cannot be read"):
+        load_deam(tmp_path, stretches="long")
+
+
+# ---- nothing silently dropped -----------------------------------------------------------------------------------
+
+cells = st.sampled_from(["0.5", "-1", "", "NaN", "x", "1.5", " 0.25 "])
+tables = st.lists(st.tuples(st.integers(1, 6), st.lists(cells, max_size=5)), min_size=1, max_size=6)
+
+
+@settings(max_examples=60, deadline=None)
+@given(valence=tables, arousal=tables, audio=st.sets(st.integers(1, 7), min_size=1))
+def test_every_song_is_used_or_left_out(
+    valence: list[tuple[object, list[object]]], arousal: list[tuple[object, list[object]]], audio: set[int]
+) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        # One good song, so that there is something to load.
+        audio = {*audio, 8}
+        for name, rows in (("valence", valence), ("arousal", arousal)):
+            write_dimension(root / "annotations" / DYNAMIC, name, [*rows, (8, VALUES)])
+        write_audio(root, *(f"{song_id}.mp3" for song_id in audio))
+        everything = audio | {song_id for song_id, _ in valence + arousal}
+        deam = load_deam(root)
+        left_out = {entry.song_id for entry in deam.left_out}
+        assert set(ids(deam)) | left_out == everything
+        assert not set(ids(deam)) & left_out
+        for song in deam.songs:
+            assert len(song.label_times_s) == len(song.labels) > 0
+            assert np.all(np.abs(song.labels) <= 1.0)
+            assert song.song_id in audio
+
+
+# ---- splits -----------------------------------------------------------------------------------------------------
+
+
+def test_split_sizes_of_the_published_protocol() -> None:
+    split = split_songs(range(1, 1633), seed=0)
+    assert {name: len(part) for name, part in split.items()} == {"train": 1306, "validation": 163, "test": 163}
+
+
+@given(st.sets(st.integers(1, 3000), min_size=10, max_size=60), st.integers(0, 5), st.randoms())
+def test_split_is_a_partition_that_only_the_seed_decides(song_ids: set[int], seed: int, chance: object) -> None:
+    ordered = sorted(song_ids)
+    shuffled = ordered.copy()
+    chance.shuffle(shuffled)  # type: ignore[attr-defined]
+    split = split_songs(ordered, seed)
+    assert split == split_songs(shuffled, seed)
+    assert sorted(sum(split.values(), ())) == ordered
+    assert all(split.values())
+
+
+def test_split_depends_on_the_seed() -> None:
+    assert split_songs(range(100), seed=0) != split_songs(range(100), seed=1)
+    assert folds(range(100), 5, seed=0) != folds(range(100), 5, seed=1)
+
+
+@pytest.mark.parametrize("fractions", [(0.8, 0.1, 0.2), (1.0, 0.0, 0.0), (0.6, 0.6, -0.2)])
+def test_impossible_fractions(fractions: tuple[float, float, float]) -> None:
+    with pytest.raises(ValueError, match="add up to 1"):
+        split_songs(range(100), seed=0, fractions=fractions)
+
+
+@pytest.mark.parametrize("split", [lambda songs: split_songs(songs, 0), lambda songs: folds(songs, 2, 0)])
+def test_a_song_given_twice(split: Callable[[list[int]], object]) -> None:
+    with pytest.raises(ValueError, match="Song 7 is given more than once"):
+        split([*range(20), 7])
+
+
+def test_too_few_songs() -> None:
+    with pytest.raises(ValueError, match="4 songs cannot be split"):
+        split_songs(range(4), seed=0)
+    for n_folds in (1, 5):
+        with pytest.raises(ValueError, match="4 songs make 2 to 4 folds"):
+            folds(range(4), n_folds, seed=0)
+
+
+@given(st.sets(st.integers(1, 3000), min_size=10, max_size=60), st.integers(2, 10))
+def test_folds_test_every_song_once(song_ids: set[int], n_folds: int) -> None:
+    parts = folds(song_ids, n_folds, seed=3)
+    assert len(parts) == n_folds
+    assert sorted(sum((part["test"] for part in parts), ())) == sorted(song_ids)
+    sizes = [len(part["test"]) for part in parts]
+    assert max(sizes) - min(sizes) <= 1
+    for part in parts:
+        assert sorted(part["train"] + part["test"]) == sorted(song_ids)
+
+
+# ---- DEAM's own features ----------------------------------------------------------------------------------------
+
+HEADER = ["frameTime", *DEAM_FEATURE_NAMES]
+
+
+def write_features(path: Path, header: list[str], rows: list[list[str]]) -> Path:
+    path.write_text("".join(";".join(line) + "\n" for line in [header, *rows]))
+    return path
+
+
+def feature_row(frame_start_s: float, **changes: str) -> list[str]:
+    row = [str(frame_start_s), *(f"{index}e-1" for index in range(260))]
+    for column, text in changes.items():
+        row[int(column.removeprefix("c"))] = text
+    return row
+
+
+def test_read_features(tmp_path: Path) -> None:
+    path = write_features(tmp_path / "7.csv", HEADER, [feature_row(15.0), feature_row(15.5)])
+    frame_start_s, values, names = read_features_csv(path)
+    np.testing.assert_array_equal(frame_start_s, [15.0, 15.5])
+    np.testing.assert_array_equal(values, np.tile(np.arange(260) / 10, (2, 1)).astype(np.float32))
+    assert len(names) == 260
+
+
+@pytest.mark.parametrize(
+    ("header", "rows", "message"),
+    [
+        (HEADER[:-1], [], "260 columns separated by semicolons"),
+        ([",".join(HEADER)], [], "1 column separated by semicolons"),
+        ([], [], "0 columns separated by semicolons"),
+        ([*HEADER[:2], "pitch", *HEADER[3:]], [], "column 3 is called 'pitch', but DEAM's is 'F0final_sma_amean'"),
+        (HEADER, [], "no frame below the header"),
+        (HEADER, [feature_row(0.0), feature_row(0.5)[:-1]], "line 3: 260 values, but 261"),
+        (HEADER, [feature_row(0.0), feature_row(0.5, c4="nan")], "line 3, .*Unclipped_sma_amean: 'nan' is no finite"),
+        (HEADER, [feature_row(0.0, c4="")], "line 2, .*: '' is no finite"),
+        (HEADER, [feature_row(0.0, c1="loud")], "line 2, F0final_sma_stddev: 'loud' is no finite"),
+        (HEADER, [feature_row(0.0, c1="1e39")], "line 2, F0final_sma_stddev: '1e39' is no finite"),
+        (HEADER, [feature_row(0.0), feature_row(1.0)], "line 3: frameTime 1 after 0, but steps of 0.5 s"),
+        (HEADER, [feature_row(0.5), feature_row(0.0)], "line 3: frameTime 0 after 0.5, but steps of 0.5 s"),
+    ],
+)
+def test_wrong_features(tmp_path: Path, header: list[str], rows: list[list[str]], message: str) -> None:
+    path = write_features(tmp_path / "7.csv", header, rows)
+    with pytest.raises(DeamError, match=message) as caught:
+        read_features_csv(path)
+    assert str(path) in str(caught.value)
+
+
+def test_unreadable_features(tmp_path: Path) -> None:
+    with pytest.raises(DeamError, match=r"7\.csv cannot be read: No such file"):
+        read_features_csv(tmp_path / "7.csv")
+    (tmp_path / "7.csv").write_bytes(b"ID3\xff\xfb\x90")
+    with pytest.raises(DeamError, match=r"7\.csv is no CSV file"):
+        read_features_csv(tmp_path / "7.csv")
+
+
+def test_a_song_is_a_value(tmp_path: Path) -> None:
+    write_annotations(tmp_path, {7: VALUES})
+    write_audio(tmp_path, "7.mp3")
+    (song,) = load_deam(tmp_path).songs
+    assert isinstance(song, Song)
+    with pytest.raises(AttributeError):
+        song.song_id = 8  # type: ignore[misc]

@@ -1,0 +1,285 @@
+"""Labels where they belong, segments, batches and splices."""
+
+from __future__ import annotations
+
+import csv
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra.numpy import arrays
+
+from train.deam import Song, load_deam
+from train.sequences import (
+    SongSequence,
+    align,
+    consecutive_segments,
+    pad_batch,
+    random_segments,
+    splice,
+)
+
+DYNAMIC = "annotations/annotations averaged per song/dynamic (per second annotations)"
+FloatArray = npt.NDArray[np.float32]
+TimeArray = npt.NDArray[np.float64]
+
+
+def song_with(label_times_s: TimeArray, labels: FloatArray | None = None, audio_start_s: float = 0.0) -> Song:
+    if labels is None:
+        labels = np.stack([label_times_s / 100, -label_times_s / 100], axis=1).astype(np.float32)
+    return Song(7, None, audio_start_s, None, label_times_s, labels, None)
+
+
+def frames(n: int, first_s: float = 0.0) -> tuple[TimeArray, FloatArray]:
+    """Frame starts, and features that tell the frame's number."""
+    return first_s + 0.5 * np.arange(n, dtype=np.float64), np.repeat(np.arange(n, dtype=np.float32)[:, None], 3, axis=1)
+
+
+def sequence(song_id: int, labelled: list[bool], n_features: int = 3) -> SongSequence:
+    """Features tell song and frame; labels are the song's number, and 0 where there is none."""
+    n = len(labelled)
+    features = (song_id * 1000 + np.arange(n, dtype=np.float32))[:, None] + np.zeros((1, n_features), np.float32)
+    labels = np.where(np.array(labelled, bool)[:, None], np.full((n, 2), song_id / 100), 0.0).astype(np.float32)
+    return SongSequence(song_id, features, labels, np.array(labelled, bool), 1.0 + 0.5 * np.arange(n, dtype=np.float64))
+
+
+# ---- align ------------------------------------------------------------------------------------------------------
+
+
+def test_a_frame_has_the_annotation_at_its_end() -> None:
+    times_s = np.arange(15.0, 45.0, 0.5)
+    aligned = align(song_with(times_s, audio_start_s=30.0), *frames(18))
+    assert aligned.labelled.all()
+    np.testing.assert_array_equal(aligned.end_s, 1.0 + 0.5 * np.arange(18))
+    np.testing.assert_array_equal(aligned.labels[:, 0], ((31.0 + 0.5 * np.arange(18)) / 100).astype(np.float32))
+    np.testing.assert_array_equal(aligned.labels[:, 1], -aligned.labels[:, 0])
+    np.testing.assert_array_equal(aligned.features, frames(18)[1])
+
+
+def test_frames_outside_the_annotations_stay_without_a_label() -> None:
+    aligned = align(song_with(np.array([15.0, 15.5, 16.0])), *frames(40))
+    np.testing.assert_array_equal(np.flatnonzero(aligned.labelled), [28, 29, 30])
+    np.testing.assert_array_equal(aligned.labels[28:31, 0], np.array([0.15, 0.155, 0.16], np.float32))
+    assert not aligned.labels[~aligned.labelled].any()
+    assert len(aligned.features) == 40
+
+
+def test_between_two_annotations_the_label_is_interpolated() -> None:
+    labels = np.array([[0.0, 0.4], [0.2, 0.0], [-0.2, 0.8]], np.float32)
+    song = song_with(np.array([15.0, 15.5, 16.0]), labels, audio_start_s=14.125)
+    aligned = align(song, *frames(4))
+    # Frames end at 15.125, 15.625, 16.125: the last lies outside.
+    np.testing.assert_array_equal(aligned.labelled, [True, True, False, False])
+    np.testing.assert_allclose(aligned.labels[:2], [[0.05, 0.3], [0.1, 0.2]], rtol=1e-6)
+
+
+def test_a_hole_is_not_interpolated() -> None:
+    song = song_with(np.array([15.0, 15.5, 16.5, 17.0]), audio_start_s=14.0)
+    np.testing.assert_array_equal(align(song, *frames(5)).labelled, [True, True, False, True, True])
+    shifted = align(song, *frames(5), label_lag_s=0.25)
+    np.testing.assert_array_equal(shifted.labelled, [True, False, False, True, False])
+
+
+@pytest.mark.parametrize("lag_s", [-1.0, 0.5, 2.0])
+def test_lag_takes_later_labels(lag_s: float) -> None:
+    song = song_with(np.arange(15.0, 45.0, 0.5), audio_start_s=30.0)
+    plain, lagged = align(song, *frames(26)), align(song, *frames(26), label_lag_s=lag_s)
+    np.testing.assert_array_equal(lagged.end_s, plain.end_s)
+    np.testing.assert_allclose(lagged.labels[:20, 0], (31.0 + lag_s + 0.5 * np.arange(20)) / 100, rtol=1e-6)
+    n_labelled = sum(31.0 + lag_s + 0.5 * frame <= 44.5 for frame in range(26))
+    assert lagged.labelled.sum() == n_labelled
+
+
+@given(
+    labels=arrays(np.float32, (12, 2), elements=st.floats(-1, 1, width=32)),
+    audio_start_s=st.floats(0, 30),
+    lag_s=st.floats(-2, 2),
+)
+def test_align_is_linear_interpolation_and_never_extrapolation(
+    labels: FloatArray, audio_start_s: float, lag_s: float
+) -> None:
+    times_s = 15.0 + 0.5 * np.arange(12, dtype=np.float64)
+    aligned = align(song_with(times_s, labels, audio_start_s), *frames(50), label_lag_s=lag_s)
+    at_s = audio_start_s + aligned.end_s + lag_s
+    inside = (at_s >= times_s[0]) & (at_s <= times_s[-1])
+    assert (aligned.labelled >= inside).all()
+    assert not (aligned.labelled & ((at_s < times_s[0] - 0.002) | (at_s > times_s[-1] + 0.002))).any()
+    for column in (0, 1):
+        expected = np.interp(at_s, times_s, labels[:, column])
+        # One millisecond of the steepest slope possible: so much the tolerance may move a label.
+        np.testing.assert_allclose(aligned.labels[inside, column], expected[inside], atol=0.005)
+    assert np.all(np.abs(aligned.labels) <= 1.0)
+
+
+def test_float_sums_fall_on_the_grid() -> None:
+    times_s = np.cumsum(np.full(40, 0.1 * 5)) + 14.5
+    song = song_with(np.round(times_s, 1), audio_start_s=0.1 + 0.2 + 29.7)
+    assert align(song, np.cumsum(np.full(5, 0.1 * 5)) - 0.5, frames(5)[1]).labelled.all()
+    # A rounding error behind the last annotation, and before the first.
+    for error_s in (1e-9, -1e-9):
+        aligned = align(song_with(np.array([15.0])), *frames(1, first_s=14.0 + error_s))
+        assert aligned.labelled.all()
+        assert aligned.labels[0, 0] == np.float32(0.15)
+
+
+@pytest.mark.parametrize(
+    ("frame_start_s", "values", "message"),
+    [
+        (np.arange(3) * 0.5, np.zeros((4, 2), np.float32), r"shape \(3,\) and features of shape \(4, 2\)"),
+        (np.arange(3) * 0.5, np.zeros(3, np.float32), r"\(frames, n_features\) were expected"),
+        (np.zeros(0), np.zeros((0, 2), np.float32), "one frame at least"),
+        (np.arange(3) * 1.0, np.zeros((3, 2), np.float32), "not 0.5 s apart"),
+        (np.arange(3) * 0.5, np.array([[0, 0], [0, np.nan], [0, 0]], np.float32), "feature 1 of frame 1 is nan"),
+    ],
+)
+def test_wrong_features(frame_start_s: TimeArray, values: FloatArray, message: str) -> None:
+    with pytest.raises(ValueError, match=f"Song 7: .*{message}"):
+        align(song_with(np.arange(15.0, 45.0, 0.5)), frame_start_s, values)
+
+
+def test_every_frame_of_the_excerpts_has_its_label(deam_root: Path) -> None:
+    with np.load(deam_root / "features.npz") as reference:
+        values = dict(zip(reference["song_id"].tolist(), reference["features"], strict=True))
+        frame_start_s = reference["frame_start_s"]
+    sequences = [align(song, frame_start_s, values[song.song_id]) for song in load_deam(deam_root).songs]
+    assert sum(int(aligned.labelled.sum()) for aligned in sequences) == 1632 * 18
+    for column, name in enumerate(("valence", "arousal")):
+        table = deam_root / DYNAMIC / f"{name}.csv"
+        with table.open() as file:
+            row = next(row for row in csv.DictReader(file) if row["song_id"] == str(sequences[5].song_id))
+        expected = [float(row[f"sample_{time_ms}ms"]) for time_ms in range(31_000, 40_000, 500)]
+        np.testing.assert_allclose(sequences[5].labels[:, column], expected, rtol=1e-6)
+    assert len(random_segments(sequences, np.random.default_rng(0))) == 1632
+
+
+# ---- segments ---------------------------------------------------------------------------------------------------
+
+
+def test_a_random_segment_is_a_run_of_labelled_frames() -> None:
+    sequences = [sequence(1, [False] * 3 + [True] * 10 + [False] * 2), sequence(2, [True] * 8)]
+    rng = np.random.default_rng(0)
+    starts: Counter[int] = Counter()
+    for _ in range(300):
+        first, second = random_segments(sequences, rng)
+        assert (first.song_id, second.song_id) == (1, 2)
+        start = int(first.features[0, 0]) - 1000
+        starts[start] += 1
+        np.testing.assert_array_equal(first.features[:, 0], 1000 + start + np.arange(8))
+        np.testing.assert_array_equal(first.end_s, 1.0 + 0.5 * (start + np.arange(8)))
+        assert first.labelled.all()
+        np.testing.assert_array_equal(second.features, sequences[1].features)
+    # Each of the three places, and each often: 100 times on average.
+    assert set(starts) == {3, 4, 5}
+    assert min(starts.values()) > 60
+
+
+def test_random_segments_follow_the_generator() -> None:
+    sequences = [sequence(song_id, [True] * 50) for song_id in range(1, 20)]
+
+    def starts(seed: int) -> list[float]:
+        return [float(segment.end_s[0]) for segment in random_segments(sequences, np.random.default_rng(seed))]
+
+    assert starts(5) == starts(5)
+    assert starts(5) != starts(6)
+    assert len(set(starts(5))) > 5
+
+
+def test_songs_without_a_run_of_that_length_are_named() -> None:
+    sequences = [sequence(1, [True] * 7 + [False] + [True] * 7), sequence(2, [True] * 8), sequence(3, [])]
+    with pytest.raises(ValueError, match="No 8 consecutive labelled frames in song 1, 3:"):
+        random_segments(sequences, np.random.default_rng(0))
+    assert len(random_segments(sequences[:2], np.random.default_rng(0), length=7)) == 2
+
+
+@pytest.mark.parametrize("length", [0, -1])
+def test_segments_of_no_length(length: int) -> None:
+    with pytest.raises(ValueError, match="at least one frame"):
+        random_segments([sequence(1, [True] * 9)], np.random.default_rng(0), length)
+    with pytest.raises(ValueError, match="at least one frame"):
+        consecutive_segments([sequence(1, [True] * 9)], length)
+
+
+def test_consecutive_segments() -> None:
+    segments = consecutive_segments([sequence(1, [True] * 18), sequence(2, [False, True, True, False, True])])
+    assert [(part.song_id, len(part.features)) for part in segments] == [(1, 8), (1, 8), (1, 2), (2, 2), (2, 1)]
+    assert [float(part.end_s[0]) for part in segments] == [1.0, 5.0, 9.0, 1.5, 3.0]
+
+
+@given(st.lists(st.lists(st.booleans(), max_size=30), max_size=4), st.integers(1, 9))
+def test_consecutive_segments_have_every_labelled_frame_once(masks: list[list[bool]], length: int) -> None:
+    sequences = [sequence(song_id, mask) for song_id, mask in enumerate(masks, start=1)]
+    segments = consecutive_segments(sequences, length)
+    taken = [float(value) for segment in segments for value in segment.features[:, 0]]
+    expected = [float(value) for whole in sequences for value in whole.features[whole.labelled, 0]]
+    assert taken == expected
+    for segment in segments:
+        assert segment.labelled.all()
+        assert 1 <= len(segment.features) <= length
+        assert np.all(np.diff(segment.features[:, 0]) == 1)
+
+
+# ---- batches and splices ----------------------------------------------------------------------------------------
+
+
+def test_batch_is_filled_up_at_the_end() -> None:
+    short, long = sequence(1, [True, False]), sequence(2, [False, True, True, True])
+    batch = pad_batch([short, long])
+    assert batch.features.shape == (2, 4, 3)
+    assert batch.labels.shape == (2, 4, 2)
+    assert (batch.features.dtype, batch.labels.dtype) == (torch.float32, torch.float32)
+    assert batch.mask.tolist() == [[True, False, False, False], [False, True, True, True]]
+    np.testing.assert_array_equal(batch.features[0, :2].numpy(), short.features)
+    np.testing.assert_array_equal(batch.features[1].numpy(), long.features)
+    np.testing.assert_array_equal(batch.labels[1].numpy(), long.labels)
+    assert not batch.features[0, 2:].any()
+    assert not batch.labels[0, 2:].any()
+
+
+def test_a_batch_is_a_copy() -> None:
+    whole = sequence(1, [True, True])
+    pad_batch([whole]).features.zero_()
+    assert whole.features[0, 0] == 1000
+
+
+def test_impossible_batches() -> None:
+    with pytest.raises(ValueError, match="no sequence"):
+        pad_batch([])
+    with pytest.raises(ValueError, match=r"not \[3, 4\]"):
+        pad_batch([sequence(1, [True]), sequence(2, [True], n_features=4)])
+
+
+@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=1, max_size=9), st.integers(1, 4))
+def test_splices_have_every_song_once_and_know_where_it_begins(masks: list[list[bool]], n_songs: int) -> None:
+    sequences = {song_id: sequence(song_id, mask) for song_id, mask in enumerate(masks, start=1)}
+    splices = splice(list(sequences.values()), np.random.default_rng(len(masks)), n_songs)
+    assert sorted(song_id for joined in splices for song_id in joined.song_ids) == sorted(sequences)
+    assert [len(joined.song_ids) for joined in splices[:-1]] == [n_songs] * (len(splices) - 1)
+    assert 1 <= len(splices[-1].song_ids) <= n_songs
+    for joined in splices:
+        bounds = [*joined.starts, len(joined.features)]
+        assert joined.starts[0] == 0
+        for song_id, start, stop in zip(joined.song_ids, joined.starts, bounds[1:], strict=True):
+            np.testing.assert_array_equal(joined.features[start:stop], sequences[song_id].features)
+            np.testing.assert_array_equal(joined.labels[start:stop], sequences[song_id].labels)
+            np.testing.assert_array_equal(joined.labelled[start:stop], sequences[song_id].labelled)
+        np.testing.assert_array_equal(joined.end_s, 1.0 + 0.5 * np.arange(bounds[-1]))
+    batch = pad_batch(splices)
+    assert int(batch.mask.sum()) == sum(sum(mask) for mask in masks)
+
+
+def test_splices_are_in_random_order() -> None:
+    sequences = [sequence(song_id, [True]) for song_id in range(1, 30)]
+    (first,) = splice(sequences, np.random.default_rng(0), 29)
+    (second,) = splice(sequences, np.random.default_rng(1), 29)
+    assert first.song_ids != second.song_ids
+    assert first.song_ids != tuple(range(1, 30))
+
+
+def test_a_splice_of_no_songs() -> None:
+    with pytest.raises(ValueError, match="at least one song"):
+        splice([sequence(1, [True])], np.random.default_rng(0), 0)

@@ -1,0 +1,1 @@
+"""Training: DEAM in, a checkpoint and its scores out."""

@@ -1,0 +1,121 @@
+"""Songs as a stage hears them: other speeds, other equalisation, other levels, through the real extraction.
+
+Each copy of a song is played a little faster or slower (as a DJ's pitch fader does: tempo and pitch together), begins
+somewhere within its first seconds, passes an equaliser, and comes at another gain. Listeners' ratings are kept: the
+changes are small against the differences between songs.
+"""
+
+from __future__ import annotations
+
+import zlib
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from scipy.signal import sosfilt
+
+from realtime_mer.extraction import AudioFileError, ExtractionSettings, extract_stream, read_blocks
+from realtime_mer.types import AudioBlock, FloatArray
+
+# The ranges that are drawn from, uniformly.
+_SPEED = (0.93, 1.07)
+_LATEST_START_S = 2.5
+_SHELF_DB = 4.0
+_LOW_SHELF_HZ = (80.0, 300.0)
+_HIGH_SHELF_HZ = (2000.0, 8000.0)
+_GAIN_DB = (-20.0, 6.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One way to play a song. speed: 1 is the original; start_s: seconds of the file that are skipped."""
+
+    speed: float
+    start_s: float
+    gain_db: float
+    low_shelf_hz: float
+    low_shelf_db: float
+    high_shelf_hz: float
+    high_shelf_db: float
+
+
+@dataclass(frozen=True, slots=True)
+class AlteredExtraction:
+    """Settings for `extract_altered`: the extraction's, and which copy of the songs to make (1, 2, …)."""
+
+    extraction: ExtractionSettings
+    copy: int
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for a cache's key."""
+        return {"extraction": self.extraction.to_dict(), "copy": self.copy}
+
+
+def alteration(path: Path, copy: int) -> Alteration:
+    """The alteration of a file's n-th copy; the same whenever it is asked for."""
+    rng = np.random.default_rng([zlib.crc32(path.stem.encode()), copy])
+    return Alteration(
+        speed=float(rng.uniform(*_SPEED)),
+        start_s=float(rng.uniform(0.0, _LATEST_START_S)),
+        gain_db=float(rng.uniform(*_GAIN_DB)),
+        low_shelf_hz=float(rng.uniform(*_LOW_SHELF_HZ)),
+        low_shelf_db=float(rng.uniform(-_SHELF_DB, _SHELF_DB)),
+        high_shelf_hz=float(rng.uniform(*_HIGH_SHELF_HZ)),
+        high_shelf_db=float(rng.uniform(-_SHELF_DB, _SHELF_DB)),
+    )
+
+
+def shelf(frequency_hz: float, gain_db: float, rate_hz: int, *, high: bool) -> npt.NDArray[np.float64]:
+    """A shelving filter of slope 1 as one second-order section, shape (1, 6) (Bristow-Johnson's audio EQ cookbook)."""
+    amplitude = 10.0 ** (gain_db / 40.0)
+    omega = 2.0 * np.pi * frequency_hz / rate_hz
+    sign = -1.0 if high else 1.0
+    cosine = sign * np.cos(omega)
+    root = 2.0 * np.sqrt(amplitude) * np.sin(omega) / np.sqrt(2.0)
+    plus, minus = amplitude + 1.0, amplitude - 1.0
+    b = [amplitude * (plus - minus * cosine + root), sign * 2.0 * amplitude * (minus - plus * cosine)]
+    b.append(amplitude * (plus - minus * cosine - root))
+    a = [plus + minus * cosine + root, sign * -2.0 * (minus + plus * cosine), plus + minus * cosine - root]
+    return np.array([[*b, *a]]) / a[0]
+
+
+def altered_audio(path: Path, altered: Alteration) -> tuple[FloatArray, int]:
+    """The altered audio, float32, shape (n_samples, n_channels), clipped at full scale as a sound card would, and the
+    rate in Hz at which it is to be played."""
+    blocks = list(read_blocks(path))
+    if not blocks:
+        raise AudioFileError(f"{path} holds no audio.")
+    rate_hz = blocks[0].rate_hz
+    samples = np.concatenate([block.samples for block in blocks])[int(altered.start_s * rate_hz) :]
+    sections = np.concatenate(
+        [
+            shelf(altered.low_shelf_hz, altered.low_shelf_db, rate_hz, high=False),
+            shelf(altered.high_shelf_hz, altered.high_shelf_db, rate_hz, high=True),
+        ]
+    )
+    filtered = sosfilt(sections, samples, axis=0) * 10.0 ** (altered.gain_db / 20.0)
+    return np.clip(filtered, -1.0, 1.0).astype(np.float32), round(rate_hz * altered.speed)
+
+
+def extract_altered(path: Path, settings: AlteredExtraction) -> tuple[npt.NDArray[np.float64], FloatArray]:
+    """All frames of an altered copy: starts, shape (frames,), and values, shape (frames, n).
+
+    A start is that of the frame's last second in the file's own time, so that the frame's end falls on the moment of
+    the song that it reached. Raises AudioFileError as `extract_file` does.
+    """
+    altered = alteration(path, settings.copy)
+    samples, rate_hz = altered_audio(path, altered)
+    blocks: Iterator[AudioBlock] = iter([AudioBlock(samples, 0.0, rate_hz)])
+    frames = list(extract_stream(blocks, settings.extraction))
+    if not frames:
+        raise AudioFileError(f"{path} is too short: what is left of it does not hold a frame.")
+    ends_s = np.array([frame.end_s for frame in frames])
+    return altered.start_s + ends_s * altered.speed - 1.0, np.stack([frame.values for frame in frames])
+
+
+def describe_alterations(settings: AlteredExtraction) -> str:
+    """What decides the copy besides the extraction: this file's code."""
+    return f"{asdict(settings)} {Path(__file__).read_text(encoding='utf-8')}"

@@ -1,0 +1,339 @@
+"""Features of many audio files: extracted on all cores, once per content and configuration, and kept on disk.
+
+An entry's name is the SHA-256 of the audio file's bytes and of a text that describes whatever else decides the
+features (configuration, source code, library versions). Nothing else is asked, neither names nor dates, so an entry
+can be superfluous but never stale. Entries are never removed here; the folder may be deleted at any time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import multiprocessing
+import os
+import signal
+import threading
+import uuid
+import zipfile
+import zlib
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+import platformdirs
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from realtime_mer.types import FloatArray
+
+TimeArray = npt.NDArray[np.float64]
+Settings = TypeVar("Settings")
+Extractor = Callable[[Path, Settings], tuple[TimeArray, FloatArray]]
+
+# An entry is written under a name with this end, and gets its own only when it is whole.
+_PART_SUFFIX = ".part"
+_READ_BYTES = 1 << 20
+# On Windows a wait without end does not hear Ctrl-C.
+_WAIT_S = 1.0
+_CRASHED = "the process that extracted it died, from a crash in a library or for lack of memory"
+
+
+class FeatureCacheError(RuntimeError):
+    """The cache folder cannot be used."""
+
+
+@dataclass(frozen=True, eq=False)
+class Features:
+    """The frames of one audio file.
+
+    frame_start_s: float64, shape (n,), from the file's first sample; values: float32, shape (n, n_features).
+    """
+
+    frame_start_s: TimeArray
+    values: FloatArray
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An audio file that gave no features, and why."""
+
+    path: Path
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.reason}"
+
+
+@dataclass(frozen=True, eq=False)
+class Extraction:
+    """The features by file, the files that gave none, and how many were there already; all in the order asked for."""
+
+    features: Mapping[Path, Features]
+    failures: tuple[Failure, ...]
+    n_cached: int
+
+
+def default_cache_dir() -> Path:
+    """The platform's folder for this user's caches, and in it ours for features."""
+    return platformdirs.user_cache_path("realtime-mer") / "features"
+
+
+def default_jobs() -> int:
+    """The cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def extract_songs(
+    audio_files: Sequence[Path],
+    extract: Extractor[Settings],
+    settings: Settings,
+    configuration: str,
+    *,
+    cache_dir: Path | None = None,
+    jobs: int | None = None,
+    console: Console | None = None,
+) -> Extraction:
+    """The features of every file, from the cache where they are there, otherwise from `extract(path, settings)`.
+
+    extract: a function of a module (worker processes import it), returning frame_start_s (n,) and values
+        (n, n_features) in finite numbers. Whatever it raises is a Failure of that file, not of the whole.
+    configuration: all that decides the features besides the audio, `settings` and the code of `extract` included.
+    cache_dir: default_cache_dir() where None. jobs: worker processes, default_jobs() where None.
+    console: where the progress bar goes; standard error where None.
+
+    After Ctrl-C the workers are gone, KeyboardInterrupt is raised, and a later call goes on after the last file that
+    was finished. Call it from a program that is safe to import (`if __name__ == "__main__":`), as every use of
+    multiprocessing's "spawn" asks for.
+
+    Raises FeatureCacheError where the cache folder cannot be written, ValueError for jobs < 1.
+    """
+    jobs = default_jobs() if jobs is None else jobs
+    if jobs < 1:
+        raise ValueError(f"Extraction needs at least one job, not {jobs}.")
+    cache_dir = default_cache_dir() if cache_dir is None else cache_dir
+    try:
+        cache_dir.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise FeatureCacheError(f"The feature cache {cache_dir} cannot be made: {error.strerror or error}.") from error
+    keys: dict[Path, str] = {}
+    features: dict[str, Features] = {}
+    missing: dict[str, Path] = {}
+    unreadable: dict[Path, str] = {}
+    failed: dict[str, str] = {}
+    with _progress(console) as progress:
+        task = progress.add_task("Looking for cached features", total=len(audio_files))
+        for path in audio_files:
+            try:
+                keys[path] = key = _key(path, configuration)
+            except OSError as error:
+                unreadable[path] = f"it cannot be read: {error.strerror or error}"
+            else:
+                # Files of the same content share an entry.
+                cached = None if key in features or key in missing else _read_entry(cache_dir, key)
+                if cached is not None:
+                    features[key] = cached
+                elif key not in features:
+                    missing.setdefault(key, path)
+            progress.advance(task)
+
+        if missing:
+            task = progress.add_task("Extracting features", total=len(missing))
+
+            def finished(key: str, reason: str | None) -> None:
+                extracted = _read_entry(cache_dir, key) if reason is None else None
+                if extracted is None:
+                    failed[key] = reason or f"its features cannot be read back from {cache_dir}"
+                else:
+                    features[key] = extracted
+                progress.advance(task)
+
+            job = _Job(extract, settings, configuration, cache_dir, run=uuid.uuid4().hex)
+            try:
+                _run(job, missing, min(jobs, len(missing)), finished)
+            finally:
+                for part in cache_dir.glob(f"*.{job.run}{_PART_SUFFIX}"):
+                    part.unlink(missing_ok=True)
+
+    found: dict[Path, Features] = {}
+    failures = []
+    for path in dict.fromkeys(audio_files):
+        if path in unreadable:
+            failures.append(Failure(path, unreadable[path]))
+        elif keys[path] in failed:
+            failures.append(Failure(path, failed[keys[path]]))
+        else:
+            found[path] = features[keys[path]]
+    return Extraction(found, tuple(failures), sum(keys[path] not in missing for path in found))
+
+
+def _progress(console: Console | None) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console or Console(stderr=True),
+    )
+
+
+# ---- the entries ------------------------------------------------------------------------------------------------
+
+
+def _key(path: Path, configuration: str) -> str:
+    """SHA-256 over the configuration (its length first, so that it cannot run into the audio) and the file's bytes."""
+    text = configuration.encode()
+    digest = hashlib.sha256(len(text).to_bytes(8, "little") + text)
+    with path.open("rb") as file:
+        while piece := file.read(_READ_BYTES):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _entry(cache_dir: Path, key: str) -> Path:
+    return cache_dir / f"{key}.npz"
+
+
+def _read_entry(cache_dir: Path, key: str) -> Features | None:
+    """The entry of that key; None where there is none, or none that is whole (it will be made again)."""
+    try:
+        with np.load(_entry(cache_dir, key), allow_pickle=False) as arrays:
+            frame_start_s, values, stored_key = arrays["frame_start_s"], arrays["values"], str(arrays["key"])
+    except (OSError, EOFError, ValueError, KeyError, NotImplementedError, zipfile.BadZipFile, zlib.error):
+        return None
+    whole = stored_key == key and _fault(frame_start_s, values) is None
+    return Features(frame_start_s, values) if whole else None
+
+
+def _fault(frame_start_s: npt.NDArray[Any], values: npt.NDArray[Any]) -> str | None:
+    """What is wrong with a file's features; None where nothing is."""
+    if values.ndim != 2 or frame_start_s.shape != values.shape[:1]:
+        return f"its features have the shapes {frame_start_s.shape} and {values.shape}, not (n,) and (n, n_features)"
+    if not len(values):
+        return "too short: it gave not one frame"
+    broken = np.argwhere(~np.isfinite(values))
+    if len(broken):
+        frame, feature = broken[0]
+        return f"feature {feature} of frame {frame} is {values[frame, feature]}"
+    return None
+
+
+@dataclass(frozen=True)
+class _Job(Generic[Settings]):
+    """What a worker does with one file. `run` tells this run's unfinished files from those of another one."""
+
+    extract: Extractor[Settings]
+    settings: Settings
+    configuration: str
+    cache_dir: Path
+    run: str
+
+    def __call__(self, key: str, path: Path) -> str | None:
+        """Extracts into the cache; returns None, or why there are no features. Raises FeatureCacheError."""
+        try:
+            frame_start_s, values = self.extract(path, self.settings)
+            frame_start_s, values = np.asarray(frame_start_s, np.float64), np.asarray(values, np.float32)
+            if _key(path, self.configuration) != key:
+                return "it was changed while it was being read"
+        except Exception as error:  # noqa: BLE001 - whatever a decoder or the extraction makes of a broken file
+            told = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
+            return str(error) if told else f"{type(error).__name__}: {error}"
+        fault = _fault(frame_start_s, values)
+        if fault is not None:
+            return fault
+        part = self.cache_dir / f"{key}.{self.run}{_PART_SUFFIX}"
+        try:
+            with part.open("wb") as file:
+                np.savez(file, frame_start_s=frame_start_s, values=values, key=np.array(key))
+            part.replace(_entry(self.cache_dir, key))
+        except OSError as error:
+            raise FeatureCacheError(
+                f"The feature cache {self.cache_dir} cannot be written: {error.strerror or error}."
+            ) from error
+        return None
+
+
+# ---- the worker processes ---------------------------------------------------------------------------------------
+
+
+def _run(
+    job: _Job[Settings], files: Mapping[str, Path], jobs: int, finished: Callable[[str, str | None], None]
+) -> None:
+    """Runs the job on every file and tells `finished` its key and outcome.
+
+    Where a worker dies, all that were at work are suspects: each is tried again alone, and the others go on.
+    """
+    waiting = deque(files)
+    while waiting:
+        in_flight: dict[Future[str | None], str] = {}
+        with _worker_pool(jobs) as pool, contextlib.suppress(BrokenProcessPool):
+            while waiting or in_flight:
+                # One more than there are workers keeps them busy; more would only be more suspects.
+                while waiting and len(in_flight) <= jobs:
+                    in_flight[_submit(pool, job, waiting[0], files[waiting[0]])] = waiting[0]
+                    waiting.popleft()
+                for future in wait(in_flight, timeout=_WAIT_S, return_when=FIRST_COMPLETED).done:
+                    reason = future.result()
+                    finished(in_flight.pop(future), reason)
+        for key in in_flight.values():
+            try:
+                with _worker_pool(1) as pool:
+                    reason = _submit(pool, job, key, files[key]).result()
+            except BrokenProcessPool:
+                reason = _CRASHED
+            finished(key, reason)
+
+
+def _submit(pool: ProcessPoolExecutor, job: _Job[Settings], key: str, path: Path) -> Future[str | None]:
+    """Submits a file with Ctrl-C held back, for this is where the pool starts its workers.
+
+    They inherit that, and so do not hear of Ctrl-C even before `_start_worker` can see to it.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # Windows
+        return pool.submit(job, key, path)
+    held_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        return pool.submit(job, key, path)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, held_before)
+
+
+@contextlib.contextmanager
+def _worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
+    """A pool whose workers end at once when the block is left by an exception, or when this process dies.
+
+    They hold one end of a pipe of which only this process holds the other: when that closes, for whatever reason, the
+    reading end says so. (An executor alone would let them finish their files, and after a killed parent go on.)
+    """
+    context = multiprocessing.get_context("spawn")
+    lifeline, held_end = context.Pipe(duplex=False)
+    executor = ProcessPoolExecutor(jobs, context, _start_worker, (lifeline,))
+    try:
+        yield executor
+    except BaseException:
+        held_end.close()
+        raise
+    finally:
+        executor.shutdown(wait=True, cancel_futures=True)
+        held_end.close()
+        lifeline.close()
+
+
+def _start_worker(lifeline: Connection[Any, Any]) -> None:
+    # Ctrl-C reaches every process of a terminal; what it means here is for the main process to say. (On Windows, where
+    # `_submit` cannot hold it back.)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
+
+
+def _end_with(lifeline: Connection[Any, Any]) -> None:
+    with contextlib.suppress(EOFError, OSError):
+        lifeline.recv_bytes()
+    os._exit(1)
