@@ -21,7 +21,7 @@ setup: $(STAMP) ## Make .venv with everything; again when pyproject.toml or Make
 $(STAMP): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("realtime-mer needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
 	@if ! $(PYTHON) -c 'import ensurepip, venv' 2> /dev/null; then \
-	  install="apt-get install --yes --no-install-recommends python3-venv"; \
+	  install="apt-get install --yes --quiet --no-install-recommends python3-venv"; \
 	  if ! command -v apt-get > /dev/null; then echo "$(PYTHON) cannot make virtual environments: install its module venv." >&2; exit 1; fi; \
 	  if [ "$$(id -u)" = 0 ]; then as_root=env; \
 	  elif command -v sudo > /dev/null; then as_root="sudo env"; \

@@ -33,12 +33,14 @@ class MonoMix:
     A sample that is NaN, infinite or larger than LARGEST_SAMPLE becomes 0 before the mix, so that one bad moment of a
     driver stays one moment: in a recursive stage behind, it would never go away. `replaced_samples` counts them.
 
-    rate_hz: samples per second and channel, in and out.
+    rate_hz: samples per second and channel, in and out. Raises ValueError where it is not positive.
     """
 
     latency_s = 0.0
 
     def __init__(self, rate_hz: int) -> None:
+        if rate_hz <= 0:
+            raise ValueError(f"Sample rates must be positive, not {rate_hz} Hz.")
         self.rate_hz = float(rate_hz)
         self.receptive_field_s = 1.0 / rate_hz
         self.replaced_samples = 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.metadata import version
@@ -17,6 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import soundfile
+from threadpoolctl import threadpool_limits
 
 from realtime_mer.conditioning import MonoMix, Resampler
 from realtime_mer.descriptors import DescriptorStage, descriptor_names
@@ -26,6 +28,8 @@ from realtime_mer.types import AudioBlock, FeatureFrame, FloatArray
 
 # Files are read in pieces of this size; any other gives the same features.
 FILE_BLOCK_S = 0.5
+# What a frame of 1.0 s needs of a stream, rounded up: openSMILE's last descriptors reach a little past its end.
+SHORTEST_STREAM_S = 1.05
 
 
 class AudioFileError(ValueError):
@@ -49,9 +53,11 @@ class ExtractionSettings:
 
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ExtractionSettings:
-        """What `to_dict` gave. Raises TypeError or KeyError for anything else."""
-        level = values["level"]
-        return cls(None if level is None else LevelSettings(**level), bool(values["descriptors"]))
+        """What `to_dict` gave. Raises TypeError, KeyError or ValueError for anything else."""
+        level, descriptors = values["level"], values["descriptors"]
+        if set(values) != {"level", "descriptors"} or not isinstance(descriptors, bool):
+            raise ValueError(f"Extraction settings are level and descriptors (true or false), not {values}.")
+        return cls(None if level is None else LevelSettings(**level), descriptors)
 
 
 def frame_names(settings: ExtractionSettings) -> tuple[str, ...]:
@@ -65,13 +71,17 @@ class FrameExtractor:
     Mono mix, resampling to 44.1 kHz, level stage, then openSMILE and the descriptors side by side; frame k of both
     covers stream time 0.5 k to 0.5 k + 1.0 s. `step` returns the frames that are ready and never waits for one;
     `flush` ends the stream and returns the rest. A reset is a new extractor; call `close` on one that is not flushed.
+    Holds numpy's BLAS to one thread in the whole process.
 
     Raises FeatureEngineError where openSMILE cannot be loaded.
     """
 
     rate_hz = 1.0 / HOP_S
+    receptive_field_s = FeatureEngine.receptive_field_s
 
     def __init__(self, settings: ExtractionSettings, rate_in_hz: int) -> None:
+        # Matrices are so small here that more threads only wait for one another, and take twice the CPU time.
+        threadpool_limits(1, user_api="blas")
         self._mono = MonoMix(rate_in_hz)
         self._resampler = Resampler(rate_in_hz)
         self._level = None if settings.level is None else LevelStage(settings.level, ENGINE_RATE_HZ)
@@ -81,17 +91,9 @@ class FrameExtractor:
 
     @property
     def latency_s(self) -> float:
-        """How long after a frame's end its features can be there, openSMILE's own waiting in real time aside."""
+        """How much sound past a frame's end may be needed before its features are there."""
         level_s = 0.0 if self._level is None else self._level.latency_s
         return self._resampler.latency_s + level_s + self._engine.latency_s
-
-    @property
-    def receptive_field_s(self) -> float:
-        """Endless with a level stage, whose gain remembers everything."""
-        if self._level is not None:
-            return self._level.receptive_field_s
-        longest = max(self._engine.receptive_field_s, 0.0 if self._descriptors is None else DescriptorStage.receptive_field_s)
-        return self._resampler.receptive_field_s + longest
 
     @property
     def replaced_samples(self) -> int:
@@ -144,17 +146,24 @@ def read_blocks(path: Path) -> Iterator[AudioBlock]:
     Raises AudioFileError, naming the file, when it is missing, is no audio, or breaks off.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        # As bytes: a name that is no valid text in this locale opens too.
+        with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
             rate_hz, position = int(file.samplerate), 0
-            for samples in file.blocks(int(rate_hz * FILE_BLOCK_S), dtype="float32", always_2d=True):
+            for samples in file.blocks(max(1, int(rate_hz * FILE_BLOCK_S)), dtype="float32", always_2d=True):
                 yield AudioBlock(samples, position / rate_hz, rate_hz)
                 position += len(samples)
-    except (soundfile.SoundFileError, OSError, RuntimeError) as error:
+    # soundfile raises TypeError for a headerless .raw file, whose format it would have to be told.
+    except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
         raise AudioFileError(f"{path} cannot be read as audio: {error}") from error
 
 
+def too_short(path: Path) -> str:
+    """What to say of a file that holds no whole frame."""
+    return f"{path} is too short: the first prediction needs {SHORTEST_STREAM_S} s of audio."
+
+
 def extract_stream(blocks: Iterator[AudioBlock], settings: ExtractionSettings) -> Iterator[FeatureFrame]:
-    """The frames of a stream of blocks at one rate. Yields nothing for a stream shorter than a frame (1.05 s)."""
+    """The frames of a stream of blocks at one rate. Yields nothing for a stream shorter than SHORTEST_STREAM_S."""
     first = next(blocks, None)
     if first is None:
         return
@@ -173,10 +182,18 @@ def extract_file(path: Path, settings: ExtractionSettings) -> tuple[npt.NDArray[
 
     Raises AudioFileError for a file that is no audio or too short for a frame.
     """
-    frames = list(extract_stream(read_blocks(path), settings))
-    if not frames:
-        raise AudioFileError(f"{path} is too short: the first prediction needs 1.05 s of audio.")
-    return np.array([frame.start_s for frame in frames]), np.stack([frame.values for frame in frames])
+    return stacked(extract_stream(read_blocks(path), settings), path)
+
+
+def stacked(frames: Iterable[FeatureFrame], path: Path) -> tuple[npt.NDArray[np.float64], FloatArray]:
+    """A file's frames as arrays: their starts in seconds, shape (frames,), and values, shape (frames, n).
+
+    Raises AudioFileError where there is none.
+    """
+    all_frames = list(frames)
+    if not all_frames:
+        raise AudioFileError(too_short(path))
+    return np.array([frame.start_s for frame in all_frames]), np.stack([frame.values for frame in all_frames])
 
 
 def describe_configuration(settings: ExtractionSettings) -> str:

@@ -13,6 +13,9 @@ import numpy as np
 
 from realtime_mer.types import FloatArray
 
+# No music's mean square is larger (+6 dBFS): a driver's rubbish must not hold the gain down for minutes.
+_LOUDEST = 4.0
+
 
 @dataclass(frozen=True, slots=True)
 class LevelSettings:
@@ -32,6 +35,15 @@ class LevelSettings:
     headroom_db: float = 9.0
     gate_db: float = -70.0
     max_gain_db: float = 50.0
+
+    def __post_init__(self) -> None:
+        for name in ("target_db", "memory_s", "momentary_s", "headroom_db", "gate_db", "max_gain_db"):
+            value = getattr(self, name)
+            if not math.isfinite(value):
+                raise ValueError(f"The level stage's {name} must be a finite number, not {value}.")
+        for name in ("memory_s", "momentary_s", "max_gain_db"):
+            if getattr(self, name) <= 0:
+                raise ValueError(f"The level stage's {name} must be positive, not {getattr(self, name)}.")
 
 
 class LevelStage:
@@ -54,10 +66,10 @@ class LevelStage:
         hop_s = self._hop_samples / rate_hz
         self._long_weight = 1.0 - math.exp(-hop_s / settings.memory_s)
         self._momentary_weight = 1.0 - math.exp(-hop_s / settings.momentary_s)
-        self._target = 10.0 ** (settings.target_db / 10.0)
-        self._headroom = 10.0 ** (settings.headroom_db / 10.0)
-        self._gate = 10.0 ** (settings.gate_db / 10.0)
-        self._max_gain = 10.0 ** (settings.max_gain_db / 20.0)
+        self._target: float = 10.0 ** (settings.target_db / 10.0)
+        self._headroom: float = 10.0 ** (settings.headroom_db / 10.0)
+        self._gate: float = 10.0 ** (settings.gate_db / 10.0)
+        self._max_gain: float = 10.0 ** (settings.max_gain_db / 20.0)
         self._pending: FloatArray = np.empty(0, dtype=np.float32)
         self._hops_heard = 0
         self._long = 0.0
@@ -97,8 +109,10 @@ class LevelStage:
     def _gain_after(self, mean_square: float) -> float:
         if mean_square < self._gate:
             return 1.0 if self._gain is None else self._gain
+        mean_square = min(mean_square, _LOUDEST)
         self._hops_heard += 1
         self._long += (mean_square - self._long) * max(1.0 / self._hops_heard, self._long_weight)
         self._momentary += (mean_square - self._momentary) * max(1.0 / self._hops_heard, self._momentary_weight)
         level = max(self._long, self._momentary / self._headroom)
-        return min(max(math.sqrt(self._target / level), 1.0 / self._max_gain), self._max_gain)
+        gain = math.sqrt(self._target / level)
+        return min(max(gain, 1.0 / self._max_gain), self._max_gain)

@@ -117,14 +117,14 @@ def test_align_is_linear_interpolation_and_never_extrapolation(
 
 
 def test_float_sums_fall_on_the_grid() -> None:
-    times_s = np.cumsum(np.full(40, 0.1 * 5)) + 14.5
-    song = song_with(np.round(times_s, 1), audio_start_s=0.1 + 0.2 + 29.7)
+    song = song_with(np.arange(15.0, 35.0, 0.5), audio_start_s=0.1 + 0.2 + 29.7)
     assert align(song, np.cumsum(np.full(5, 0.1 * 5)) - 0.5, frames(5)[1]).labelled.all()
-    # A rounding error behind the last annotation, and before the first.
-    for error_s in (1e-9, -1e-9):
-        aligned = align(song_with(np.array([15.0])), *frames(1, first_s=14.0 + error_s))
-        assert aligned.labelled.all()
-        assert aligned.labels[0, 0] == np.float32(0.15)
+    # A rounding error beside the last annotation, or beside one with a hole before or after it.
+    for times_s in ([15.0], [13.5, 15.0], [15.0, 16.5]):
+        for error_s in (1e-9, -1e-9):
+            aligned = align(song_with(np.array(times_s)), *frames(1, first_s=14.0 + error_s))
+            assert aligned.labelled.all()
+            assert aligned.labels[0, 0] == np.float32(0.15)
 
 
 @pytest.mark.parametrize(

@@ -11,13 +11,13 @@ import zlib
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 from scipy.signal import sosfilt
 
-from realtime_mer.extraction import AudioFileError, ExtractionSettings, extract_stream, read_blocks
+from realtime_mer.extraction import AudioFileError, ExtractionSettings, extract_stream, read_blocks, stacked
+from realtime_mer.features import FRAME_S, to_int16
 from realtime_mer.types import AudioBlock, FloatArray
 
 # The ranges that are drawn from, uniformly.
@@ -49,10 +49,6 @@ class AlteredExtraction:
     extraction: ExtractionSettings
     copy: int
 
-    def to_dict(self) -> dict[str, Any]:
-        """As plain values, for a cache's key."""
-        return {"extraction": self.extraction.to_dict(), "copy": self.copy}
-
 
 def alteration(path: Path, copy: int) -> Alteration:
     """The alteration of a file's n-th copy; the same whenever it is asked for."""
@@ -79,7 +75,8 @@ def shelf(frequency_hz: float, gain_db: float, rate_hz: int, *, high: bool) -> n
     b = [amplitude * (plus - minus * cosine + root), sign * 2.0 * amplitude * (minus - plus * cosine)]
     b.append(amplitude * (plus - minus * cosine - root))
     a = [plus + minus * cosine + root, sign * -2.0 * (minus + plus * cosine), plus + minus * cosine - root]
-    return np.array([[*b, *a]]) / a[0]
+    section: npt.NDArray[np.float64] = np.array([[*b, *a]]) / a[0]
+    return section
 
 
 def altered_audio(path: Path, altered: Alteration) -> tuple[FloatArray, int]:
@@ -109,13 +106,31 @@ def extract_altered(path: Path, settings: AlteredExtraction) -> tuple[npt.NDArra
     altered = alteration(path, settings.copy)
     samples, rate_hz = altered_audio(path, altered)
     blocks: Iterator[AudioBlock] = iter([AudioBlock(samples, 0.0, rate_hz)])
-    frames = list(extract_stream(blocks, settings.extraction))
-    if not frames:
-        raise AudioFileError(f"{path} is too short: what is left of it does not hold a frame.")
-    ends_s = np.array([frame.end_s for frame in frames])
-    return altered.start_s + ends_s * altered.speed - 1.0, np.stack([frame.values for frame in frames])
+    starts_s, values = stacked(extract_stream(blocks, settings.extraction), path)
+    return altered.start_s + (starts_s + FRAME_S) * altered.speed - FRAME_S, values
 
 
-def describe_alterations(settings: AlteredExtraction) -> str:
-    """What decides the copy besides the extraction: this file's code."""
+@dataclass(frozen=True, slots=True)
+class GainExtraction:
+    """Settings for `extract_at_gain`: the extraction's, and the input gain."""
+
+    extraction: ExtractionSettings
+    gain_db: float
+
+
+def extract_at_gain(path: Path, settings: GainExtraction) -> tuple[npt.NDArray[np.float64], FloatArray]:
+    """All frames of a file played at another input gain into a 16-bit sound card, which clips and rounds.
+
+    Returns starts, shape (frames,), and values, shape (frames, n). Raises AudioFileError as `extract_file` does.
+    """
+    gain = 10.0 ** (settings.gain_db / 20.0)
+    blocks = (
+        AudioBlock((to_int16(block.samples * gain) / 32768.0).astype(np.float32), block.start_s, block.rate_hz)
+        for block in read_blocks(path)
+    )
+    return stacked(extract_stream(blocks, settings.extraction), path)
+
+
+def describe_alterations(settings: AlteredExtraction | GainExtraction) -> str:
+    """What decides the features besides the extraction: these settings and this file's code."""
     return f"{asdict(settings)} {Path(__file__).read_text(encoding='utf-8')}"

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 import numpy.typing as npt
 
@@ -63,7 +65,7 @@ def _modulations(bands_db: npt.NDArray[np.float64]) -> dict[str, float]:
     spectrum = np.square(np.abs(np.fft.rfft(centred * np.hanning(len(centred))[:, np.newaxis], axis=0)))
     frequencies_hz = np.fft.rfftfreq(len(centred), _ROW_S)
     values: dict[str, float] = {}
-    for low_hz, high_hz in zip(_MODULATION_EDGES_HZ[:-1], _MODULATION_EDGES_HZ[1:], strict=True):
+    for low_hz, high_hz in pairwise(_MODULATION_EDGES_HZ):
         inside = (frequencies_hz >= low_hz) & (frequencies_hz < high_hz)
         energy = np.log(spectrum[inside].mean(axis=0) + _MODULATION_FLOOR) if inside.any() else np.zeros(_N_BANDS)
         values |= {f"modulation_{low_hz:g}hz[{i}]": float(v) for i, v in enumerate(energy)}

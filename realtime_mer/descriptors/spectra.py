@@ -6,6 +6,7 @@ Every row depends on its own window of samples only, so rows can be computed in 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import numpy as np
 
@@ -63,13 +64,14 @@ def _mel_filters() -> FloatArray:
 def _contrast_bins() -> list[slice]:
     frequencies_hz = np.fft.rfftfreq(MEL_WINDOW_SAMPLES, 1.0 / RATE_HZ)
     edges = [int(np.searchsorted(frequencies_hz, edge)) for edge in _CONTRAST_EDGES_HZ]
-    return [slice(low, high) for low, high in zip(edges[:-1], edges[1:], strict=True)]
+    return [slice(low, high) for low, high in pairwise(edges)]
 
 
 def _window(samples: int, shape: FloatArray) -> FloatArray:
     """A periodic window scaled so that a sine of amplitude 1 has magnitude 1 at its bin."""
     window = shape[:samples]
-    return (2.0 * window / window.sum()).astype(np.float32)
+    scaled: FloatArray = (2.0 * window / window.sum()).astype(np.float32)
+    return scaled
 
 
 _MEL_WINDOW = _window(MEL_WINDOW_SAMPLES, np.hanning(MEL_WINDOW_SAMPLES + 1).astype(np.float32))
@@ -115,9 +117,7 @@ def tone_peaks(samples: FloatArray) -> FloatArray:
     """
     windows = _frames(samples, TONE_WINDOW_SAMPLES, TONE_HOP_SAMPLES) * _TONE_WINDOW
     level_db = 20.0 * np.log10(np.abs(np.fft.rfft(windows, axis=1)) + 1e-9)
-    left, here, right = (
-        level_db[:, _TONE_FIRST_BIN + shift : _TONE_END_BIN + shift] for shift in (-1, 0, 1)
-    )
+    left, here, right = (level_db[:, _TONE_FIRST_BIN + shift : _TONE_END_BIN + shift] for shift in (-1, 0, 1))
     half = _PEAK_FLOOR_BINS // 2
     padded = np.pad(level_db, ((0, 0), (half + 1, half)), mode="edge")
     sums = np.cumsum(padded, axis=1)
@@ -132,4 +132,5 @@ def tone_peaks(samples: FloatArray) -> FloatArray:
     inside = (bin_ >= 0) & (bin_ < N_TONE_BINS)
     amplitudes = np.zeros((len(level_db), N_TONE_BINS))
     np.add.at(amplitudes, (row[inside], bin_[inside]), amplitude[inside])
-    return (20.0 * np.log10(amplitudes + 10.0 ** (NO_PEAK_DB / 20.0))).astype(np.float32)
+    peaks_db: FloatArray = (20.0 * np.log10(amplitudes + 10.0 ** (NO_PEAK_DB / 20.0))).astype(np.float32)
+    return peaks_db

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from realtime_mer.descriptors.spectra import BINS_PER_OCTAVE, NO_PEAK_DB, N_OCTAVES
+from realtime_mer.descriptors.spectra import BINS_PER_OCTAVE, N_OCTAVES, NO_PEAK_DB
 from realtime_mer.types import FloatArray
 
 Float64 = npt.NDArray[np.float64]

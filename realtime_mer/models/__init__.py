@@ -7,11 +7,12 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
+from realtime_mer.models.live import LiveModel
 from realtime_mer.models.mlp import MLP
 from realtime_mer.models.seq2seq import Seq2Seq
 from realtime_mer.models.seq2seq_attention import Seq2SeqAttention
 
-__all__ = ["MLP", "MODELS", "SegmentModel", "Seq2Seq", "Seq2SeqAttention", "StreamingModel"]
+__all__ = ["MLP", "MODELS", "LiveModel", "SegmentModel", "Seq2Seq", "Seq2SeqAttention", "StreamingModel"]
 
 
 class StreamingModel(Protocol):
@@ -77,4 +78,9 @@ class SegmentModel(StreamingModel, Protocol):
         ...
 
 
-MODELS: dict[str, type[StreamingModel]] = {"mlp": MLP, "seq2seq": Seq2Seq, "seq2seq_a": Seq2SeqAttention}
+MODELS: dict[str, type[StreamingModel]] = {
+    "mlp": MLP,
+    "seq2seq": Seq2Seq,
+    "seq2seq_a": Seq2SeqAttention,
+    "live": LiveModel,
+}

@@ -1,0 +1,334 @@
+"""The model that runs on stage: an attention decoder whose encoder and decoder states are carried from frame to frame.
+
+One step per frame, nothing ahead, no window to refill: at frame t the encoder takes in the frame, the decoder attends
+to the encoder's last outputs (the memory) and to its own state, and its prediction is fed back at frame t + 1.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any, ClassVar, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from realtime_mer.features import HOP_S
+from realtime_mer.models.mlp import N_OUTPUTS, require_positive
+
+# How many encoder outputs the decoder attends to: 8 frames, as the published segments have.
+MEMORY_FRAMES = 8
+
+
+class LiveState(NamedTuple):
+    """What is carried from one frame to the next, for `members` members of the ensemble.
+
+    heard: (), int64, frames so far, up to the memory of the running statistics.
+    mean, square: (batch, n_running), running mean of the running features and of their squares.
+    encoder: (members, batch, n_hidden).
+    memory: (members, batch, up to 7, n_embedding + n_hidden), what the decoder attends to besides the newest frame.
+    keys: (members, batch, up to 7, n_attention), U m for every m of the memory.
+    decoder: (members, batch, n_hidden). prediction: (members, batch, 2).
+    """
+
+    heard: Tensor
+    mean: Tensor
+    square: Tensor
+    encoder: Tensor
+    memory: Tensor
+    keys: Tensor
+    decoder: Tensor
+    prediction: Tensor
+
+
+class MemberLinear(nn.Module):
+    """A dense layer per member: (members, rows, n_in) -> (members, rows, n_out)."""
+
+    def __init__(self, n_members: int, n_in: int, n_out: int, bias: bool = True) -> None:
+        super().__init__()
+        bound = 1.0 / math.sqrt(n_in)
+        self.weight = nn.Parameter(torch.empty(n_members, n_in, n_out).uniform_(-bound, bound))
+        self.bias = nn.Parameter(torch.empty(n_members, 1, n_out).uniform_(-bound, bound)) if bias else None
+
+    def forward(self, rows: Tensor) -> Tensor:
+        if self.bias is None:
+            return torch.bmm(rows, self.weight)
+        return torch.baddbmm(self.bias, rows, self.weight)
+
+
+class MemberGRUCell(nn.Module):
+    """A gated recurrent unit per member (Cho et al. 2014, in the form of torch.nn.GRUCell):
+
+    r = σ(W_r x + U_r h), z = σ(W_z x + U_z h), n = tanh(W_n x + r ∘ (U_n h)), h' = (1 - z) ∘ n + z ∘ h
+    """
+
+    def __init__(self, n_members: int, n_in: int, n_hidden: int) -> None:
+        super().__init__()
+        self.from_input = MemberLinear(n_members, n_in, 3 * n_hidden)
+        self.from_hidden = MemberLinear(n_members, n_hidden, 3 * n_hidden)
+
+    def forward(self, rows: Tensor, hidden: Tensor) -> Tensor:
+        """rows: (members, batch, n_in); hidden: (members, batch, n_hidden), also the result's shape."""
+        input_reset, input_update, input_new = self.from_input(rows).chunk(3, dim=2)
+        hidden_reset, hidden_update, hidden_new = self.from_hidden(hidden).chunk(3, dim=2)
+        reset = torch.sigmoid(input_reset + hidden_reset)
+        update = torch.sigmoid(input_update + hidden_update)
+        new = torch.tanh(input_new + reset * hidden_new)
+        return new + update * (hidden - new)
+
+
+class TrainingPass(NamedTuple):
+    """What the members did with a batch: predictions, (members, batch, frames, 2), and the decoder's states,
+    (members, batch, frames, n_hidden)."""
+
+    predictions: Tensor
+    states: Tensor
+
+
+class Noise(NamedTuple):
+    """The dropout masks of one training pass, one draw per sequence and member for all its frames (Gal and
+    Ghahramani, "A theoretically grounded application of dropout in recurrent neural networks", 2016): masks drawn
+    anew at every frame would be averaged away by the memory.
+
+    inputs: (members, batch, 1, n_inputs). embedding: (members, batch, 1, n_embedding). encoder, decoder: (members,
+    batch, n_hidden).
+    """
+
+    inputs: Tensor
+    embedding: Tensor
+    encoder: Tensor
+    decoder: Tensor
+
+
+def _mask(like: Tensor, shape: tuple[int, ...], dropout: float) -> Tensor:
+    return like.new_empty(shape).bernoulli_(1.0 - dropout) / (1.0 - dropout)
+
+
+class LiveModel(nn.Module):
+    """The streaming attention decoder: a small ensemble whose predictions are averaged, and a linear readout.
+
+    A frame's features x and, for the first n_running of them, their running mean and deviation (leaky beyond
+    running_memory_frames) are embedded, z = relu(W x); a GRU g carries on what was; m = [z; g] enters the memory.
+    The decoder attends to the last memory_frames of m (fewer at the start) by its state s (Bahdanau et al. 2015), and
+    s' = GRU([c; y], s), y' = tanh(V [c; s'] + b), with c the attended context and y the previous prediction.
+
+    A linear readout of the same inputs (ridge regression, fitted beside the network) has linear_share of the result:
+    on so few songs the two err in different ways, and their mean is better than either.
+    """
+
+    rate_hz: ClassVar[float] = 1.0 / HOP_S
+    latency_s: ClassVar[float] = 0.0
+    receptive_field_s: ClassVar[float] = math.inf
+
+    def __init__(
+        self,
+        n_features: int,
+        n_running: int = 0,
+        running_memory_frames: int = 20,
+        n_members: int = 4,
+        n_embedding: int = 64,
+        n_hidden: int = 16,
+        n_attention: int = 32,
+        memory_frames: int = MEMORY_FRAMES,
+        input_dropout: float = 0.5,
+        embedding_dropout: float = 0.3,
+        state_dropout: float = 0.5,
+        linear_share: float = 0.5,
+    ) -> None:
+        super().__init__()
+        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
+        require_positive(
+            n_features=n_features,
+            running_memory_frames=running_memory_frames,
+            n_members=n_members,
+            n_embedding=n_embedding,
+            n_hidden=n_hidden,
+            n_attention=n_attention,
+            memory_frames=memory_frames,
+        )
+        if not 0 <= n_running <= n_features:
+            raise ValueError(f"n_running must lie between 0 and n_features ({n_features}), not {n_running}.")
+        if not 0.0 <= linear_share <= 1.0:
+            raise ValueError(f"linear_share must lie between 0 and 1, not {linear_share}.")
+        self.n_features = n_features
+        self.n_running = n_running
+        self.running_memory_frames = running_memory_frames
+        self.n_members = n_members
+        self.n_hidden = n_hidden
+        self.n_attention = n_attention
+        self.memory_frames = memory_frames
+        self.input_dropout, self.embedding_dropout, self.state_dropout = (
+            input_dropout,
+            embedding_dropout,
+            state_dropout,
+        )
+        self.linear_share = linear_share
+        self.n_inputs = n_features + 2 * n_running
+        n_memory = n_embedding + n_hidden
+        self.n_embedding = n_embedding
+        self.embedding = MemberLinear(n_members, self.n_inputs, n_embedding)
+        self.encoder = MemberGRUCell(n_members, n_embedding, n_hidden)
+        self.query = MemberLinear(n_members, n_hidden, n_attention, bias=False)
+        self.key = MemberLinear(n_members, n_memory, n_attention)
+        self.score = MemberLinear(n_members, n_attention, 1, bias=False)
+        self.decoder = MemberGRUCell(n_members, n_memory + N_OUTPUTS, n_hidden)
+        self.output = MemberLinear(n_members, n_memory + n_hidden, N_OUTPUTS)
+        # Fitted in closed form, not by gradient descent: buffers.
+        self.linear_weight: Tensor
+        self.linear_bias: Tensor
+        self.register_buffer("linear_weight", torch.zeros(self.n_inputs, N_OUTPUTS))
+        self.register_buffer("linear_bias", torch.zeros(N_OUTPUTS))
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments."""
+        return dict(self._arguments)
+
+    def initial_state(self, batch_size: int) -> LiveState:
+        """Nothing heard, an empty memory, zeros for the states and the previous prediction."""
+        like = self.output.weight
+        state = like.new_zeros(self.n_members, batch_size, self.n_hidden)
+        return LiveState(
+            heard=torch.zeros((), dtype=torch.int64, device=like.device),
+            mean=like.new_zeros(batch_size, self.n_running),
+            square=like.new_zeros(batch_size, self.n_running),
+            encoder=state,
+            memory=like.new_zeros(self.n_members, batch_size, 0, self.n_embedding + self.n_hidden),
+            keys=like.new_zeros(self.n_members, batch_size, 0, self.n_attention),
+            decoder=state.clone(),
+            prediction=like.new_zeros(self.n_members, batch_size, N_OUTPUTS),
+        )
+
+    def step(self, frame: Tensor, state: LiveState) -> tuple[Tensor, LiveState]:
+        """frame: scaled features, shape (batch, n_features). Returns the predictions, shape (batch, 2), and the next
+        state."""
+        inputs, state = self._with_running(frame, state)
+        embedded = self._embed(inputs.unsqueeze(1), None)[:, :, 0]
+        state = self._advance(embedded, state, None)
+        return self._mixed(state.prediction, inputs), state
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """sequence: (batch, frames, n_features). Returns (batch, frames, 2), what stepping from the start gives."""
+        inputs = self.inputs(sequence)
+        return self._mixed(self._run(inputs, None, 0.0).predictions, inputs)
+
+    def fit_linear(self, inputs: Tensor, labels: Tensor, penalty: float) -> None:
+        """Sets the linear readout to the ridge regression W = (X'X / n + penalty · I)^-1 X'Y / n of centred X and Y.
+
+        inputs: (n, n_inputs), rows of what `inputs` gives; labels: (n, 2).
+        """
+        rows, targets = inputs.double(), labels.double()
+        mean, target_mean = rows.mean(dim=0), targets.mean(dim=0)
+        centred = rows - mean
+        gram = centred.T @ centred / len(rows) + penalty * torch.eye(self.n_inputs, dtype=torch.float64)
+        weight = torch.linalg.solve(gram, centred.T @ (targets - target_mean) / len(rows))
+        self.linear_weight.copy_(weight)
+        self.linear_bias.copy_(target_mean - mean @ weight)
+
+    def training_pass(
+        self,
+        sequence: Tensor,
+        labels: Tensor | None = None,
+        teacher_forcing: float = 0.0,
+        run_frames: int | None = None,
+    ) -> TrainingPass:
+        """Every member's own predictions; in training mode with dropout.
+
+        labels: (batch, frames, 2), fed back instead of the member's own prediction with probability teacher_forcing,
+        drawn for every frame (scheduled sampling; Bengio et al. 2015).
+        run_frames: the sequence is cut into runs of this many frames, each from an initial state and with its own
+        dropout (a curriculum's short sequences); only the running statistics span them. None: as one.
+        """
+        inputs = self.inputs(sequence)
+        n_frames = sequence.shape[1]
+        passes = []
+        for start in range(0, n_frames, run_frames or n_frames):
+            run = slice(start, start + (run_frames or n_frames))
+            forced = None if labels is None else labels[:, run]
+            passes.append(self._run(inputs[:, run], forced, teacher_forcing))
+        predictions, states = zip(*passes, strict=True)
+        return TrainingPass(torch.cat(predictions, dim=2), torch.cat(states, dim=2))
+
+    def inputs(self, sequence: Tensor) -> Tensor:
+        """What the embedding and the linear readout see: the features, then the running mean and deviation of the first
+        n_running of them. (batch, frames, n_features) -> (batch, frames, n_inputs)."""
+        state = self.initial_state(len(sequence))
+        inputs = []
+        for frame in sequence.unbind(dim=1):
+            with_running, state = self._with_running(frame, state)
+            inputs.append(with_running)
+        return torch.stack(inputs, dim=1)
+
+    def _run(self, inputs: Tensor, labels: Tensor | None, teacher_forcing: float) -> TrainingPass:
+        state = self.initial_state(len(inputs))
+        noise = self._draw_noise(inputs) if self.training else None
+        embedded = self._embed(inputs, noise)
+        predictions, states = [], []
+        for t in range(inputs.shape[1]):
+            state = self._advance(embedded[:, :, t], state, noise)
+            predictions.append(state.prediction)
+            states.append(state.decoder)
+            if labels is not None and teacher_forcing > 0.0:
+                forced = torch.rand(len(inputs), 1) < teacher_forcing
+                state = state._replace(prediction=torch.where(forced, labels[:, t], state.prediction))
+        return TrainingPass(torch.stack(predictions, dim=2), torch.stack(states, dim=2))
+
+    def _mixed(self, predictions: Tensor, inputs: Tensor) -> Tensor:
+        """The members' mean with the linear readout: (members, …, 2) and (…, n_inputs) -> (…, 2)."""
+        linear = torch.clamp(inputs @ self.linear_weight + self.linear_bias, -1.0, 1.0)
+        return (1.0 - self.linear_share) * predictions.mean(dim=0) + self.linear_share * linear
+
+    def _draw_noise(self, sequence: Tensor) -> Noise:
+        members, batch = self.n_members, len(sequence)
+        return Noise(
+            inputs=_mask(sequence, (members, batch, 1, self.n_inputs), self.input_dropout),
+            embedding=_mask(sequence, (members, batch, 1, self.n_embedding), self.embedding_dropout),
+            encoder=_mask(sequence, (members, batch, self.n_hidden), self.state_dropout),
+            decoder=_mask(sequence, (members, batch, self.n_hidden), self.state_dropout),
+        )
+
+    def _with_running(self, frame: Tensor, state: LiveState) -> tuple[Tensor, LiveState]:
+        """The frame with the running mean and deviation of its first n_running features, frame included."""
+        if not self.n_running:
+            return frame, state
+        heard = torch.clamp(state.heard + 1, max=self.running_memory_frames)
+        running = frame[:, : self.n_running]
+        mean = state.mean + (running - state.mean) / heard
+        square = state.square + (running.square() - state.square) / heard
+        deviation = torch.sqrt(torch.clamp(square - mean.square(), min=0.0) + 1e-6)
+        return torch.cat([frame, mean, deviation], dim=1), state._replace(heard=heard, mean=mean, square=square)
+
+    def _embed(self, inputs: Tensor, noise: Noise | None) -> Tensor:
+        """(batch, frames, n_inputs) -> (members, batch, frames, n_embedding)."""
+        batch, frames, _ = inputs.shape
+        rows = inputs.expand(self.n_members, batch, frames, self.n_inputs)
+        if noise is not None:
+            rows = rows * noise.inputs
+        embedded = torch.relu(self.embedding(rows.reshape(self.n_members, batch * frames, self.n_inputs)))
+        embedded = embedded.reshape(self.n_members, batch, frames, self.n_embedding)
+        return embedded if noise is None else embedded * noise.embedding
+
+    def _advance(self, embedded: Tensor, state: LiveState, noise: Noise | None) -> LiveState:
+        """One frame through encoder, memory, attention and decoder; embedded: (members, batch, n_embedding)."""
+        encoder = self.encoder(embedded, state.encoder)
+        heard = encoder if noise is None else encoder * noise.encoder
+        newest = torch.cat([embedded, heard], dim=2)
+        # Not full at the start: the memory then really is shorter, nothing is padded.
+        memory = torch.cat([state.memory, newest.unsqueeze(2)], dim=2)
+        keys = torch.cat([state.keys, self.key(newest).unsqueeze(2)], dim=2)
+        context = self._attend(state.decoder, memory, keys)
+        decoder = self.decoder(torch.cat([context, state.prediction], dim=2), state.decoder)
+        said = decoder if noise is None else decoder * noise.decoder
+        prediction = torch.tanh(self.output(torch.cat([context, said], dim=2)))
+        oldest_kept = max(0, memory.shape[2] - (self.memory_frames - 1))
+        return state._replace(
+            encoder=encoder,
+            memory=memory[:, :, oldest_kept:],
+            keys=keys[:, :, oldest_kept:],
+            decoder=decoder,
+            prediction=prediction,
+        )
+
+    def _attend(self, decoder: Tensor, memory: Tensor, keys: Tensor) -> Tensor:
+        members, batch, frames, _ = memory.shape
+        match = torch.tanh(self.query(decoder).unsqueeze(2) + keys)
+        scores = self.score(match.reshape(members, batch * frames, -1)).reshape(members, batch, frames, 1)
+        return (torch.softmax(scores, dim=2) * memory).sum(dim=2)

@@ -1,0 +1,449 @@
+"""`realtime-mer predict`, run as its users run it: files in, tables out, and what it says when something is wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import soxr
+from checkpoints import music, small_checkpoint
+
+from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
+from realtime_mer.cli import main
+from realtime_mer.pipeline import predict_file
+from realtime_mer.predict import (
+    AUDIO_SUFFIXES,
+    Job,
+    OutputError,
+    UsageError,
+    csv_table,
+    json_table,
+    plan_jobs,
+    run_predict,
+)
+from realtime_mer.types import Prediction
+
+ROOT = Path(__file__).resolve().parents[1]
+COMMAND = [sys.executable, "-m", "realtime_mer", "predict"]
+HEADER = "time_s,valence,arousal"
+
+
+@pytest.fixture(scope="module")
+def checkpoint_path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("checkpoint") / "small.safetensors"
+    save_checkpoint(path, small_checkpoint())
+    return path
+
+
+@pytest.fixture
+def songs(tmp_path: Path) -> Path:
+    """A folder with two seconds of sound as wav and as flac."""
+    folder = tmp_path / "songs"
+    folder.mkdir()
+    for name in ("tune.wav", "Other Tune.flac"):
+        soundfile.write(folder / name, music(2.1, 22_050), 22_050)
+    return folder
+
+
+def run(*arguments: object, before: Path = ROOT) -> subprocess.CompletedProcess[str]:
+    """The command as it is typed. before: a folder of modules that it finds before all others."""
+    environment = {**os.environ, "PYTHONPATH": f"{before}{os.pathsep}{ROOT}"}
+    return subprocess.run(
+        [*COMMAND, *map(str, arguments)], env=environment, capture_output=True, text=True, check=False
+    )
+
+
+def in_process(*inputs: Path, checkpoint: Path, **changes: Any) -> int:
+    """`run_predict` in this process, with the command line's defaults."""
+    arguments: dict[str, Any] = {"output": None, "table_format": "csv", "plot": False, "jobs": 1}
+    return run_predict(inputs, checkpoint_path=checkpoint, **(arguments | changes))
+
+
+def rows_of(table: str) -> list[dict[str, float]]:
+    assert table.splitlines()[0] == HEADER
+    return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(io.StringIO(table))]
+
+
+# ---- real music, in every form --------------------------------------------------------------------------------
+
+
+def test_any_format_rate_and_channel_count(deam_root: Path, checkpoint_path: Path, tmp_path: Path) -> None:
+    mono, rate_hz = soundfile.read(deam_root / "golden" / "829.wav", dtype="float32", always_2d=True)
+    mono = mono[: round(3.2 * rate_hz)]
+    stereo = np.repeat(mono, 2, axis=1)
+    at_48_khz, at_22_khz = (soxr.resample(stereo, rate_hz, rate) for rate in (48_000, 22_050))
+    clips = tmp_path / "clips"
+    clips.mkdir()
+    soundfile.write(clips / "mono.wav", mono, 44_100, subtype="PCM_16")
+    soundfile.write(clips / "stereo.flac", stereo, 44_100, subtype="PCM_16")
+    soundfile.write(clips / "rate48.wav", at_48_khz, 48_000, subtype="FLOAT")
+    soundfile.write(clips / "vorbis.ogg", mono, 44_100, format="OGG", subtype="VORBIS")
+    soundfile.write(clips / "opus.opus", at_48_khz, 48_000, format="OGG", subtype="OPUS")
+    soundfile.write(clips / "rate22.mp3", at_22_khz, 22_050, format="MP3")
+    (clips / "cover.png").write_bytes(b"\x89PNG")
+
+    assert in_process(clips, checkpoint=checkpoint_path, output=tmp_path / "out") == 0
+    tables = {path.stem: path.read_text() for path in (tmp_path / "out").iterdir()}
+    assert sorted(tables) == ["mono", "opus", "rate22", "rate48", "stereo", "vorbis"]
+    exact = rows_of(tables["mono"])
+    assert [row["time_s"] for row in exact] == [1.0, 1.5, 2.0, 2.5, 3.0]
+    assert tables["stereo"] == tables["mono"], "a mono mix of two equal channels, losslessly, is the same sound"
+    for name in ("rate48", "rate22", "vorbis", "opus"):
+        rows = rows_of(tables[name])
+        assert [row["time_s"] for row in rows[:5]] == [row["time_s"] for row in exact]
+        assert tables[name] != tables["mono"]
+        assert all(-1.0 <= row[value] <= 1.0 for row in rows for value in ("valence", "arousal"))
+
+    expected = predict_file(clips / "mono.wav", load_checkpoint(checkpoint_path))
+    assert tables["mono"] == csv_table(expected), "the command says what the live path says"
+
+
+def test_the_default_model_knows_calm_from_wild(deam_root: Path) -> None:
+    if not default_checkpoint_path().exists():
+        pytest.skip("the package has no trained model yet")
+    annotations = (
+        deam_root / "annotations" / "annotations averaged per song" / "dynamic (per second annotations)" / "arousal.csv"
+    )
+    with annotations.open(newline="") as file:
+        rated = {row["song_id"]: float(row["sample_35000ms"] or "nan") for row in csv.DictReader(file)}
+    with (deam_root / "splits.csv").open(newline="") as file:
+        in_test = [row["song_id"] for row in csv.DictReader(file) if row["split"] == "test"]
+    ranked = sorted(
+        (song for song in in_test if math.isfinite(rated.get(song, math.nan))), key=lambda song: rated[song]
+    )
+    checkpoint = load_checkpoint(default_checkpoint_path())
+
+    def mean_arousal(songs: list[str]) -> float:
+        clips = [predict_file(deam_root / "audio" / f"{song}.ogg", checkpoint) for song in songs]
+        return float(np.mean([prediction.arousal for clip in clips for prediction in clip]))
+
+    assert mean_arousal(ranked[:3]) < mean_arousal(ranked[-3:])
+
+
+def test_without_a_checkpoint_it_takes_the_package_s(songs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    code = main(["predict", str(songs / "tune.wav")])
+    printed = capsys.readouterr()
+    if default_checkpoint_path().exists():
+        assert (code, printed.err) == (0, "")
+        assert len(rows_of(printed.out)) == 3
+    else:
+        assert code == 1
+        assert "default.safetensors cannot be used: there is no such file." in printed.err
+
+
+# ---- where the tables go --------------------------------------------------------------------------------------
+
+
+def test_one_file_to_standard_output_and_to_a_file(songs: Path, checkpoint_path: Path, tmp_path: Path) -> None:
+    done = run(songs / "tune.wav", "--checkpoint", checkpoint_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [row["time_s"] for row in rows_of(done.stdout)] == [1.0, 1.5, 2.0]
+    output = tmp_path / "made" / "table.txt"
+    assert in_process(songs / "tune.wav", checkpoint=checkpoint_path, output=output) == 0
+    assert output.read_text() == done.stdout
+    assert list(output.parent.iterdir()) == [output]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+def test_the_progress_bar_stays_out_of_the_table(songs: Path, checkpoint_path: Path) -> None:
+    """`realtime-mer predict tune.wav > table.csv`, typed in a terminal."""
+    import pty
+
+    ours, terminal = pty.openpty()
+    done = subprocess.run(
+        [*COMMAND, str(songs / "tune.wav"), "--checkpoint", str(checkpoint_path)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), "TERM": "xterm"},
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        text=True,
+        check=True,
+    )
+    os.close(terminal)
+    shown = os.read(ours, 100_000).decode()
+    os.close(ours)
+    assert len(rows_of(done.stdout)) == 3
+    assert "Predicting" in shown
+    assert HEADER not in shown
+
+
+def test_json(songs: Path, checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tune = songs / "tune.wav"
+    assert in_process(songs, checkpoint=checkpoint_path, output=tmp_path / "out", table_format="json") == 0
+    text = (tmp_path / "out" / "tune.json").read_text()
+    assert in_process(tune, checkpoint=checkpoint_path, table_format="json") == 0
+    assert capsys.readouterr().out == text
+    assert in_process(tune, checkpoint=checkpoint_path) == 0
+    content = json.loads(text)
+    assert content["file"] == str(tune)
+    assert content["model"]["name"] == "seq2seq_a"
+    assert content["predictions"] == rows_of(capsys.readouterr().out)
+
+
+def test_a_folder_of_one_and_a_file_into_a_folder(songs: Path, checkpoint_path: Path, tmp_path: Path) -> None:
+    (songs / "tune.wav").unlink()
+    assert in_process(songs, checkpoint=checkpoint_path, output=tmp_path / "a" / "b") == 0
+    assert [path.name for path in (tmp_path / "a" / "b").iterdir()] == ["Other Tune.csv"]
+    assert in_process(songs / "Other Tune.flac", checkpoint=checkpoint_path, output=tmp_path / "a") == 0
+    assert (tmp_path / "a" / "Other Tune.csv").is_file()
+
+
+def test_plots(songs: Path, checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert in_process(songs, checkpoint=checkpoint_path, output=tmp_path / "out", plot=True) == 0
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "Other Tune.csv", "Other Tune.png", "tune.csv", "tune.png",
+    ]  # fmt: skip
+    assert (tmp_path / "out" / "tune.png").read_bytes().startswith(b"\x89PNG")
+    assert in_process(songs / "tune.wav", checkpoint=checkpoint_path, output=tmp_path / "table.csv", plot=True) == 0
+    assert (tmp_path / "table.png").is_file()
+    monkeypatch.chdir(tmp_path)
+    assert in_process(songs / "tune.wav", checkpoint=checkpoint_path, plot=True) == 0
+    assert (tmp_path / "tune.png").is_file()
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs /dev/null")
+def test_a_device_is_written_to_and_not_replaced(songs: Path, checkpoint_path: Path) -> None:
+    assert in_process(songs / "tune.wav", checkpoint=checkpoint_path, output=Path(os.devnull)) == 0
+    assert Path(os.devnull).is_char_device()
+
+
+def test_the_tables_digits() -> None:
+    predictions = [Prediction(1.0, -1e-9, 1.0), Prediction(7200.5, 0.1234565, -0.5)]
+    assert csv_table(predictions) == (
+        f"{HEADER}\n1.000,0.000000,1.000000\n7200.500,{round(0.1234565, 6):.6f},-0.500000\n"
+    )
+    assert "-0.0" not in json_table(predictions[:1], Path("a"), {})
+    strange = Path("caf\udce9 \U0001d11e.mp3")
+    assert json.loads(json_table(predictions, strange, {}).encode("ascii"))["file"] == str(strange)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        json_table([Prediction(1.0, math.nan, 0.0)], Path("a"), {})
+
+
+# ---- what is wrong with some files ------------------------------------------------------------------------------
+
+
+CRASHING_DECODER = """\
+import os, soundfile
+class SoundFile(soundfile.SoundFile):
+    def __init__(self, file, *rest, **options):
+        if str(file).endswith("crash.wav"):
+            os.abort()
+        super().__init__(file, *rest, **options)
+soundfile.SoundFile = SoundFile
+"""
+
+
+def test_bad_files_are_named_and_the_rest_goes_on(songs: Path, checkpoint_path: Path, tmp_path: Path) -> None:
+    """One of them kills the process that reads it, as a crafted file might: a stand-in for libsndfile sees to that."""
+    (tmp_path / "decoder").mkdir()
+    (tmp_path / "decoder" / "sitecustomize.py").write_text(CRASHING_DECODER)
+    (songs / "crash.wav").touch()
+    (songs / "empty.mp3").write_bytes(b"")
+    (songs / "broken [red] :smile:.ogg").write_bytes(b"OggS" + bytes(500))
+    soundfile.write(songs / "short.wav", music(0.9), 44_100)
+    outputs = ("--output", tmp_path / "out", "--checkpoint", checkpoint_path, "--jobs", 2)
+    done = run(songs, tmp_path / "gone.wav", *outputs, before=tmp_path / "decoder")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Other Tune.csv", "tune.csv"]
+    lines = done.stderr.splitlines()
+    for name, reason in {
+        "crash.wav": "the process that predicted it died",
+        "empty.mp3": "cannot be read as audio",
+        "broken [red] :smile:.ogg": "cannot be read as audio",
+        "short.wav": "too short",
+        "gone.wav": "there is no such file",
+    }.items():
+        assert any(name in line and reason in line for line in lines), done.stderr
+    assert lines[-1] == "realtime-mer: 5 of 7 files were skipped."
+    assert len(lines) == 6
+
+
+def test_one_bad_file_alone(checkpoint_path: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "raw.raw").write_bytes(bytes(1000))
+    assert in_process(tmp_path / "raw.raw", checkpoint=checkpoint_path, output=tmp_path / "table.csv") == 1
+    assert str(tmp_path / "raw.raw") in capsys.readouterr().err
+    assert not (tmp_path / "table.csv").exists()
+
+
+# ---- what is wrong with what was asked for ----------------------------------------------------------------------
+
+
+def touched(folder: Path, *names: str) -> list[Path]:
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+    return [folder / name for name in names]
+
+
+def test_the_plan(tmp_path: Path) -> None:
+    a, b = touched(tmp_path / "in", "a.b.wav", "b.MP3")
+    touched(tmp_path / "in", "._a.b.wav", "notes.txt", "sub/c.wav", "x.raw")
+    (tmp_path / "in" / "folder.wav").mkdir()
+    out = tmp_path / "out"
+    expected = [Job(a, out / "a.b.csv", None), Job(b, out / "b.csv", None)]
+    assert plan_jobs([tmp_path / "in"], out, "csv", plot=False) == expected
+    assert plan_jobs([a, tmp_path / "in", a], out, "csv", plot=False) == expected, "each file once"
+    assert plan_jobs([a], None, "csv", plot=True) == [Job(a, None, Path("a.b.png"))]
+    assert plan_jobs([a], out, "json", plot=True) == [Job(a, out, tmp_path / "out.png")]
+    out.mkdir()
+    assert plan_jobs([a], out, "json", plot=True) == [Job(a, out / "a.b.json", out / "a.b.png")]
+
+
+@pytest.mark.parametrize(
+    ("inputs", "output", "plot", "reason"),
+    [
+        (["a.wav", "b.wav"], None, False, "Several files or a folder need --output DIR"),
+        (["sub"], None, False, "Several files or a folder need --output DIR"),
+        (["a.wav", "b.wav"], "a.wav", False, "need a folder for --output, but .*a.wav is a file"),
+        (["a.wav", "a.mp3"], "out", False, "a.wav and .*a.mp3 would both give .*a.csv"),
+        (["a.wav", "sub"], "out", False, "a.wav and .*A.ogg would both give"),
+        (["a.wav"], "a.wav", False, "a.wav is one of the files to predict"),
+        (["a.wav"], "a.png", True, "The table and the plot would both be"),
+        (["none"], "out", False, "none has no audio file"),
+    ],
+)
+def test_what_cannot_be_planned(inputs: list[str], output: str | None, plot: bool, reason: str, tmp_path: Path) -> None:
+    touched(tmp_path, "a.wav", "a.mp3", "b.wav", "sub/A.ogg", "none/notes.txt")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UsageError, match=reason):
+        plan_jobs([tmp_path / name for name in inputs], tmp_path / output if output else None, "csv", plot=plot)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_misuse_ends_with_2_before_any_work(songs: Path, checkpoint_path: Path, tmp_path: Path) -> None:
+    soundfile.write(songs / "tune.ogg", music(1.2), 44_100)
+    done = run(songs, "--output", tmp_path / "out", "--checkpoint", checkpoint_path)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("realtime-mer: error: ")
+    assert "tune.ogg and" in done.stderr
+    assert not (tmp_path / "out").exists()
+
+
+def test_plotting_without_matplotlib(songs: Path, checkpoint_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "matplotlib", None)
+    with pytest.raises(UsageError, match="matplotlib, which is not installed: pip install"):
+        in_process(songs / "tune.wav", checkpoint=checkpoint_path, plot=True)
+
+
+def test_outputs_that_cannot_be_written(songs: Path, checkpoint_path: Path, tmp_path: Path) -> None:
+    blocked = tmp_path / "file"
+    blocked.touch()
+    with pytest.raises(OutputError, match=r"The folder .*file.sub cannot be made: "):
+        in_process(songs, checkpoint=checkpoint_path, output=blocked / "sub")
+    (tmp_path / "out" / "tune.csv").mkdir(parents=True)
+    with pytest.raises(OutputError, match=r"tune\.csv cannot be written: it is a folder"):
+        in_process(songs, checkpoint=checkpoint_path, output=tmp_path / "out")
+    assert [path.name for path in (tmp_path / "out").iterdir()] == ["tune.csv"]
+
+
+def test_a_disk_that_is_full_by_the_time_of_writing(
+    songs: Path, checkpoint_path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(_descriptor: int) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full)
+    with pytest.raises(OutputError, match=r"\.csv cannot be written: No space left on device"):
+        in_process(songs, checkpoint=checkpoint_path, output=tmp_path / "out")
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+# ---- how it ends when somebody stops it -------------------------------------------------------------------------
+
+
+def started(*arguments: object) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [*COMMAND, *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals a process group")
+@pytest.mark.parametrize("several", [True, False])
+def test_ctrl_c(several: bool, songs: Path, checkpoint_path: Path, tmp_path: Path) -> None:
+    endless = songs / "endless.wav"
+    soundfile.write(endless, music(600.0, 8000), 8000)
+    out = tmp_path / "out"
+    inputs = [songs / "tune.wav", songs / "Other Tune.flac", endless] if several else [endless]
+    running = started(*inputs, "--output", out if several else tmp_path / "table", "--checkpoint", checkpoint_path)
+    deadline = time.monotonic() + 60
+    while running.poll() is None and time.monotonic() < deadline and not under_way(running.pid, endless, out, several):
+        time.sleep(0.05)
+    os.killpg(running.pid, signal.SIGINT)
+    output, errors = running.communicate(timeout=60)
+    assert (running.returncode, output, errors) == (130, "", "realtime-mer: interrupted\n")
+    if several:
+        assert sorted(path.name for path in out.iterdir()) == ["Other Tune.csv", "tune.csv"]
+        assert len(rows_of((out / "tune.csv").read_text())) == 3
+    assert not (tmp_path / "table").exists()
+    assert_group_gone(running.pid)
+
+
+def under_way(process: int, endless: Path, out: Path, several: bool) -> bool:
+    """Whether the quick files are done; of a single file, whether it is open (or, without /proc, some time later)."""
+    if several:
+        return out.is_dir() and len(list(out.glob("*.csv"))) == 2
+    descriptors = Path(f"/proc/{process}/fd")
+    if not descriptors.exists():
+        time.sleep(10)
+        return True
+    return any(link.exists() and link.samefile(endless) for link in descriptors.iterdir())
+
+
+def assert_group_gone(group: int) -> None:
+    """Of the workers, and of multiprocessing's own helper, nothing is left."""
+    deadline = time.monotonic() + 60
+    with contextlib.suppress(ProcessLookupError):
+        while time.monotonic() < deadline:
+            os.killpg(group, 0)
+            time.sleep(0.02)
+        pytest.fail(f"processes of the group {group} still run")
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="pipes end otherwise there")
+def test_a_reader_that_has_gone(songs: Path, checkpoint_path: Path) -> None:
+    running = started(songs / "tune.wav", "--checkpoint", checkpoint_path)
+    assert running.stdout is not None
+    running.stdout.close()
+    assert running.stderr is not None
+    assert running.stderr.read() == ""
+    assert running.wait(timeout=60) == 141
+    running.stderr.close()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+def test_standard_output_on_a_full_disk(songs: Path, checkpoint_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [*COMMAND, str(songs / "tune.wav"), "--checkpoint", str(checkpoint_path)],
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (
+        1,
+        "realtime-mer: error: Standard output cannot be written: No space left on device.\n",
+    )
+
+
+def test_the_suffixes_looked_for() -> None:
+    assert {".wav", ".mp3", ".ogg", ".flac", ".aiff", ".aif", ".opus"} <= AUDIO_SUFFIXES
+    assert ".raw" not in AUDIO_SUFFIXES

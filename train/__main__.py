@@ -1,0 +1,363 @@
+"""`python -m train`: trains models on DEAM and scores them."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import math
+import sys
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from realtime_mer.atomic import write_atomically
+from realtime_mer.checkpoint import (
+    Checkpoint,
+    default_checkpoint_path,
+    library_versions,
+    load_checkpoint,
+    save_checkpoint,
+)
+from realtime_mer.extraction import ExtractionSettings
+from realtime_mer.features import FeatureEngineError
+from train.baselines import fit_baselines, score_all
+from train.config import Config, ConfigError, load_config
+from train.data import Dataset, load_dataset
+from train.deam import DeamError, Split
+from train.explore import explore
+from train.explore import markdown as exploration_page
+from train.features_cache import FeatureCacheError, default_cache_dir, default_jobs
+from train.loop import Epoch, TrainingResult, fit, scaled, segment_scores, streaming_predictions, streaming_scores
+from train.metrics import DIMENSIONS, Scores, markdown_table
+from train.plots import curves_png, set_png, trajectories_png
+from train.sequences import SongSequence
+from train.stage import cross_validate, gain_scores, gain_table, set_scores
+from train.table import markdown, run_table
+
+_ROOT = Path(__file__).resolve().parents[1]
+_PUBLISHED_CONFIGS = tuple(_ROOT / "configs" / f"{name}.toml" for name in ("mlp", "seq2seq", "seq2seq_a"))
+_LIVE_CONFIG = _ROOT / "configs" / "live.toml"
+
+_USER_ERROR = 2
+_INTERRUPTED = 130
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command; returns the exit status: 0, 2 for what the user can put right, 130 after Ctrl-C."""
+    options = _parser().parse_args(arguments)
+    console = Console(stderr=True)
+    try:
+        options.command(options, console)
+    except (ValueError, OSError, FeatureCacheError, FeatureEngineError) as error:
+        console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
+        return _USER_ERROR
+    except KeyboardInterrupt:
+        console.print("Interrupted. Features that were extracted stay in the cache.")
+        return _INTERRUPTED
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m train", description="Trains models on DEAM and scores them.")
+    commands = parser.add_subparsers(required=True, metavar="COMMAND")
+
+    def command(name: str, run: Callable[[argparse.Namespace, Console], None], what: str) -> argparse.ArgumentParser:
+        added = commands.add_parser(name, help=what, description=what)
+        added.set_defaults(command=run)
+        added.add_argument("--deam", type=Path, required=True, metavar="DIR", help="the folder of DEAM")
+        added.add_argument(
+            "--cache", type=Path, metavar="DIR", help=f"where features are kept (default: {default_cache_dir()})"
+        )
+        added.add_argument(
+            "--jobs", type=int, metavar="N", help=f"processes that extract features (default: {default_jobs()})"
+        )
+        return added
+
+    one = command("fit", _fit, "Train one model and write its checkpoint, scores and pictures.")
+    one.add_argument("config", type=Path, help="a TOML file, such as configs/mlp.toml")
+    one.add_argument("--seed", type=_count, metavar="N", help="instead of the configuration's training.seed")
+    one.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="(default: %(default)s)")
+    one.add_argument("--tensorboard", action="store_true", help="also write logs for TensorBoard")
+    one.add_argument("--test", action="store_true", help="also score the test songs: once, when all is decided")
+
+    table = command("table", _table, "Train the three published models over several splits and write the table.")
+    table.add_argument("--seeds", type=_several, default=5, metavar="N", help="how many seeds (default: %(default)s)")
+    table.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+
+    compare = command("explore", _explore, "Cross-validate variants of the live model, without the test songs.")
+    compare.add_argument("--config", type=Path, default=_LIVE_CONFIG, help="the base (default: configs/live.toml)")
+    compare.add_argument("--folds", type=_fold_count, default=2, help="how many of five folds (default: %(default)s)")
+    compare.add_argument("--only", nargs="+", default=[], metavar="NAME", help="groups or names of variants")
+    compare.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+
+    across = command("crossvalidate", _crossvalidate, "Five-fold cross-validation by song over all songs.")
+    across.add_argument("config", type=Path, help="a TOML file, such as configs/live.toml")
+    across.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+
+    stage = command("stage", _stage, "Test a checkpoint as a stage would: input gains, a set of songs, drift.")
+    stage.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
+    stage.add_argument("--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
+    stage.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+
+    scores = command("scores", _scores, "Score checkpoints, and the baselines beside them, by the streaming score.")
+    scores.add_argument("--checkpoint", type=Path, nargs="+", default=[], metavar="FILE")
+    scores.add_argument("--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
+    scores.add_argument(
+        "--seed", type=_count, default=0, metavar="N", help="of the random split, where DEAM comes without one"
+    )
+    return parser
+
+
+def _fit(options: argparse.Namespace, console: Console) -> None:
+    config = load_config(options.config)
+    if options.seed is not None:
+        config = replace(config, training=replace(config.training, seed=options.seed))
+    folder = options.output / options.config.stem
+    folder.mkdir(parents=True, exist_ok=True)
+    log = _tensorboard(folder) if options.tensorboard else None
+    dataset = _load_for(config, options, console)
+    split = dataset.split(config.training.seed)
+    result = fit(config, dataset, split, console, on_epoch=log)
+
+    def heard(part: str) -> list[SongSequence]:
+        songs = [dataset.songs[song_id] for song_id in split[part]]
+        return scaled(result.scaler, dataset.selected(songs, result.scaler.names))
+
+    scores = {}
+    for part in ("validation", "test") if options.test else ("validation",):
+        scores[f"{part}, streaming"] = streaming_scores(result.model, heard(part))
+        if config.training.protocol == "segments":
+            scores[f"{part}, segments"] = segment_scores(result.model, heard(part))
+    facts = _without_nan(_training_facts(dataset, split, result, scores))
+    checkpoint = Checkpoint.of_model(result.model, result.scaler, dataset.extraction, facts)
+    save_checkpoint(folder / "model.safetensors", checkpoint)
+    history = [epoch.to_dict() for epoch in result.history]
+    full = {name: of_part.to_dict() for name, of_part in scores.items()}
+    _write_json(folder / "scores.json", {**facts, "scores": full, "history": history, "libraries": library_versions()})
+    title = f"{options.config.stem}, seed {config.training.seed}"
+    write_atomically(folder / "curves.png", curves_png(result.history, result.kept, title))
+    predictions = streaming_predictions(result.model, heard("validation"))
+    trajectories = trajectories_png(heard("validation"), predictions, f"{title}, validation")
+    write_atomically(folder / "trajectories.png", trajectories)
+    print(markdown_table(scores), end="")
+    took = f"{result.duration_s:.0f} s, epoch {result.kept.epoch} kept of {len(result.history)}"
+    console.print(f"Trained in {took}. Written to {folder}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def _table(options: argparse.Namespace, console: Console) -> None:
+    configs = [load_config(path) for path in _PUBLISHED_CONFIGS]
+    settings = {config.features.extraction() for config in configs}
+    if len(settings) > 1:
+        raise ConfigError("The configurations of the published models must all have the same features.")
+    options.output.mkdir(parents=True, exist_ok=True)
+    dataset = load_dataset(options.deam, settings.pop(), cache_dir=options.cache, jobs=options.jobs, console=console)
+    runs = run_table(configs, dataset, range(options.seeds), console)
+    command = f"python -m train table --deam PATH --seeds {options.seeds}"
+    date, libraries = datetime.datetime.now(datetime.UTC).date().isoformat(), library_versions()
+    page = markdown(runs, dataset, command, date, libraries)
+    write_atomically(options.output / "published_table.md", page.encode())
+    facts = {"command": command, "date": date, "libraries": libraries, "data": _data_facts(dataset)}
+    described = {"configs": [config.to_dict() for config in configs], "runs": [run.to_dict() for run in runs]}
+    _write_json(options.output / "published_table.json", {**facts, **described})
+    print(page, end="")
+
+
+def _scores(options: argparse.Namespace, console: Console) -> None:
+    checkpoints = {path: load_checkpoint(path) for path in options.checkpoint}
+    scores: dict[str, Scores] = {}
+    # DEAM's own features are what the baselines of the literature stand on.
+    settings = dict.fromkeys([ExtractionSettings(level=None, descriptors=False)])
+    settings |= dict.fromkeys(checkpoint.extraction for checkpoint in checkpoints.values())
+    for extraction in settings:
+        dataset = load_dataset(options.deam, extraction, cache_dir=options.cache, jobs=options.jobs, console=console)
+        split = dataset.split(options.seed)
+        models = {}
+        for path, checkpoint in checkpoints.items():
+            if checkpoint.extraction == extraction:
+                _check_split(path, checkpoint, dataset, options.seed)
+                models[f"{checkpoint.model_name} ({path})"] = (checkpoint.build_model(), checkpoint.scaler)
+        features = _features_in_words(extraction)
+        baselines = {f"{name} ({features})": baseline for name, baseline in fit_baselines(dataset, split).items()}
+        scores |= score_all(dataset, split[options.split], models, baselines)
+    print(markdown_table(scores), end="")
+
+
+def _explore(options: argparse.Namespace, console: Console) -> None:
+    base = load_config(options.config).to_dict()
+    options.output.mkdir(parents=True, exist_ok=True)
+    outcomes = explore(
+        options.deam, base, options.folds, options.only, console, cache_dir=options.cache, jobs=options.jobs
+    )
+    only = "".join(f" {name!r}" for name in options.only)
+    command = f"python -m train explore --deam PATH --folds {options.folds}" + (f" --only{only}" if only else "")
+    page = exploration_page(outcomes, options.folds, command)
+    write_atomically(options.output / "exploration.md", page.encode())
+    print(page, end="")
+
+
+def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
+    config = load_config(options.config)
+    options.output.mkdir(parents=True, exist_ok=True)
+    dataset = _load_for(config, options, console, long_stretches=True)
+    scores, by_time = cross_validate(config, dataset, console)
+    page = (
+        f"# Cross-validation of {options.config.stem}\n\n"
+        f"Made by `python -m train crossvalidate configs/{options.config.name} --deam PATH`: five folds by song over "
+        f"all {len(dataset.songs)} songs, streaming (one step per frame, no look-ahead, every frame counts), with 95 % "
+        "intervals from 1,000 resamples of the songs. The baselines hear the same features.\n\n"
+        f"{markdown_table(scores)}\n"
+        "The long stretches, each predicted by the model that did not see its song, by time since the first sample:"
+        f"\n\n{markdown_table(by_time)}"
+    )
+    write_atomically(options.output / f"cross_validation_{options.config.stem}.md", page.encode())
+    print(page, end="")
+
+
+def _stage(options: argparse.Namespace, console: Console) -> None:
+    checkpoint = load_checkpoint(options.checkpoint)
+    options.output.mkdir(parents=True, exist_ok=True)
+    dataset = load_dataset(
+        options.deam, checkpoint.extraction, cache_dir=options.cache, jobs=options.jobs, console=console
+    )
+    songs = dataset.split(0)[options.split]
+    gains = gain_scores(checkpoint, dataset, songs, console, cache_dir=options.cache, jobs=options.jobs)
+    played = set_scores(checkpoint, dataset, songs, console, cache_dir=options.cache, jobs=options.jobs)
+    parts = {"the whole set": played.whole, "first two minutes": played.first, "last two minutes": played.last}
+    picture = f"set_{options.split}.png"
+    title = f"{len(played.songs)} {options.split} songs as one stream"
+    write_atomically(options.output / picture, set_png(played.songs, played.predictions, title))
+    page = (
+        f"# On stage: input gain, and songs after songs ({options.split} songs)\n\n"
+        f"Made by `python -m train stage --deam PATH --split {options.split}`.\n\n"
+        "## Input gain\n\nStreaming pooled R² of the same songs played at other levels into a 16-bit sound card, "
+        f"which clips and rounds.\n\n{gain_table(gains)}\n"
+        f"## {title}\n\nCut to cut, 10 s each, through one extraction and one model state: every song is heard through "
+        "what is still remembered of the one before.\n\n"
+        f"{markdown_table(parts)}\n![rated and predicted over the set]({picture})\n"
+    )
+    write_atomically(options.output / f"stage_{options.split}.md", page.encode())
+    print(page, end="")
+
+
+def _load_for(
+    config: Config, options: argparse.Namespace, console: Console, *, long_stretches: bool = False
+) -> Dataset:
+    """The data as a configuration wants them."""
+    return load_dataset(
+        options.deam,
+        config.features.extraction(),
+        cache_dir=options.cache,
+        jobs=options.jobs,
+        console=console,
+        label_lag_s=config.training.label_lag_s,
+        altered_copies=config.training.altered_copies,
+        long_stretches=long_stretches or config.training.long_stretches,
+        sets=config.training.sets,
+        set_songs=config.training.set_songs,
+    )
+
+
+def _check_split(path: Path, checkpoint: Checkpoint, dataset: Dataset, seed: int) -> None:
+    """Raises DeamError where the checkpoint was trained on a random split that is not this one."""
+    trained_on = checkpoint.training.get("split_seed")
+    if not dataset.prescribes_split and trained_on is not None and trained_on != seed:
+        raise DeamError(
+            f"{path} was trained on the random split of seed {trained_on}, not {seed}: use --seed {trained_on}."
+        )
+
+
+def _training_facts(
+    dataset: Dataset, split: Split, result: TrainingResult, scores: Mapping[str, Scores]
+) -> dict[str, Any]:
+    """What a checkpoint should tell about its training, in what JSON can say."""
+    config = result.config
+    return {
+        "data": _data_facts(dataset),
+        "split": {part: len(song_ids) for part, song_ids in split.items()},
+        "split_seed": None if dataset.prescribes_split else config.training.seed,
+        "config": config.to_dict(),
+        "kept_epoch": result.kept.epoch,
+        "duration_s": round(result.duration_s, 1),
+        "date": datetime.datetime.now(datetime.UTC).date().isoformat(),
+        "scores": {name: _brief(of_part) for name, of_part in scores.items()},
+    }
+
+
+def _data_facts(dataset: Dataset) -> dict[str, Any]:
+    frames = sum(int(sequence.labelled.sum()) for sequence in dataset.songs.values())
+    return {"name": "DEAM", "songs": len(dataset.songs), "labelled_frames": frames}
+
+
+def _brief(scores: Scores) -> dict[str, dict[str, float]]:
+    """R² and mean squared error of both dimensions."""
+    dimensions = {"valence": scores.valence, "arousal": scores.arousal}
+    return {name: {"r2": found.r2.value, "mse": found.mse.value} for name, found in dimensions.items()}
+
+
+def _features_in_words(extraction: ExtractionSettings) -> str:
+    descriptors = " + descriptors" if extraction.descriptors else ""
+    return f"DEAM's 260{descriptors}{'' if extraction.level is None else ', levelled'}"
+
+
+def _tensorboard(folder: Path) -> Callable[[Epoch], None]:
+    try:
+        from torch.utils.tensorboard import SummaryWriter
+    except ImportError as error:
+        raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
+    writer = SummaryWriter(str(folder / "tensorboard"))
+
+    def log(epoch: Epoch) -> None:
+        curves = {"learning rate": epoch.learning_rate, "training/mse": epoch.training_mse}
+        for name, values in epoch.to_dict().items():
+            if isinstance(values, tuple):
+                curves |= {
+                    f"validation/{name} {dimension}": value for dimension, value in zip(DIMENSIONS, values, strict=True)
+                }
+        for name, value in curves.items():
+            writer.add_scalar(name, value, epoch.epoch)
+        writer.flush()
+
+    return log
+
+
+def _write_json(path: Path, values: Mapping[str, Any]) -> None:
+    text = json.dumps(_without_nan(values), indent=1, ensure_ascii=False, allow_nan=False)
+    write_atomically(path, f"{text}\n".encode())
+
+
+def _without_nan(value: Any) -> Any:
+    """The same, with None for NaN, which JSON does not know."""
+    if isinstance(value, Mapping):
+        return {key: _without_nan(element) for key, element in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_nan(element) for element in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"0 or more was expected, not {number}")
+    return number
+
+
+def _fold_count(text: str) -> int:
+    number = int(text)
+    if not 1 <= number <= 5:
+        raise argparse.ArgumentTypeError(f"1 to 5 was expected, not {number}")
+    return number
+
+
+def _several(text: str) -> int:
+    number = int(text)
+    if number < 2:
+        raise argparse.ArgumentTypeError(f"a standard deviation needs 2 seeds at least, not {number}")
+    return number
+
+
+if __name__ == "__main__":
+    sys.exit(main())
