@@ -1,12 +1,23 @@
-"""Fixtures shared by the tests: where the real music is, when it is there."""
+"""What all tests share: where the real music is, when it is there, and how they run on a busy machine."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
+import torch
+from hypothesis import settings
 
 DEAM_ROOT = Path(__file__).resolve().parents[2] / "shared" / "deam"
+
+# How long one example takes says more of the machine than of the code.
+settings.register_profile("busy machine", deadline=None)
+settings.load_profile("busy machine")
+
+
+def pytest_sessionstart() -> None:
+    """Matrices as small as ours gain nothing from threads, which wait for one another where the machine is busy."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(scope="session")

@@ -26,7 +26,6 @@ from train.loop import (
     streaming_scores,
 )
 
-
 # Large enough for the made-up songs.
 SMALL: dict[str, dict[str, Any]] = {
     "mlp": {"n_hidden": 16, "n_layers": 3},
@@ -167,7 +166,7 @@ class Diverging(Recorder):
 @pytest.fixture(autouse=True)
 def _more_models(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, model in (("recorder", Recorder), ("diverging", Diverging)):
-        monkeypatch.setitem(MODELS, name, model)  # type: ignore[arg-type]
+        monkeypatch.setitem(MODELS, name, model)
 
 
 def recorded(data: Dataset, **training: Any) -> list[Tensor]:

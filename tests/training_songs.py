@@ -14,7 +14,7 @@ from rich.console import Console
 
 from realtime_mer.extraction import ExtractionSettings
 from train.data import Dataset
-from train.deam import Deam, Song
+from train.deam import DEAM_FEATURE_NAMES, Deam, Song
 from train.sequences import SongSequence
 
 # Models of this size are slower on several threads, by far on a busy machine.
@@ -38,7 +38,7 @@ def made_up_song(song_id: int, n_frames: int = 20) -> SongSequence:
     return song_sequence(song_id, features, labels)
 
 
-def song_sequence(song_id: int, features: np.ndarray, labels: np.ndarray) -> SongSequence:  # type: ignore[type-arg]
+def song_sequence(song_id: int, features: np.ndarray, labels: np.ndarray) -> SongSequence:
     """A song of which every frame has a label."""
     end_s = 1.0 + 0.5 * np.arange(len(features), dtype=np.float64)
     return SongSequence(
@@ -79,3 +79,21 @@ def few_clips(deam_root: Path, folder: Path, splits: dict[int, str]) -> Path:
     lines = ["song_id,split", *(f"{song_id},{split}" for song_id, split in splits.items())]
     (folder / "splits.csv").write_text("\n".join(lines))
     return folder
+
+
+def official(root: Path, song_ids: range) -> Path:
+    """DEAM's official layout without audio: 40 s of features and, from 15 s on, labels."""
+    (root / "features").mkdir()
+    (root / DYNAMIC).mkdir(parents=True)
+    rng = np.random.default_rng(0)
+    for song_id in song_ids:
+        with (root / "features" / f"{song_id}.csv").open("w", newline="") as file:
+            writer = csv.writer(file, delimiter=";")
+            writer.writerow(["frameTime", *DEAM_FEATURE_NAMES])
+            writer.writerows([k / 2, *rng.normal(size=260).round(4)] for k in range(79))
+    for dimension in ("valence", "arousal"):
+        with (root / DYNAMIC / f"{dimension}.csv").open("w", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerow(["song_id", *(f"sample_{ms}ms" for ms in range(15000, 40500, 500))])
+            writer.writerows([song_id, *rng.uniform(-1, 1, 51).round(3)] for song_id in song_ids)
+    return root

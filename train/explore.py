@@ -173,7 +173,7 @@ def explore(
         )
         scores = {part: score_sequences(predicted, songs, n_bootstrap=1) for part, predicted in predictions.items()}
         outcomes.append(Outcome(variant, scores["model"], scores["network"], scores["linear"], seconds))
-        console.print(_row(outcomes[-1], outcomes[0]), markup=False)
+        console.print(_row(outcomes[-1], outcomes[0]), markup=False, soft_wrap=True)
     return outcomes
 
 

@@ -79,6 +79,7 @@ def markdown(runs: Sequence[Run], dataset: Dataset, command: str, date: str, lib
     seeds = sorted({run.seed for run in runs})
     models = list(dict.fromkeys(run.model for run in runs))
     first = runs[0]
+    n_labelled = sum(int(sequence.labelled.sum()) for sequence in dataset.songs.values())
     columns = ("model", "dimension", *(f"{score} {of}" for score in ("R²", "MSE") for of in ("segments", "published")))
     columns += ("R² streaming", "MSE streaming")
     lines = [
@@ -86,9 +87,12 @@ def markdown(runs: Sequence[Run], dataset: Dataset, command: str, date: str, lib
         "",
         f"`{command}`, {date}, with {', '.join(f'{name} {version}' for name, version in libraries.items())}.",
         "",
-        f"DEAM, {len(dataset.songs):,} songs. Seeds {seeds[0]} to {seeds[-1]}: each draws its own split by song, 80 % "
-        "train, 10 % validation, 10 % test, and the model's first weights. Mean ± standard deviation over the "
-        f"{len(seeds)} seeds, on the test songs; “published” is the table that this repeats, on one split.",
+        f"DEAM, {len(dataset.songs):,} songs with {n_labelled:,} labelled frames. Seeds {seeds[0]} to {seeds[-1]}: "
+        "each draws its own split by song, 80 % train, 10 % validation, 10 % test, and the model's first weights; the "
+        "epoch with the least error on the validation songs' segments is kept. Mean ± standard deviation over the "
+        f"{len(seeds)} seeds, on the test songs. “Published” is the table that this repeats. Batch size, segments per "
+        "epoch and L2, which it does not give, were chosen on one fixed split's validation songs, some of which are "
+        "test songs here.",
         "",
         "- *Segments*, the published protocol: each test song's labelled frames are cut into consecutive segments of "
         f"{SEGMENT_FRAMES}, and a model sees the whole of a segment before its first prediction. Frames left over, "

@@ -1,0 +1,573 @@
+"""The live model: its equations, its use on a stream, and what training asks of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+import torch
+from contract import verify_model
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.linear_model import Ridge
+from torch import Tensor, nn
+
+from realtime_mer.models import LiveModel, SegmentModel
+from realtime_mer.models.live import MemberGRUCell, MemberLinear
+
+N_FEATURES = 9
+SMALL: dict[str, Any] = {
+    "n_features": N_FEATURES,
+    "n_running": 5,
+    "running_memory_frames": 6,
+    "n_members": 3,
+    "n_embedding": 12,
+    "n_hidden": 4,
+    "n_attention": 7,
+}
+Array = npt.NDArray[np.float64]
+
+
+def make(seed: int = 0, *, linear: bool = True, **arguments: Any) -> LiveModel:
+    """A small model in evaluation mode, with a linear readout that says something."""
+    torch.manual_seed(seed)
+    model = LiveModel(**{**SMALL, **arguments}).eval()
+    if linear:
+        model.linear_weight.copy_(0.1 * torch.randn_like(model.linear_weight))
+        model.linear_bias.copy_(0.1 * torch.randn_like(model.linear_bias))
+    return model
+
+
+def frames(batch_size: int, n_frames: int, n_features: int = N_FEATURES, seed: int = 1) -> Tensor:
+    return torch.randn(batch_size, n_frames, n_features, generator=torch.Generator().manual_seed(seed))
+
+
+def labels_for(sequence: Tensor, seed: int = 2) -> Tensor:
+    return torch.rand(*sequence.shape[:2], 2, generator=torch.Generator().manual_seed(seed)) * 2.0 - 1.0
+
+
+def close(actual: Tensor, expected: Tensor, atol: float = 1e-6) -> None:
+    torch.testing.assert_close(actual, expected, rtol=0.0, atol=atol)
+
+
+# --- on a stream
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {},
+        {"n_running": 0},
+        {"n_running": N_FEATURES, "running_memory_frames": 1},
+        {"n_members": 1},
+        {"memory_frames": 1},
+        {"memory_frames": 3, "running_memory_frames": 100},
+        {"linear_share": 0.0},
+        {"linear_share": 1.0},
+    ],
+    ids=str,
+)
+def test_streaming_contract(arguments: dict[str, Any]) -> None:
+    verify_model(make(**arguments), frames(3, 25))
+
+
+def test_streaming_contract_at_its_real_size() -> None:
+    torch.manual_seed(0)
+    model = LiveModel(690, n_running=248)
+    model.linear_weight.copy_(0.01 * torch.randn_like(model.linear_weight))
+    verify_model(model, frames(2, 20, 690))
+
+
+def test_without_a_memory_of_any_kind_it_is_stateless() -> None:
+    verify_model(make(n_running=0, linear_share=1.0), frames(3, 25), stateful=False)
+
+
+def test_declarations() -> None:
+    model = make()
+    assert (model.rate_hz, model.latency_s, model.receptive_field_s) == (2.0, 0.0, float("inf"))
+    assert not isinstance(model, SegmentModel)
+
+
+@settings(max_examples=20)
+@given(
+    n_frames=st.integers(1, 6),
+    batch_size=st.integers(1, 3),
+    memory_frames=st.integers(1, 7),
+    n_running=st.integers(0, N_FEATURES),
+)
+def test_forward_is_stepping_for_any_length(n_frames: int, batch_size: int, memory_frames: int, n_running: int) -> None:
+    model, sequence = make(memory_frames=memory_frames, n_running=n_running), frames(batch_size, n_frames)
+    state = model.initial_state(batch_size)
+    with torch.no_grad():
+        whole = model(sequence)
+        for k in range(n_frames):
+            prediction, state = model.step(sequence[:, k], state)
+            close(prediction, whole[:, k])
+
+
+def test_the_state_grows_to_seven_and_restores() -> None:
+    model, sequence = make(), frames(2, 12)
+    state = model.initial_state(2)
+    counts = []
+    with torch.no_grad():
+        for k in range(11):
+            counts.append((int(state.heard), state.memory.shape[2], state.keys.shape[2]))
+            _, state = model.step(sequence[:, k], state)
+        assert counts == [(min(k, 6), min(k, 7), min(k, 7)) for k in range(11)]
+        stored = {field: part.numpy().copy() for field, part in zip(state._fields, state, strict=True)}
+        restored = type(state)(**{field: torch.from_numpy(array) for field, array in stored.items()})
+        assert torch.equal(model.step(sequence[:, 11], restored)[0], model.step(sequence[:, 11], state)[0])
+
+
+def test_what_was_heard_long_ago_still_matters() -> None:
+    """The encoder's and the decoder's states are carried on, beyond the frames that are attended to."""
+    model, sequence = make(memory_frames=2, n_running=0, linear_share=0.0), frames(1, 12).requires_grad_()
+    (gradient,) = torch.autograd.grad(model(sequence)[:, -1].sum(), sequence)
+    assert (gradient[0].abs().amax(dim=1) > 0.0).all()
+
+
+def test_after_ten_thousand_frames_of_noise_it_is_as_steady_as_before() -> None:
+    """Three streams: of frames as in training, at the scaler's bound, and far beyond it."""
+    model = make(n_members=2, memory_frames=4)
+    generator = torch.Generator().manual_seed(3)
+    scale = torch.tensor([[1.0], [10.0], [1e4]])
+    state = model.initial_state(3)
+    early = None
+    with torch.no_grad():
+        for k in range(10_000):
+            prediction, state = model.step(scale * torch.randn(3, N_FEATURES, generator=generator), state)
+            if k % 500 == 0:
+                assert (prediction.abs() <= 1.0).all()
+            if k == 50:
+                early = state
+    assert early is not None
+    for name, before, after in zip(state._fields, early, state, strict=True):
+        assert before.shape == after.shape, name
+        assert torch.isfinite(after).all(), name
+    for name in ("encoder", "decoder", "prediction"):
+        assert getattr(state, name).abs().max() <= 1.0, name
+    for name in ("mean", "square", "memory", "keys"):
+        assert getattr(state, name)[..., 0, :].abs().max() <= 5.0 * getattr(early, name)[..., 0, :].abs().max() + 5.0
+
+
+# --- the parts, against torch's own
+
+
+@pytest.mark.parametrize("bias", [True, False])
+def test_member_linear_is_a_dense_layer_per_member(bias: bool) -> None:
+    torch.manual_seed(0)
+    layer, rows = MemberLinear(3, 5, 2, bias=bias), frames(3, 6, 5)
+    result = layer(rows)
+    assert result.shape == (3, 6, 2)
+    for member in range(3):
+        dense = nn.Linear(5, 2, bias=bias)
+        with torch.no_grad():
+            dense.weight.copy_(layer.weight[member].T)
+            if layer.bias is not None:
+                dense.bias.copy_(layer.bias[member, 0])
+        close(result[member], dense(rows[member]))
+    assert (layer.bias is None) == (not bias)
+    # As torch.nn.Linear is initialised: uniform within 1/√n_in.
+    assert 0.8 / 5**0.5 < layer.weight.abs().max() <= 1.0 / 5**0.5
+
+
+def test_member_gru_cell_is_torchs_member_by_member() -> None:
+    torch.manual_seed(0)
+    cell, rows, hidden = MemberGRUCell(3, 5, 4), frames(3, 6, 5), frames(3, 6, 4, seed=2)
+    result = cell(rows, hidden)
+    assert result.shape == (3, 6, 4)
+    for member in range(3):
+        reference = nn.GRUCell(5, 4)
+        with torch.no_grad():
+            reference.weight_ih.copy_(cell.from_input.weight[member].T)
+            reference.weight_hh.copy_(cell.from_hidden.weight[member].T)
+            assert cell.from_input.bias is not None
+            assert cell.from_hidden.bias is not None
+            reference.bias_ih.copy_(cell.from_input.bias[member, 0])
+            reference.bias_hh.copy_(cell.from_hidden.bias[member, 0])
+        close(result[member], reference(rows[member], hidden[member]))
+
+
+# --- the equations again, in plain NumPy and double precision
+
+
+def sigmoid(x: Array) -> Array:
+    return np.asarray(1.0 / (1.0 + np.exp(-x)))
+
+
+def weights_of(layer: MemberLinear, member: int) -> tuple[Array, Array]:
+    """A member's matrix, shape (n_out, n_in), and bias."""
+    bias = np.zeros(layer.weight.shape[2]) if layer.bias is None else layer.bias[member, 0].detach().numpy()
+    return layer.weight[member].detach().numpy().T, bias
+
+
+def gru_step(cell: MemberGRUCell, member: int, x: Array, h: Array) -> Array:
+    (w, b), (u, c) = weights_of(cell.from_input, member), weights_of(cell.from_hidden, member)
+    (reset_x, update_x, new_x), (reset_h, update_h, new_h) = np.split(w @ x + b, 3), np.split(u @ h + c, 3)
+    reset, update = sigmoid(reset_x + reset_h), sigmoid(update_x + update_h)
+    return np.asarray((1.0 - update) * np.tanh(new_x + reset * new_h) + update * h)
+
+
+def predicted_by_hand(model: LiveModel, sequence: Array) -> Array:
+    """The mixed predictions, shape (frames, 2), for one stream."""
+    inputs = []
+    for t in range(len(sequence)):
+        # Leaky beyond the memory, so by recursion; that it is numpy's mean before is tested on its own.
+        if t == 0:
+            mean, square = np.zeros(model.n_running), np.zeros(model.n_running)
+        n = min(t + 1, model.running_memory_frames)
+        running = sequence[t, : model.n_running]
+        mean = ((n - 1) * mean + running) / n
+        square = ((n - 1) * square + running**2) / n
+        inputs.append(np.concatenate([sequence[t], mean, np.sqrt(np.maximum(square - mean**2, 0.0) + 1e-6)]))
+    by_member = []
+    for member in range(model.n_members):
+        embed, embed_bias = weights_of(model.embedding, member)
+        query, _ = weights_of(model.query, member)
+        key, key_bias = weights_of(model.key, member)
+        score, _ = weights_of(model.score, member)
+        out, out_bias = weights_of(model.output, member)
+        g, s, y = np.zeros(model.n_hidden), np.zeros(model.n_hidden), np.zeros(2)
+        memory: list[Array] = []
+        predictions = []
+        for x in inputs:
+            z = np.maximum(0.0, embed @ x + embed_bias)
+            g = gru_step(model.encoder, member, z, g)
+            memory = [*memory, np.concatenate([z, g])][-model.memory_frames :]
+            energies = np.exp([(score @ np.tanh(query @ s + key @ m + key_bias))[0] for m in memory])
+            context = np.asarray(sum(a * m for a, m in zip(energies / energies.sum(), memory, strict=True)))
+            s = gru_step(model.decoder, member, np.concatenate([context, y]), s)
+            y = np.tanh(out @ np.concatenate([context, s]) + out_bias)
+            predictions.append(y)
+        by_member.append(np.stack(predictions))
+    linear = np.stack(inputs) @ model.linear_weight.numpy() + model.linear_bias.numpy()
+    share = model.linear_share
+    return np.asarray((1.0 - share) * np.mean(by_member, axis=0) + share * np.clip(linear, -1.0, 1.0))
+
+
+@pytest.mark.parametrize("memory_frames", [1, 3, 8])
+@pytest.mark.parametrize("n_running", [0, 5])
+def test_it_is_its_equations(memory_frames: int, n_running: int) -> None:
+    """Over more frames than are remembered, the first ones of which have a shorter memory."""
+    model = make(memory_frames=memory_frames, n_running=n_running, linear_share=0.3).double()
+    sequence = frames(1, 12).double()
+    with torch.no_grad():
+        predictions = model(sequence)[0].numpy()
+    np.testing.assert_allclose(predictions, predicted_by_hand(model, sequence[0].numpy()), rtol=0.0, atol=1e-12)
+
+
+def test_at_the_start_the_memory_is_shorter_not_padded() -> None:
+    """With zeros in the place of frames that were not yet heard, the first predictions are others."""
+    model, sequence = make(linear_share=0.0, n_running=0), frames(1, 3)
+    state = model.initial_state(1)
+    padded = state._replace(memory=torch.zeros(3, 1, 7, 16), keys=torch.zeros(3, 1, 7, 7))
+    with torch.no_grad():
+        for k in range(3):
+            prediction, state = model.step(sequence[:, k], state)
+            from_padded, padded = model.step(sequence[:, k], padded)
+            assert state.memory.shape[2] == k + 1
+            assert (prediction - from_padded).abs().min() > 1e-4
+
+
+# --- running statistics, linear readout
+
+
+@pytest.mark.parametrize("memory_frames", [1, 6, 50])
+def test_running_statistics_are_numpys_at_first(memory_frames: int) -> None:
+    model = make(running_memory_frames=memory_frames)
+    sequence = frames(2, 9)
+    inputs = model.inputs(sequence).numpy()
+    assert inputs.shape == (2, 9, model.n_inputs) == (2, 9, N_FEATURES + 10)
+    np.testing.assert_array_equal(inputs[..., :N_FEATURES], sequence.numpy())
+    running = sequence[..., :5].double().numpy()
+    for t in range(min(9, memory_frames)):
+        heard = running[:, : t + 1]
+        np.testing.assert_allclose(inputs[:, t, N_FEATURES:-5], heard.mean(axis=1), rtol=0.0, atol=1e-6)
+        np.testing.assert_allclose(inputs[:, t, -5:], np.sqrt(heard.var(axis=1) + 1e-6), rtol=0.0, atol=1e-3)
+
+
+def test_running_statistics_are_leaky_afterwards() -> None:
+    """Of a feature that was 1 and is 3 from then on, the old tells by (1 - 1/6)^n."""
+    model = make(running_memory_frames=6)
+    sequence = torch.ones(1, 60, N_FEATURES)
+    sequence[:, 20:] = 3.0
+    inputs = model.inputs(sequence)[0].double().numpy()
+    old = np.concatenate([np.ones(20), (5.0 / 6.0) ** np.arange(1, 41)])
+    np.testing.assert_allclose(inputs[:, N_FEATURES], 3.0 - 2.0 * old, rtol=0.0, atol=1e-5)
+    # Variance of a mixture of two values that are 2 apart.
+    np.testing.assert_allclose(inputs[:, -1] ** 2, 4.0 * old * (1.0 - old) + 1e-6, rtol=0.0, atol=1e-5)
+
+
+@pytest.mark.parametrize("penalty", [0.01, 1.0, 30.0])
+def test_the_linear_readout_is_ridge_regression(penalty: float) -> None:
+    model = make(linear=False)
+    inputs, labels = 3.0 + frames(1, 200, model.n_inputs)[0], labels_for(frames(1, 200))[0]
+    model.fit_linear(inputs, labels, penalty)
+    ridge = Ridge(alpha=len(inputs) * penalty).fit(inputs.double().numpy(), labels.double().numpy())
+    np.testing.assert_allclose(model.linear_weight.numpy(), ridge.coef_.T, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(model.linear_bias.numpy(), ridge.intercept_, rtol=1e-4, atol=1e-5)
+
+
+def test_more_features_than_frames_can_be_fitted() -> None:
+    model = make(linear=False)
+    model.fit_linear(frames(1, 4, model.n_inputs)[0], labels_for(frames(1, 4))[0], 1.0)
+    assert torch.isfinite(model.linear_weight).all()
+
+
+def test_the_linear_share_mixes() -> None:
+    sequence = 5.0 * frames(2, 7)
+    with torch.no_grad():
+        network, mixed, linear = (make(linear_share=share)(sequence) for share in (0.0, 0.25, 1.0))
+        model = make(linear_share=1.0)
+        inputs = model.inputs(sequence)
+        expected = torch.clamp(inputs @ model.linear_weight + model.linear_bias, -1.0, 1.0)
+        assert expected.abs().max() == 1.0, "the readout goes beyond the range, and is cut"
+        close(linear, expected)
+        close(mixed, 0.75 * network + 0.25 * linear)
+        close(network, make(linear_share=0.0).training_pass(sequence).predictions.mean(dim=0))
+        assert torch.equal(network, make(linear_share=0.0, linear=False)(sequence)), "the linear readout is not heard"
+
+
+# --- training passes
+
+
+def as_features(model: LiveModel, sequence: Tensor) -> tuple[LiveModel, Tensor]:
+    """A model with the same weights that takes all inputs as features, and the inputs."""
+    plain = make(n_features=model.n_inputs, n_running=0, linear=False)
+    plain.load_state_dict(model.state_dict())
+    return plain, model.inputs(sequence)
+
+
+@pytest.mark.parametrize("run_frames", [1, 4, 5, 11, 12, 40])
+def test_runs_are_cut_as_documented(run_frames: int) -> None:
+    """Each begins with an initial state; the running statistics know what was before."""
+    model, sequence = make(), frames(2, 12)
+    labels = labels_for(sequence)
+    plain, inputs = as_features(model, sequence)
+    with torch.no_grad():
+        cut = model.training_pass(sequence, run_frames=run_frames)
+        forced = model.training_pass(sequence, labels, 1.0, run_frames)
+        assert cut.predictions.shape == (3, 2, 12, 2)
+        assert cut.states.shape == (3, 2, 12, 4)
+        for start in range(0, 12, run_frames):
+            run = slice(start, start + run_frames)
+            alone = plain.training_pass(inputs[:, run])
+            close(cut.predictions[:, :, run], alone.predictions)
+            close(cut.states[:, :, run], alone.states)
+            close(forced.states[:, :, run], plain.training_pass(inputs[:, run], labels[:, run], 1.0).states)
+        # With statistics of the run alone it would be something else.
+        if run_frames < 12:
+            other = model.training_pass(sequence[:, run_frames : 2 * run_frames]).predictions
+            assert not torch.allclose(cut.predictions[:, :, run_frames : 2 * run_frames], other, atol=1e-4)
+
+
+def test_without_a_run_length_the_sequence_is_one() -> None:
+    model, sequence = make(), frames(2, 12)
+    with torch.no_grad():
+        assert torch.equal(model.training_pass(sequence).states, model.training_pass(sequence, run_frames=99).states)
+
+
+def test_under_teacher_forcing_the_label_is_fed_back_not_the_prediction() -> None:
+    model, sequence = make(), frames(2, 8)
+    labels = labels_for(sequence)
+    with torch.no_grad():
+        forced = model.training_pass(sequence, labels, teacher_forcing=1.0)
+        # Another label at frame 3 is heard from frame 4 on.
+        other_labels = labels.clone()
+        other_labels[:, 3] = -labels[:, 3]
+        other = model.training_pass(sequence, other_labels, teacher_forcing=1.0)
+        assert torch.equal(forced.states[:, :, :4], other.states[:, :, :4])
+        assert torch.equal(forced.predictions[:, :, :4], other.predictions[:, :, :4])
+        assert ((forced.states - other.states)[:, :, 4].abs().amax(dim=2) > 1e-6).all()
+        # What the model says itself is not: a decoder with another output has the same states.
+        free = model.training_pass(sequence)
+        assert model.output.bias is not None
+        model.output.bias.add_(0.5)
+        assert torch.equal(model.training_pass(sequence, labels, teacher_forcing=1.0).states, forced.states)
+        assert not torch.equal(model.training_pass(sequence).states, free.states)
+
+
+def test_without_teacher_forcing_labels_are_not_heard() -> None:
+    model, sequence = make(), frames(2, 8)
+    with torch.no_grad():
+        assert torch.equal(
+            model.training_pass(sequence, labels_for(sequence), teacher_forcing=0.0).predictions,
+            model.training_pass(sequence).predictions,
+        )
+
+
+def test_scheduled_sampling_draws_for_every_sequence_and_frame() -> None:
+    model, sequence = make(n_members=2), frames(1, 3).expand(2_000, 3, N_FEATURES)
+    labels = torch.full((2_000, 3, 2), 0.9)
+    torch.manual_seed(5)
+    with torch.no_grad():
+        drawn = model.training_pass(sequence, labels, teacher_forcing=0.3).states
+        forced = model.training_pass(sequence[:1], labels[:1], teacher_forcing=1.0).states
+        free = model.training_pass(sequence[:1]).states
+
+    def like(states: Tensor, frame: int) -> Tensor:
+        """Whose state at this frame is that one, for each member; shape (members, sequences)."""
+        return (drawn[:, :, frame] - states[:, :, frame]).abs().amax(dim=2) < 1e-6
+
+    second_forced = like(forced, 1)
+    assert torch.equal(second_forced, ~like(free, 1)), "the label or the own prediction, nothing between"
+    assert torch.equal(second_forced[0], second_forced[1]), "the same for all members"
+    assert second_forced[0].double().mean() == pytest.approx(0.3, abs=0.04)
+    # The next frame draws anew: .09 of all were forced twice.
+    assert like(forced, 2)[0].double().mean() == pytest.approx(0.09, abs=0.03)
+
+
+class Inputs:
+    """What a layer was given, call by call, while in use."""
+
+    def __init__(self, layer: nn.Module) -> None:
+        self.calls: list[tuple[Tensor, ...]] = []
+        self._handle = layer.register_forward_pre_hook(self._note)
+
+    def _note(self, _: nn.Module, arguments: tuple[Tensor, ...]) -> None:
+        self.calls.append(tuple(argument.detach().clone() for argument in arguments))
+
+    def stop(self) -> list[tuple[Tensor, ...]]:
+        self._handle.remove()
+        return self.calls
+
+
+DROPOUTS: dict[str, Any] = {"input_dropout": 0.25, "embedding_dropout": 0.5, "state_dropout": 0.4}
+
+
+def dropped(**arguments: Any) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """The factors in a training pass over ones, of the inputs, the embedding, and the encoder's and decoder's states:
+    (members, batch, frames, units)."""
+    model = make(n_features=200, n_running=0, n_embedding=150, n_hidden=100, linear=False, **DROPOUTS).train()
+    batch, n_frames = 4, 6
+    with torch.no_grad():
+        # An embedding of ones whatever the inputs.
+        model.embedding.weight.zero_()
+        assert model.embedding.bias is not None
+        model.embedding.bias.fill_(1.0)
+        layers = (model.embedding, model.encoder, model.key, model.output)
+        watched = [Inputs(layer) for layer in layers]
+        states = [Inputs(model.query)]
+        model.training_pass(torch.ones(batch, n_frames, 200), **arguments)
+    embedding, encoder, key, output = (each.stop() for each in watched)
+    states[0].stop()
+    inputs = torch.cat([rows.reshape(3, batch, -1, 200) for (rows,) in embedding], dim=2)
+    embedded = torch.stack([rows for rows, _ in encoder], dim=2)
+    # The states themselves are nowhere 0, so that a 0 is one that was dropped.
+    heard = torch.stack([rows[..., 150:] for (rows,) in key], dim=2)
+    said = torch.stack([rows[..., -100:] for (rows,) in output], dim=2)
+    return inputs, embedded, heard, said
+
+
+@pytest.mark.parametrize("run_frames", [None, 3])
+def test_dropout_is_drawn_once_per_sequence_and_member(run_frames: int | None) -> None:
+    torch.manual_seed(7)
+    for rows, share in zip(dropped(run_frames=run_frames), (0.25, 0.5, 0.4, 0.4), strict=True):
+        kept = rows != 0.0
+        length = run_frames or 6
+        runs = [kept[:, :, start : start + length] for start in range(0, 6, length)]
+        for run in runs:
+            assert (run == run[:, :, :1]).all(), "the same at every frame of a run"
+            assert 1.0 - run.double().mean() == pytest.approx(share, abs=0.06)
+            of_each = run[:, :, 0].flatten(0, 1).numpy()
+            assert len(np.unique(of_each, axis=0)) == len(of_each), "each sequence and member has its own"
+        if run_frames:
+            assert not torch.equal(runs[0], runs[1]), "and each run"
+
+
+def test_what_is_kept_makes_up_for_what_is_dropped() -> None:
+    inputs, embedded, _, _ = dropped()
+    np.testing.assert_allclose(np.unique(inputs.numpy()), [0.0, 1.0 / 0.75], rtol=1e-6)
+    np.testing.assert_allclose(np.unique(embedded.numpy()), [0.0, 1.0 / 0.5], rtol=1e-6)
+
+
+def test_nothing_is_dropped_outside_training() -> None:
+    model, sequence = make(**DROPOUTS), frames(2, 5)
+    with torch.no_grad():
+        assert torch.equal(model(sequence), model(sequence))
+        assert torch.equal(model(sequence), make()(sequence))
+        model.train()
+        assert not torch.equal(model.training_pass(sequence).states, model.training_pass(sequence).states)
+        # A step is a step on stage, whatever the mode.
+        step = model.step(sequence[:, 0], model.initial_state(2))[0]
+        assert torch.equal(step, model.eval().step(sequence[:, 0], model.initial_state(2))[0])
+
+
+def test_every_parameter_gets_a_gradient_and_members_are_on_their_own() -> None:
+    model, sequence = make().train(), frames(16, 8)
+    names, parameters = zip(*model.named_parameters(), strict=True)
+    predictions = model.training_pass(sequence).predictions
+    for name, gradient in zip(names, torch.autograd.grad(predictions.square().mean(), parameters), strict=True):
+        assert (gradient.flatten(1).abs().amax(dim=1) > 0.0).all(), name
+    predictions = model.training_pass(sequence).predictions
+    for name, gradient in zip(names, torch.autograd.grad(predictions[1].square().mean(), parameters), strict=True):
+        assert gradient[0].abs().max() == gradient[2].abs().max() == 0.0, name
+    assert not {"linear_weight", "linear_bias"} & set(names), "fitted, not trained"
+
+
+# --- arguments
+
+
+def test_arguments_and_weights_rebuild_the_model() -> None:
+    model = make(n_hidden=6, linear_share=0.3, memory_frames=5)
+    arguments = json.loads(json.dumps(model.arguments()))
+    assert arguments["n_hidden"] == 6
+    assert arguments["memory_frames"] == 5
+    rebuilt = LiveModel(**arguments).eval()
+    rebuilt.load_state_dict(model.state_dict())
+    assert rebuilt.arguments() == model.arguments()
+    with torch.no_grad():
+        assert torch.equal(rebuilt(frames(2, 10)), model(frames(2, 10)))
+    model.arguments()["n_hidden"] = 99
+    assert model.arguments()["n_hidden"] == 6, "a copy is given"
+
+
+def test_every_argument_is_told() -> None:
+    arguments = make(**DROPOUTS).arguments()
+    assert arguments == {**LiveModel(N_FEATURES).arguments(), **SMALL, **DROPOUTS}
+    assert len(arguments) == 12
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["n_features", "running_memory_frames", "n_members", "n_embedding", "n_hidden", "n_attention", "memory_frames"],
+)
+@pytest.mark.parametrize("value", [0, -1, 2.0, True, "8"])
+def test_a_size_is_a_whole_number(name: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1"):
+        make(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"n_running": -1}, "n_running must lie between 0 and n_features"),
+        ({"n_running": N_FEATURES + 1}, "n_running must lie between 0 and n_features"),
+        ({"linear_share": -0.1}, "linear_share must lie between 0 and 1"),
+        ({"linear_share": 1.1}, "linear_share must lie between 0 and 1"),
+        ({"linear_share": float("nan")}, "linear_share must lie between 0 and 1"),
+    ],
+)
+def test_what_lies_out_of_range_is_refused(arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        make(**arguments)
+
+
+@pytest.mark.xfail(strict=True, reason="dropouts are not checked, nor that n_running is a whole number")
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        {"input_dropout": 1.0},
+        {"embedding_dropout": 1.5},
+        {"state_dropout": -0.1},
+        {"input_dropout": float("nan")},
+        {"n_running": 2.5},
+    ],
+    ids=str,
+)
+def test_what_cannot_be_trained_is_refused(arguments: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match=next(iter(arguments))):
+        make(**arguments, linear=False)
