@@ -317,7 +317,7 @@ def test_detuning_by_thirds_of_a_semitone_changes_next_to_nothing(thirds: int) -
 @settings(max_examples=10)
 @given(cents=st.floats(-50.0, 50.0))
 def test_no_detuning_changes_the_mode(cents: float) -> None:
-    """Between two thirds the partials fall into either: measured, the modes move by 0.11 at most, a third of the way."""
+    """Between two thirds the partials fall into either: measured, the modes move by 0.11, a third of the way."""
     for cadence, sign in ((MAJOR_CADENCE, 1.0), (MINOR_CADENCE, -1.0)):
         original, detuned = tonality_of(played(cadence)), tonality_of(played(cadence, cents / 100.0))
         for name in (*KEY_MODES, *CHORD_MODES):
@@ -349,6 +349,14 @@ def test_intervals_and_entropy_of_a_fifth() -> None:
     assert values["chroma_mean_entropy"] == pytest.approx(math.log(2.0), abs=0.05)
     assert values["chroma_change_mean"] < 1e-3
     assert values["chroma_sorted[11]"] == pytest.approx(math.sqrt(0.5), abs=0.02)
+
+
+def test_a_tone_counts_by_the_square_root_of_its_amplitude() -> None:
+    """A quarter of the amplitude, half of the chroma."""
+    pair = note(440.0, 1.0, n_partials=1) + 0.25 * note(440.0 * 2.0 ** (5.0 / 12.0), 1.0, n_partials=1)
+    values = tonality_of(pair.astype(np.float32))
+    assert values["chroma_sorted[11]"] == pytest.approx(2.0 / math.sqrt(5.0), abs=0.01)
+    assert values["chroma_sorted[10]"] == pytest.approx(1.0 / math.sqrt(5.0), abs=0.01)
 
 
 def test_faster_harmony_changes_more() -> None:
@@ -391,6 +399,13 @@ def test_clicks_have_their_tempo(bpm: int) -> None:
     assert values["pulse_max"] > 0.6
     expected = len(np.arange(0.25, 9.98, 60.0 / bpm))
     assert values["onset_rate_hz"] * 9.95 == pytest.approx(expected, abs=1.1), "one count, at the ends"
+
+
+@pytest.mark.parametrize(("bpm", "weight"), [(60, math.exp(-0.5 / 0.9**2)), (120, 1.0)])
+def test_pulse_clarity_prefers_tempi_around_120(bpm: int, weight: float) -> None:
+    """By a Gaussian 0.9 octaves wide."""
+    values = rhythm_of(clicks(bpm))
+    assert values["pulse_clarity"] == pytest.approx(weight * values["pulse_max"], rel=1e-3)
 
 
 def test_a_steady_tone_and_silence_have_no_onsets() -> None:

@@ -27,11 +27,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from realtime_mer import features
+from realtime_mer.extraction import SHORTEST_STREAM_S
 from realtime_mer.features import (
     ENGINE_RATE_HZ,
     FRAME_S,
     HOP_S,
-    LOOKAHEAD_S,
     N_FEATURES,
     FeatureEngine,
     FeatureEngineError,
@@ -194,7 +194,7 @@ def test_frames_are_numbered_and_timed_by_the_stream() -> None:
 
 
 def test_a_frame_needs_its_second_and_the_lookahead() -> None:
-    enough = round((FRAME_S + LOOKAHEAD_S) * ENGINE_RATE_HZ)
+    enough = round(SHORTEST_STREAM_S * ENGINE_RATE_HZ)
     assert len(frames_of(music(3.0)[:enough])) == 1
     assert frames_of(music(3.0)[: enough - ENGINE_RATE_HZ // 50]) == []
     assert frames_of(music(0.0)) == []

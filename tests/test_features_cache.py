@@ -25,7 +25,6 @@ from train.features_cache import (
     Extraction,
     FeatureCacheError,
     default_cache_dir,
-    default_jobs,
     extract_songs,
 )
 
@@ -319,7 +318,6 @@ def test_an_entry_that_cannot_be_written_ends_it_all(tmp_path: Path, counted: Co
 def test_jobs(tmp_path: Path, counted: Counted) -> None:
     with pytest.raises(ValueError, match="at least one job, not 0"):
         run([], counted, jobs=0)
-    assert 1 <= default_jobs() <= (os.cpu_count() or 1)
     nothing = run([], counted)
     assert (dict(nothing.features), nothing.failures, nothing.n_cached) == ({}, (), 0)
 

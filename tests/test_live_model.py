@@ -364,6 +364,21 @@ def test_runs_are_cut_as_documented(run_frames: int) -> None:
             assert not torch.allclose(cut.predictions[:, :, run_frames : 2 * run_frames], other, atol=1e-4)
 
 
+def test_runs_in_which_nothing_is_wanted_are_passed_over() -> None:
+    model, sequence = make(), frames(2, 12)
+    wanted = torch.zeros(2, 12, dtype=torch.bool)
+    # One frame of one sequence is enough for its run, the second of four.
+    wanted[1, 4] = True
+    with torch.no_grad():
+        whole = model.training_pass(sequence, run_frames=3)
+        part = model.training_pass(sequence, run_frames=3, wanted=wanted)
+    for everything, some in zip(whole, part, strict=True):
+        assert some.shape == everything.shape
+        assert torch.equal(some[:, :, 3:6], everything[:, :, 3:6])
+        assert not some[:, :, :3].any()
+        assert not some[:, :, 6:].any()
+
+
 def test_without_a_run_length_the_sequence_is_one() -> None:
     model, sequence = make(), frames(2, 12)
     with torch.no_grad():

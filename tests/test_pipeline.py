@@ -13,7 +13,7 @@ import soundfile
 import torch
 from checkpoints import music, small_checkpoint
 from contract import verify_contract
-from threadpoolctl import threadpool_info, threadpool_limits  # type: ignore[import-untyped]
+from threadpoolctl import threadpool_info, threadpool_limits
 
 from realtime_mer.checkpoint import Checkpoint, CheckpointError
 from realtime_mer.extraction import AudioFileError, extract_file, frame_names

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -40,7 +41,8 @@ class Taught(LiveModel):
         sequence: Tensor,
         labels: Tensor | None = None,
         teacher_forcing: float = 0.0,
-        run_frames: int | None = None,
+        *_: Any,
+        **__: Any,
     ) -> TrainingPass:
         self.asked.append((labels, teacher_forcing))
         return self.taught

@@ -1,4 +1,4 @@
-"""Labels where they belong, segments, batches and splices."""
+"""Labels where they belong, segments and batches."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ from train.sequences import (
     consecutive_segments,
     pad_batch,
     random_segments,
-    splice,
 )
 
 DYNAMIC = "annotations/annotations averaged per song/dynamic (per second annotations)"
@@ -223,7 +222,7 @@ def test_consecutive_segments_have_every_labelled_frame_once(masks: list[list[bo
         assert np.all(np.diff(segment.features[:, 0]) == 1)
 
 
-# ---- batches and splices ----------------------------------------------------------------------------------------
+# ---- batches ---------------------------------------------------------------------------------------------------
 
 
 def test_batch_is_filled_up_at_the_end() -> None:
@@ -251,35 +250,3 @@ def test_impossible_batches() -> None:
         pad_batch([])
     with pytest.raises(ValueError, match=r"not \[3, 4\]"):
         pad_batch([sequence(1, [True]), sequence(2, [True], n_features=4)])
-
-
-@given(st.lists(st.lists(st.booleans(), min_size=1, max_size=12), min_size=1, max_size=9), st.integers(1, 4))
-def test_splices_have_every_song_once_and_know_where_it_begins(masks: list[list[bool]], n_songs: int) -> None:
-    sequences = {song_id: sequence(song_id, mask) for song_id, mask in enumerate(masks, start=1)}
-    splices = splice(list(sequences.values()), np.random.default_rng(len(masks)), n_songs)
-    assert sorted(song_id for joined in splices for song_id in joined.song_ids) == sorted(sequences)
-    assert [len(joined.song_ids) for joined in splices[:-1]] == [n_songs] * (len(splices) - 1)
-    assert 1 <= len(splices[-1].song_ids) <= n_songs
-    for joined in splices:
-        bounds = [*joined.starts, len(joined.features)]
-        assert joined.starts[0] == 0
-        for song_id, start, stop in zip(joined.song_ids, joined.starts, bounds[1:], strict=True):
-            np.testing.assert_array_equal(joined.features[start:stop], sequences[song_id].features)
-            np.testing.assert_array_equal(joined.labels[start:stop], sequences[song_id].labels)
-            np.testing.assert_array_equal(joined.labelled[start:stop], sequences[song_id].labelled)
-        np.testing.assert_array_equal(joined.end_s, 1.0 + 0.5 * np.arange(bounds[-1]))
-    batch = pad_batch(splices)
-    assert int(batch.mask.sum()) == sum(sum(mask) for mask in masks)
-
-
-def test_splices_are_in_random_order() -> None:
-    sequences = [sequence(song_id, [True]) for song_id in range(1, 30)]
-    (first,) = splice(sequences, np.random.default_rng(0), 29)
-    (second,) = splice(sequences, np.random.default_rng(1), 29)
-    assert first.song_ids != second.song_ids
-    assert first.song_ids != tuple(range(1, 30))
-
-
-def test_a_splice_of_no_songs() -> None:
-    with pytest.raises(ValueError, match="at least one song"):
-        splice([sequence(1, [True])], np.random.default_rng(0), 0)

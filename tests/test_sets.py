@@ -40,6 +40,10 @@ def noise(n_samples: int, n_channels: int = 1, seed: int = 0) -> FloatArray:
     return (0.2 * np.random.default_rng(seed).normal(size=(n_samples, n_channels))).astype(np.float32)
 
 
+def half_seconds(n: int) -> npt.NDArray[np.float64]:
+    return np.arange(n, dtype=np.float64) / 2.0
+
+
 # --- the sound
 
 
@@ -96,7 +100,7 @@ def a_set(durations_s: list[float]) -> tuple[SongSet, Features]:
     n_frames = int((starts_s[-1] - 1.0) / 0.5) + 1
     numbers = np.arange(n_frames, dtype=np.float32)[:, None]
     song_set = SongSet(songs, Path("set.flac"), tuple(starts_s[:-1]), float(starts_s[-1]))
-    return song_set, Features(0.5 * np.arange(n_frames), numbers)
+    return song_set, Features(half_seconds(n_frames), numbers)
 
 
 @given(st.lists(st.floats(1.6, 12.0), min_size=1, max_size=6))
@@ -122,7 +126,7 @@ def test_frames_wholly_inside_have_the_labels_of_the_song_alone() -> None:
     """Where a song begins at a multiple of 0.5 s, its frames are those that it has alone, and one before."""
     song_set, features = a_set([10.0, 6.5, 8.0])
     second = set_sequences(song_set, features)[1]
-    alone = align(song_set.songs[1], 0.5 * np.arange(12), np.zeros((12, 1), dtype=np.float32))
+    alone = align(song_set.songs[1], half_seconds(12), np.zeros((12, 1), dtype=np.float32))
     assert len(second.features) == 13
     np.testing.assert_array_equal(second.labels[1:], alone.labels)
     np.testing.assert_array_equal(second.labelled[1:], alone.labelled)
@@ -164,7 +168,7 @@ def sequences_of(lengths: list[int]) -> list[SongSequence]:
             np.full((n, 3), song_id, dtype=np.float32),
             np.full((n, 2), song_id / 10.0, dtype=np.float32),
             np.arange(n) % 2 == 0,
-            0.5 * np.arange(n) + 100.0 * song_id,
+            half_seconds(n) + 100.0 * song_id,
         )
         for song_id, n in enumerate(lengths, start=1)
     ]

@@ -24,13 +24,14 @@ from realtime_mer.checkpoint import (
 )
 from realtime_mer.extraction import ExtractionSettings
 from realtime_mer.features import FeatureEngineError
+from realtime_mer.workers import default_jobs
 from train.baselines import fit_baselines, score_all
 from train.config import Config, ConfigError, load_config
 from train.data import Dataset, load_dataset
 from train.deam import DeamError, Split
 from train.explore import explore
 from train.explore import markdown as exploration_page
-from train.features_cache import FeatureCacheError, default_cache_dir, default_jobs
+from train.features_cache import FeatureCacheError, default_cache_dir
 from train.loop import Epoch, TrainingResult, fit, scaled, segment_scores, streaming_predictions, streaming_scores
 from train.metrics import DIMENSIONS, Scores, markdown_table
 from train.plots import curves_png, set_png, trajectories_png
@@ -82,6 +83,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--seed", type=_count, metavar="N", help="instead of the configuration's training.seed")
     one.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="(default: %(default)s)")
     one.add_argument("--tensorboard", action="store_true", help="also write logs for TensorBoard")
+    one.add_argument(
+        "--with-validation", action="store_true", help="train on the validation songs too: last, when all is chosen"
+    )
     one.add_argument("--test", action="store_true", help="also score the test songs: once, when all is decided")
 
     table = command("table", _table, "Train the three published models over several splits and write the table.")
@@ -121,6 +125,10 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     log = _tensorboard(folder) if options.tensorboard else None
     dataset = _load_for(config, options, console)
     split = dataset.split(config.training.seed)
+    if options.with_validation:
+        if config.training.keep != "last":
+            raise ConfigError('--with-validation leaves nothing to choose an epoch on: set training.keep = "last".')
+        split = {**split, "train": (*split["train"], *split["validation"])}
     result = fit(config, dataset, split, console, on_epoch=log)
 
     def heard(part: str) -> list[SongSequence]:
@@ -128,7 +136,7 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
         return scaled(result.scaler, dataset.selected(songs, result.scaler.names))
 
     scores = {}
-    for part in ("validation", "test") if options.test else ("validation",):
+    for part in (["test"] if options.test else []) + ([] if options.with_validation else ["validation"]):
         scores[f"{part}, streaming"] = streaming_scores(result.model, heard(part))
         if config.training.protocol == "segments":
             scores[f"{part}, segments"] = segment_scores(result.model, heard(part))
@@ -140,8 +148,10 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     _write_json(folder / "scores.json", {**facts, "scores": full, "history": history, "libraries": library_versions()})
     title = f"{options.config.stem}, seed {config.training.seed}"
     write_atomically(folder / "curves.png", curves_png(result.history, result.kept, title))
-    predictions = streaming_predictions(result.model, heard("validation"))
-    trajectories = trajectories_png(heard("validation"), predictions, f"{title}, validation")
+    # Songs that the model has not been trained on.
+    shown = "test" if options.with_validation else "validation"
+    predictions = streaming_predictions(result.model, heard(shown))
+    trajectories = trajectories_png(heard(shown), predictions, f"{title}, {shown}")
     write_atomically(folder / "trajectories.png", trajectories)
     print(markdown_table(scores), end="")
     took = f"{result.duration_s:.0f} s, epoch {result.kept.epoch} kept of {len(result.history)}"

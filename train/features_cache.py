@@ -9,19 +9,12 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import multiprocessing
-import os
-import signal
-import threading
 import uuid
 import zipfile
 import zlib
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
@@ -32,6 +25,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from realtime_mer.types import FloatArray
+from realtime_mer.workers import default_jobs, run_in_workers
 
 TimeArray = npt.NDArray[np.float64]
 Settings = TypeVar("Settings")
@@ -40,8 +34,6 @@ Extractor = Callable[[Path, Settings], tuple[TimeArray, FloatArray]]
 # An entry is written under a name with this end, and gets its own only when it is whole.
 _PART_SUFFIX = ".part"
 _READ_BYTES = 1 << 20
-# On Windows a wait without end does not hear Ctrl-C.
-_WAIT_S = 1.0
 _CRASHED = "the process that extracted it died, from a crash in a library or for lack of memory"
 
 
@@ -83,11 +75,6 @@ class Extraction:
 def default_cache_dir() -> Path:
     """The platform's folder for this user's caches, and in it ours for features."""
     return platformdirs.user_cache_path("realtime-mer") / "features"
-
-
-def default_jobs() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def extract_songs(
@@ -146,17 +133,20 @@ def extract_songs(
         if missing:
             task = progress.add_task("Extracting features", total=len(missing))
 
-            def finished(key: str, reason: str | None) -> None:
-                extracted = _read_entry(cache_dir, key) if reason is None else None
-                if extracted is None:
-                    failed[key] = reason or f"its features cannot be read back from {cache_dir}"
-                else:
-                    features[key] = extracted
-                progress.advance(task)
-
             job = _Job(extract, settings, configuration, cache_dir, run=uuid.uuid4().hex)
             try:
-                _run(job, missing, min(jobs, len(missing)), finished)
+                with contextlib.closing(run_in_workers(job, missing.items(), min(jobs, len(missing)))) as outcomes:
+                    for (key, _), future in outcomes:
+                        try:
+                            reason = future.result()
+                        except BrokenProcessPool:
+                            reason = _CRASHED
+                        extracted = _read_entry(cache_dir, key) if reason is None else None
+                        if extracted is None:
+                            failed[key] = reason or f"its features cannot be read back from {cache_dir}"
+                        else:
+                            features[key] = extracted
+                        progress.advance(task)
             finally:
                 for part in cache_dir.glob(f"*.{job.run}{_PART_SUFFIX}"):
                     part.unlink(missing_ok=True)
@@ -235,8 +225,12 @@ class _Job(Generic[Settings]):
     cache_dir: Path
     run: str
 
-    def __call__(self, key: str, path: Path) -> str | None:
-        """Extracts into the cache; returns None, or why there are no features. Raises FeatureCacheError."""
+    def __call__(self, item: tuple[str, Path]) -> str | None:
+        """Extracts into the cache; returns None, or why there are no features. Raises FeatureCacheError.
+
+        item: the entry's key, and the audio file.
+        """
+        key, path = item
         try:
             frame_start_s, values = self.extract(path, self.settings)
             frame_start_s, values = np.asarray(frame_start_s, np.float64), np.asarray(values, np.float32)
@@ -258,82 +252,3 @@ class _Job(Generic[Settings]):
                 f"The feature cache {self.cache_dir} cannot be written: {error.strerror or error}."
             ) from error
         return None
-
-
-# ---- the worker processes ---------------------------------------------------------------------------------------
-
-
-def _run(
-    job: _Job[Settings], files: Mapping[str, Path], jobs: int, finished: Callable[[str, str | None], None]
-) -> None:
-    """Runs the job on every file and tells `finished` its key and outcome.
-
-    Where a worker dies, all that were at work are suspects: each is tried again alone, and the others go on.
-    """
-    waiting = deque(files)
-    while waiting:
-        in_flight: dict[Future[str | None], str] = {}
-        with _worker_pool(jobs) as pool, contextlib.suppress(BrokenProcessPool):
-            while waiting or in_flight:
-                # One more than there are workers keeps them busy; more would only be more suspects.
-                while waiting and len(in_flight) <= jobs:
-                    in_flight[_submit(pool, job, waiting[0], files[waiting[0]])] = waiting[0]
-                    waiting.popleft()
-                for future in wait(in_flight, timeout=_WAIT_S, return_when=FIRST_COMPLETED).done:
-                    reason = future.result()
-                    finished(in_flight.pop(future), reason)
-        for key in in_flight.values():
-            try:
-                with _worker_pool(1) as pool:
-                    reason = _submit(pool, job, key, files[key]).result()
-            except BrokenProcessPool:
-                reason = _CRASHED
-            finished(key, reason)
-
-
-def _submit(pool: ProcessPoolExecutor, job: _Job[Settings], key: str, path: Path) -> Future[str | None]:
-    """Submits a file with Ctrl-C held back, for this is where the pool starts its workers.
-
-    They inherit that, and so do not hear of Ctrl-C even before `_start_worker` can see to it.
-    """
-    if not hasattr(signal, "pthread_sigmask"):  # Windows
-        return pool.submit(job, key, path)
-    held_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        return pool.submit(job, key, path)
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, held_before)
-
-
-@contextlib.contextmanager
-def _worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose workers end at once when the block is left by an exception, or when this process dies.
-
-    They hold one end of a pipe of which only this process holds the other: when that closes, for whatever reason, the
-    reading end says so. (An executor alone would let them finish their files, and after a killed parent go on.)
-    """
-    context = multiprocessing.get_context("spawn")
-    lifeline, held_end = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(jobs, context, _start_worker, (lifeline,))
-    try:
-        yield executor
-    except BaseException:
-        held_end.close()
-        raise
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-        held_end.close()
-        lifeline.close()
-
-
-def _start_worker(lifeline: Connection[Any, Any]) -> None:
-    # Ctrl-C reaches every process of a terminal; what it means here is for the main process to say. (On Windows, where
-    # `_submit` cannot hold it back.)
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
-
-
-def _end_with(lifeline: Connection[Any, Any]) -> None:
-    with contextlib.suppress(EOFError, OSError):
-        lifeline.recv_bytes()
-    os._exit(1)

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
@@ -151,9 +152,8 @@ def fit(
 
             model.train()
             losses = []
-            order = rng.permutation(len(sequences))
-            for start in range(0, len(order), training.batch_songs):
-                batch = pad_batch([sequences[index] for index in order[start : start + training.batch_songs]])
+            for indices in _batches(sequences, training.batch_songs, rng):
+                batch = pad_batch([sequences[index] for index in indices])
                 features = batch.features
                 if training.feature_noise > 0:
                     features = features + training.feature_noise * torch.randn_like(features)
@@ -164,7 +164,9 @@ def fit(
                     share = training.song_mean_share
                     targets = (1.0 - share) * targets + share * _song_means(batch)
                 if isinstance(model, LiveModel):
-                    trained = model.training_pass(features, batch.labels, teacher_forcing, run_frames)
+                    trained = model.training_pass(
+                        features, batch.labels, teacher_forcing, run_frames, wanted=batch.mask
+                    )
                     loss = ((trained.predictions - targets)[:, batch.mask] ** 2).mean()
                     if professor is not None:
                         loss = loss + training.professor_forcing * professor.loss(
@@ -285,6 +287,20 @@ def _predictions(
 
 def _whole_segments(sequences: Sequence[SongSequence]) -> list[SongSequence]:
     return [segment for segment in consecutive_segments(sequences) if len(segment.features) == SEGMENT_FRAMES]
+
+
+def _batches(
+    sequences: Sequence[SongSequence], batch_songs: int, rng: np.random.Generator
+) -> list[npt.NDArray[np.intp]]:
+    """The sequences in random batches. Only neighbours in length share one, so that little is computed in vain."""
+    order = rng.permutation(len(sequences))
+    lengths = np.array([len(sequences[index].features) for index in order])
+    if (lengths == lengths[0]).all():
+        return [order[start : start + batch_songs] for start in range(0, len(order), batch_songs)]
+    # Stable: equally long ones stay in random order.
+    by_length = order[np.argsort(lengths, kind="stable")]
+    batches = [by_length[start : start + batch_songs] for start in range(0, len(order), batch_songs)]
+    return [batches[index] for index in rng.permutation(len(batches))]
 
 
 def _song_means(batch: Batch) -> torch.Tensor:

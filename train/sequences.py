@@ -46,22 +46,6 @@ class SongSequence:
     end_s: TimeArray
 
 
-@dataclass(frozen=True, eq=False)
-class SplicedSequence:
-    """Several songs' frames one after the other, as one SongSequence would hold them.
-
-    song_ids: in the order of playing; song i begins with frame `starts[i]`, so `starts[0]` is 0.
-    end_s: as if the songs had been played without a pause, 0.5 s from frame to frame across the boundaries too.
-    """
-
-    song_ids: tuple[int, ...]
-    starts: tuple[int, ...]
-    features: FloatArray
-    labels: FloatArray
-    labelled: BoolArray
-    end_s: TimeArray
-
-
 class Batch(NamedTuple):
     """Sequences side by side, filled up with zeros at their ends.
 
@@ -139,19 +123,7 @@ def consecutive_segments(sequences: Sequence[SongSequence], length: int = SEGMEN
     return segments
 
 
-def splice(sequences: Sequence[SongSequence], rng: np.random.Generator, n_songs: int) -> list[SplicedSequence]:
-    """All songs in random order, `n_songs` after each other in every splice, the rest in a last, shorter one.
-
-    The features are joined, not the sound: no frame holds the end of one song and the beginning of the next, and
-    whatever stage before them has a memory has it of its own song only.
-    """
-    if n_songs < 1:
-        raise ValueError(f"A splice needs at least one song, not {n_songs}.")
-    order = [sequences[int(index)] for index in rng.permutation(len(sequences))]
-    return [_joined(order[start : start + n_songs]) for start in range(0, len(order), n_songs)]
-
-
-def pad_batch(sequences: Sequence[SongSequence | SplicedSequence]) -> Batch:
+def pad_batch(sequences: Sequence[SongSequence]) -> Batch:
     """The sequences as one batch, as long as the longest; what is added has no label and comes after a sequence's end.
 
     Raises ValueError for no sequence at all, or sequences with different numbers of features.
@@ -208,17 +180,4 @@ def _cut(sequence: SongSequence, start: int, stop: int) -> SongSequence:
         labels=sequence.labels[start:stop],
         labelled=sequence.labelled[start:stop],
         end_s=sequence.end_s[start:stop],
-    )
-
-
-def _joined(songs: Sequence[SongSequence]) -> SplicedSequence:
-    lengths = [len(song.features) for song in songs]
-    starts = np.cumsum([0, *lengths[:-1]])
-    return SplicedSequence(
-        song_ids=tuple(song.song_id for song in songs),
-        starts=tuple(int(start) for start in starts),
-        features=np.concatenate([song.features for song in songs]),
-        labels=np.concatenate([song.labels for song in songs]),
-        labelled=np.concatenate([song.labelled for song in songs]),
-        end_s=FRAME_S + HOP_S * np.arange(sum(lengths), dtype=np.float64),
     )

@@ -229,6 +229,7 @@ class LiveModel(nn.Module):
         labels: Tensor | None = None,
         teacher_forcing: float = 0.0,
         run_frames: int | None = None,
+        wanted: Tensor | None = None,
     ) -> TrainingPass:
         """Every member's own predictions; in training mode with dropout.
 
@@ -242,6 +243,9 @@ class LiveModel(nn.Module):
         passes = []
         for start in range(0, n_frames, run_frames or n_frames):
             run = slice(start, start + (run_frames or n_frames))
+            if wanted is not None and not wanted[:, run].any():
+                passes.append(self._nothing(inputs[:, run]))
+                continue
             forced = None if labels is None else labels[:, run]
             passes.append(self._run(inputs[:, run], forced, teacher_forcing))
         predictions, states = zip(*passes, strict=True)
@@ -270,6 +274,10 @@ class LiveModel(nn.Module):
                 forced = torch.rand(len(inputs), 1) < teacher_forcing
                 state = state._replace(prediction=torch.where(forced, labels[:, t], state.prediction))
         return TrainingPass(torch.stack(predictions, dim=2), torch.stack(states, dim=2))
+
+    def _nothing(self, inputs: Tensor) -> TrainingPass:
+        shape = (self.n_members, *inputs.shape[:2])
+        return TrainingPass(inputs.new_zeros(*shape, N_OUTPUTS), inputs.new_zeros(*shape, self.n_hidden))
 
     def _mixed(self, predictions: Tensor, inputs: Tensor) -> Tensor:
         """The members' mean with the linear readout: (members, …, 2) and (…, n_inputs) -> (…, 2)."""
