@@ -353,7 +353,6 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 # ---- the model in the package -----------------------------------------------------------------------------------
 
 
-@pytest.mark.skipif(not default_checkpoint_path().exists(), reason="the package has no trained model yet")
 def test_the_default_checkpoint() -> None:
     checkpoint = load_checkpoint(default_checkpoint_path())
     assert default_checkpoint_path().stat().st_size <= 5_000_000

@@ -112,8 +112,6 @@ def test_any_format_rate_and_channel_count(deam_root: Path, checkpoint_path: Pat
 
 
 def test_the_default_model_knows_calm_from_wild(deam_root: Path) -> None:
-    if not default_checkpoint_path().exists():
-        pytest.skip("the package has no trained model yet")
     annotations = (
         deam_root / "annotations" / "annotations averaged per song" / "dynamic (per second annotations)" / "arousal.csv"
     )
@@ -136,12 +134,8 @@ def test_the_default_model_knows_calm_from_wild(deam_root: Path) -> None:
 def test_without_a_checkpoint_it_takes_the_package_s(songs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     code = main(["predict", str(songs / "tune.wav")])
     printed = capsys.readouterr()
-    if default_checkpoint_path().exists():
-        assert (code, printed.err) == (0, "")
-        assert len(rows_of(printed.out)) == 3
-    else:
-        assert code == 1
-        assert "default.safetensors cannot be used: there is no such file." in printed.err
+    assert (code, printed.err) == (0, "")
+    assert len(rows_of(printed.out)) == 3
 
 
 # ---- where the tables go --------------------------------------------------------------------------------------
