@@ -31,12 +31,6 @@ SMALL: dict[str, Any] = {
 }
 
 
-def config_of(variant: Variant) -> Config:
-    """As `explore` makes it of configs/live.toml: the clips alone, and the variant's changes on top."""
-    live = parse_config(tomllib.loads(LIVE_TOML.read_text(encoding="utf-8"))).to_dict()
-    return parse_config(changed(changed(live, exploring._CLIPS_ALONE), variant.changes))
-
-
 def data(n_songs: int = 20) -> Dataset:
     return made_up_data([made_up_song(song_id, n_frames=10) for song_id in range(1, n_songs + 1)])
 
@@ -58,23 +52,42 @@ def test_changed_lays_values_over_others() -> None:
     assert below == {"a": {"x": 1, "y": [1, 2]}, "b": 2, "c": {"d": {"e": 3}}}, "no value is shared"
 
 
-def test_the_base_comes_first_and_every_variant_is_another() -> None:
+@pytest.fixture(scope="module")
+def configs() -> dict[str, Config]:
+    """What is trained for each variant of configs/live.toml, by the variant's name; nothing is."""
+    taken: list[Config] = []
+    song = made_up_song(1)
+
+    def take(config: Config, *_: Any) -> Any:
+        taken.append(config)
+        return [song], {part: [song.labels] for part in ("model", "network", "linear")}, 0.0
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(exploring, "load_dataset", lambda *_, **__: data())
+        patch.setattr(exploring, "cross_validate", take)
+        live = parse_config(tomllib.loads(LIVE_TOML.read_text(encoding="utf-8")))
+        outcomes = explore(Path("deam"), live.to_dict(), 1, [], silent_console())
+    return {outcome.variant.name: config for outcome, config in zip(outcomes, taken, strict=True)}
+
+
+def test_the_base_comes_first_and_every_variant_is_another(configs: dict[str, Config]) -> None:
+    assert list(configs) == [variant.name for variant in VARIANTS], "no name is there twice"
     assert VARIANTS[0] is BASE
-    assert len({(variant.group, variant.name) for variant in VARIANTS}) == len(VARIANTS)
-    configs = [config_of(variant) for variant in VARIANTS]
-    for index, config in enumerate(configs):
-        assert config not in configs[:index], VARIANTS[index].name
+    seen: list[Config] = []
+    for name, config in configs.items():
+        assert config not in seen, name
+        seen.append(config)
 
 
 @pytest.mark.parametrize("variant", VARIANTS, ids=lambda variant: f"{variant.group}: {variant.name}")
-def test_a_variant_can_be_trained(variant: Variant) -> None:
-    """Its configuration is one, its exclusions exclude something, and its model can be built for what is left."""
-    config = config_of(variant)
-    names = config.features.selected(frame_names(config.features.extraction()))
+def test_a_variant_can_be_trained(variant: Variant, configs: dict[str, Config]) -> None:
+    """Its exclusions exclude something, and its model can be built for the features that are left."""
+    config = configs[variant.name]
+    extracted = frame_names(config.features.extraction())
+    names = config.features.selected(extracted)
     model = MODELS[config.model.name](len(names), **config.model.arguments)
-    n_running = model.arguments()["n_running"]
     # Running statistics are those of DEAM's features, all of them or none.
-    assert n_running in (0, sum(name in frame_names(config.features.extraction())[:260] for name in names))
+    assert model.arguments()["n_running"] in (0, sum(name in extracted[:260] for name in names))
 
 
 def test_variants_change_only_what_they_are_about() -> None:
