@@ -28,6 +28,7 @@ from realtime_mer.types import AudioBlock, FeatureFrame, FloatArray
 
 # Files are read in pieces of this size; any other gives the same features.
 FILE_BLOCK_S = 0.5
+_WHOLE_SHARE = 0.9
 # What a frame of 1.0 s needs of a stream, rounded up: openSMILE's last descriptors reach a little past its end.
 SHORTEST_STREAM_S = 1.05
 
@@ -149,9 +150,15 @@ def read_blocks(path: Path) -> Iterator[AudioBlock]:
         # As bytes: a name that is no valid text in this locale opens too.
         with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
             rate_hz, position = int(file.samplerate), 0
-            for samples in file.blocks(max(1, int(rate_hz * FILE_BLOCK_S)), dtype="float32", always_2d=True):
+            block_samples = max(1, int(rate_hz * FILE_BLOCK_S))
+            while len(samples := file.read(block_samples, dtype="float32", always_2d=True)):
                 yield AudioBlock(samples, position / rate_hz, rate_hz)
                 position += len(samples)
+            # The length that an MP3 promises can be an estimate: only a good part missing says that the file broke off.
+            if position < _WHOLE_SHARE * file.frames:
+                raise AudioFileError(
+                    f"{path} breaks off: it holds {position / rate_hz:.1f} of {file.frames / rate_hz:.1f} s."
+                )
     # soundfile raises TypeError for a headerless .raw file, whose format it would have to be told.
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
         raise AudioFileError(f"{path} cannot be read as audio: {error}") from error

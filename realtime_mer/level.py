@@ -15,6 +15,7 @@ from realtime_mer.types import FloatArray
 
 # No music's mean square is larger (+6 dBFS): a driver's rubbish must not hold the gain down for minutes.
 _LOUDEST = 4.0
+_LARGEST_DB = 200.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +42,8 @@ class LevelSettings:
             value = getattr(self, name)
             if not math.isfinite(value):
                 raise ValueError(f"The level stage's {name} must be a finite number, not {value}.")
+            if name.endswith("_db") and abs(value) > _LARGEST_DB:
+                raise ValueError(f"The level stage's {name} must lie within ±{_LARGEST_DB:g} dB, not at {value}.")
         for name in ("memory_s", "momentary_s", "max_gain_db"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"The level stage's {name} must be positive, not {getattr(self, name)}.")

@@ -75,7 +75,11 @@ def run_predict(
     Progress and whatever went wrong with a file go to standard error.
     Raises UsageError, CheckpointError and OutputError before any work where they can be known then.
     """
-    plan = plan_jobs(inputs, output, table_format, plot=plot)
+    try:
+        plan = plan_jobs(inputs, output, table_format, plot=plot)
+    # A name that is too long, a loop of links, a folder that must not be searched: pathlib raises for these.
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"One of the names cannot be used: {error}.") from error
     checkpoint = load_checkpoint(checkpoint_path)
     if plot and not can_plot():
         raise UsageError("--plot needs matplotlib, which is not installed: pip install 'realtime-mer[plot]'.")
@@ -238,9 +242,13 @@ def _prepare_outputs(plan: Sequence[Job]) -> None:
                 target.parent.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise OutputError(f"The folder {target.parent} cannot be made: {error.strerror or error}.") from error
-            if target.is_dir():
+            try:
+                is_folder, writable = target.is_dir(), os.access(target if target.exists() else target.parent, os.W_OK)
+            except OSError as error:
+                raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+            if is_folder:
                 raise OutputError(f"{target} cannot be written: it is a folder.")
-            if not os.access(target if target.exists() else target.parent, os.W_OK):
+            if not writable:
                 raise OutputError(f"{target} cannot be written: permission denied.")
 
 
@@ -248,9 +256,9 @@ def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> list[Prediction] | S
     # Late, because it imports torch, which only the process that predicts needs.
     from realtime_mer.pipeline import predict_file
 
-    if not path.exists():
-        return Skipped(f"{path}: there is no such file.")
     try:
+        if not path.exists():
+            return Skipped(f"{path}: there is no such file.")
         return predict_file(path, checkpoint)
     except AudioFileError as error:
         return Skipped(str(error))

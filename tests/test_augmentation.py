@@ -182,7 +182,6 @@ def test_speed_moves_tempo_and_pitch_together(tmp_path: Path, speed: float, rate
     assert spectrum.argmax() * ENGINE_RATE_HZ / (1 << 19) == pytest.approx(440.0 * speed, abs=0.1)
 
 
-@pytest.mark.xfail(strict=True, reason="the high shelf's corner may lie beyond half the rate, where it is unstable")
 def test_a_file_at_a_low_rate_is_altered_too(tmp_path: Path) -> None:
     """At 8 kHz 4 dB more or less in the treble: a level within some decibels of the original's."""
     samples = noise(1.0)
@@ -197,14 +196,13 @@ def test_what_is_no_audio_is_named(tmp_path: Path) -> None:
     with pytest.raises(AudioFileError, match=r"7\.wav cannot be read as audio"):
         extract_altered(tmp_path / "7.wav", AlteredExtraction(DEAM_ONLY, 1))
     written(tmp_path, np.empty((0, 1), dtype=np.float32), "8.wav")
-    with pytest.raises(AudioFileError, match=r"8\.wav holds no audio"):
+    with pytest.raises(AudioFileError, match=r"8\.wav is too short"):
         extract_altered(tmp_path / "8.wav", AlteredExtraction(DEAM_ONLY, 1))
     path = written(tmp_path, noise(alteration(Path("9.wav"), 1).start_s + 0.5), "9.wav")
     with pytest.raises(AudioFileError, match=r"9\.wav is too short"):
         extract_altered(path, AlteredExtraction(DEAM_ONLY, 1))
 
 
-@pytest.mark.xfail(raises=ValueError, strict=True, reason="scipy's sosfilt raises ValueError for no samples at all")
 def test_a_file_that_ends_before_its_start_is_too_short(tmp_path: Path) -> None:
     path = written(tmp_path, noise(alteration(Path("9.wav"), 1).start_s - 0.1), "9.wav")
     with pytest.raises(AudioFileError, match=r"9\.wav is too short"):

@@ -201,14 +201,12 @@ def test_groups_and_names_can_be_chosen(loaded: list[dict[str, Any]], names: lis
     assert len(loaded) == 1
 
 
-@pytest.mark.xfail(strict=True, reason="an unknown name is passed over; with none left the page fails on outcomes[0]")
 @pytest.mark.parametrize("names", [["ensemblnig"], [BASE.group, "ensemblnig"]])
 def test_an_unknown_name_is_refused(loaded: list[dict[str, Any]], names: list[str]) -> None:
     with pytest.raises(ValueError, match="ensemblnig"):
         explore(Path("deam"), SMALL, 1, names, silent_console())
 
 
-@pytest.mark.xfail(strict=True, reason="without the base among the names, the first variant is taken for it")
 def test_deltas_are_against_the_base_whatever_is_chosen(loaded: list[dict[str, Any]]) -> None:
     outcomes = explore(Path("deam"), SMALL, 1, ["only linear"], silent_console())
     (row,) = (line for line in markdown(outcomes, 1, "explore").splitlines() if "only linear" in line)

@@ -264,12 +264,7 @@ def test_one_sample_a_second_is_read_too(tmp_path: Path) -> None:
     "file_name",
     [
         "a.flac",
-        pytest.param(
-            "a.mp3",
-            marks=pytest.mark.xfail(
-                strict=True, reason="SoundFile.blocks repeats its buffer, whatever is in it, for what cannot be read"
-            ),
-        ),
+        "a.mp3",
     ],
 )
 def test_a_file_that_breaks_off_is_named(tmp_path: Path, file_name: str, kept: float) -> None:

@@ -138,7 +138,7 @@ WHERE_DIFFERENCES_GROW = (
 
 @pytest.mark.parametrize("song", GOLDEN_SONGS)
 def test_values_are_smilextracts(deam_root: Path, reference: dict[str, FloatArray], song: str) -> None:
-    """As near to audEERING's SMILExtract 3.0.1 as the PyPI package's library can come.
+    """As near to audEERING's SMILExtract 3.0.1 as the Python package's library can come.
 
     The two are the same sources, compiled differently: whatever passes through the Fourier transform may differ in
     the last bits of its float32s, in one printed seventh digit of three. What does not is the same to the last digit.

@@ -28,7 +28,7 @@ from realtime_mer.workers import default_jobs
 from train.baselines import fit_baselines, score_all
 from train.config import Config, ConfigError, load_config
 from train.data import Dataset, load_dataset
-from train.deam import DeamError, Split
+from train.deam import DeamError, Split, has_long_stretches
 from train.explore import explore
 from train.explore import markdown as exploration_page
 from train.features_cache import FeatureCacheError, default_cache_dir
@@ -105,10 +105,14 @@ def _parser() -> argparse.ArgumentParser:
     stage = command("stage", _stage, "Test a checkpoint as a stage would: input gains, a set of songs, drift.")
     stage.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
     stage.add_argument("--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
+    stage.add_argument(
+        "--seed", type=_count, default=0, metavar="N", help="of the random split, where DEAM comes without one"
+    )
     stage.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
 
     scores = command("scores", _scores, "Score checkpoints, and the baselines beside them, by the streaming score.")
     scores.add_argument("--checkpoint", type=Path, nargs="+", default=[], metavar="FILE")
+    scores.add_argument("--output", type=Path, metavar="FILE", help="write the table here too")
     scores.add_argument("--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
     scores.add_argument(
         "--seed", type=_count, default=0, metavar="N", help="of the random split, where DEAM comes without one"
@@ -123,11 +127,11 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     folder = options.output / options.config.stem
     folder.mkdir(parents=True, exist_ok=True)
     log = _tensorboard(folder) if options.tensorboard else None
+    if options.with_validation and config.training.keep != "last":
+        raise ConfigError('--with-validation leaves nothing to choose an epoch on: set training.keep = "last".')
     dataset = _load_for(config, options, console)
     split = dataset.split(config.training.seed)
     if options.with_validation:
-        if config.training.keep != "last":
-            raise ConfigError('--with-validation leaves nothing to choose an epoch on: set training.keep = "last".')
         split = {**split, "train": (*split["train"], *split["validation"])}
     result = fit(config, dataset, split, console, on_epoch=log)
 
@@ -140,7 +144,8 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
         scores[f"{part}, streaming"] = streaming_scores(result.model, heard(part))
         if config.training.protocol == "segments":
             scores[f"{part}, segments"] = segment_scores(result.model, heard(part))
-    facts = _without_nan(_training_facts(dataset, split, result, scores))
+    trained_on = ["train", "validation"] if options.with_validation else ["train"]
+    facts = _without_nan({**_training_facts(dataset, split, result, scores), "trained_on": trained_on})
     checkpoint = Checkpoint.of_model(result.model, result.scaler, dataset.extraction, facts)
     save_checkpoint(folder / "model.safetensors", checkpoint)
     history = [epoch.to_dict() for epoch in result.history]
@@ -150,9 +155,10 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     write_atomically(folder / "curves.png", curves_png(result.history, result.kept, title))
     # Songs that the model has not been trained on.
     shown = "test" if options.with_validation else "validation"
-    predictions = streaming_predictions(result.model, heard(shown))
-    trajectories = trajectories_png(heard(shown), predictions, f"{title}, {shown}")
-    write_atomically(folder / "trajectories.png", trajectories)
+    if shown == "validation" or options.test:
+        predictions = streaming_predictions(result.model, heard(shown))
+        trajectories = trajectories_png(heard(shown), predictions, f"{title}, {shown}")
+        write_atomically(folder / "trajectories.png", trajectories)
     print(markdown_table(scores), end="")
     took = f"{result.duration_s:.0f} s, epoch {result.kept.epoch} kept of {len(result.history)}"
     console.print(f"Trained in {took}. Written to {folder}.", markup=False, highlight=False, soft_wrap=True)
@@ -188,12 +194,15 @@ def _scores(options: argparse.Namespace, console: Console) -> None:
         models = {}
         for path, checkpoint in checkpoints.items():
             if checkpoint.extraction == extraction:
-                _check_split(path, checkpoint, dataset, options.seed)
+                _check_split(path, checkpoint, dataset, options.seed, options.split)
                 models[f"{checkpoint.model_name} ({path})"] = (checkpoint.build_model(), checkpoint.scaler)
         features = _features_in_words(extraction)
         baselines = {f"{name} ({features})": baseline for name, baseline in fit_baselines(dataset, split).items()}
         scores |= score_all(dataset, split[options.split], models, baselines)
-    print(markdown_table(scores), end="")
+    table = markdown_table(scores)
+    if options.output is not None:
+        write_atomically(options.output, table.encode())
+    print(table, end="")
 
 
 def _explore(options: argparse.Namespace, console: Console) -> None:
@@ -212,17 +221,20 @@ def _explore(options: argparse.Namespace, console: Console) -> None:
 def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
     config = load_config(options.config)
     options.output.mkdir(parents=True, exist_ok=True)
-    dataset = _load_for(config, options, console, long_stretches=True)
+    dataset = _load_for(config, options, console, long_stretches=has_long_stretches(options.deam))
     scores, by_time = cross_validate(config, dataset, console)
     page = (
         f"# Cross-validation of {options.config.stem}\n\n"
         f"Made by `python -m train crossvalidate configs/{options.config.name} --deam PATH`: five folds by song over "
         f"all {len(dataset.songs)} songs, streaming (one step per frame, no look-ahead, every frame counts), with 95 % "
         "intervals from 1,000 resamples of the songs. The baselines hear the same features.\n\n"
-        f"{markdown_table(scores)}\n"
-        "The long stretches, each predicted by the model that did not see its song, by time since the first sample:"
-        f"\n\n{markdown_table(by_time)}"
+        f"{markdown_table(scores)}"
     )
+    if by_time:
+        page += (
+            "\nThe long stretches, each predicted by the model that did not see its song, by time since the first "
+            f"sample:\n\n{markdown_table(by_time)}"
+        )
     write_atomically(options.output / f"cross_validation_{options.config.stem}.md", page.encode())
     print(page, end="")
 
@@ -233,10 +245,18 @@ def _stage(options: argparse.Namespace, console: Console) -> None:
     dataset = load_dataset(
         options.deam, checkpoint.extraction, cache_dir=options.cache, jobs=options.jobs, console=console
     )
-    songs = dataset.split(0)[options.split]
+    _check_split(options.checkpoint, checkpoint, dataset, options.seed, options.split)
+    songs = dataset.split(options.seed)[options.split]
     gains = gain_scores(checkpoint, dataset, songs, console, cache_dir=options.cache, jobs=options.jobs)
     played = set_scores(checkpoint, dataset, songs, console, cache_dir=options.cache, jobs=options.jobs)
-    parts = {"the whole set": played.whole, "first two minutes": played.first, "last two minutes": played.last}
+    parts = {
+        "the whole set": played.whole,
+        "the same songs, each alone": played.alone,
+        "the first fifth of the set": played.first,
+        "the same songs, each alone ": played.first_alone,
+        "the last fifth of the set": played.last,
+        "the same songs, each alone  ": played.last_alone,
+    }
     picture = f"set_{options.split}.png"
     title = f"{len(played.songs)} {options.split} songs as one stream"
     write_atomically(options.output / picture, set_png(played.songs, played.predictions, title))
@@ -244,9 +264,10 @@ def _stage(options: argparse.Namespace, console: Console) -> None:
         f"# On stage: input gain, and songs after songs ({options.split} songs)\n\n"
         f"Made by `python -m train stage --deam PATH --split {options.split}`.\n\n"
         "## Input gain\n\nStreaming pooled R² of the same songs played at other levels into a 16-bit sound card, "
-        f"which clips and rounds.\n\n{gain_table(gains)}\n"
-        f"## {title}\n\nCut to cut, 10 s each, through one extraction and one model state: every song is heard through "
-        "what is still remembered of the one before.\n\n"
+        "which clips and rounds (at 0 dB too, hence the small difference to the other tables).\n\n"
+        f"{gain_table(gains)}\n"
+        f"## {title}\n\nCut to cut, through one extraction and one model state: every song is heard through what is "
+        "still remembered of the one before. Below each part, the same songs heard alone.\n\n"
         f"{markdown_table(parts)}\n![rated and predicted over the set]({picture})\n"
     )
     write_atomically(options.output / f"stage_{options.split}.md", page.encode())
@@ -271,8 +292,10 @@ def _load_for(
     )
 
 
-def _check_split(path: Path, checkpoint: Checkpoint, dataset: Dataset, seed: int) -> None:
-    """Raises DeamError where the checkpoint was trained on a random split that is not this one."""
+def _check_split(path: Path, checkpoint: Checkpoint, dataset: Dataset, seed: int, part: str) -> None:
+    """Raises DeamError where the checkpoint was trained on these songs, or on a random split that is not this one."""
+    if part in checkpoint.training.get("trained_on", ()):
+        raise DeamError(f"{path} was trained on the {part} songs: they say nothing of it. Use --split test.")
     trained_on = checkpoint.training.get("split_seed")
     if not dataset.prescribes_split and trained_on is not None and trained_on != seed:
         raise DeamError(

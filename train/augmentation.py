@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import sosfilt
 
-from realtime_mer.extraction import AudioFileError, ExtractionSettings, extract_stream, read_blocks, stacked
+from realtime_mer.extraction import AudioFileError, ExtractionSettings, extract_stream, read_blocks, stacked, too_short
 from realtime_mer.features import FRAME_S, to_int16
 from realtime_mer.types import AudioBlock, FloatArray
 
@@ -27,6 +27,7 @@ _SHELF_DB = 4.0
 _LOW_SHELF_HZ = (80.0, 300.0)
 _HIGH_SHELF_HZ = (2000.0, 8000.0)
 _GAIN_DB = (-20.0, 6.0)
+_HIGHEST_CORNER = 0.4
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,13 +85,17 @@ def altered_audio(path: Path, altered: Alteration) -> tuple[FloatArray, int]:
     rate in Hz at which it is to be played."""
     blocks = list(read_blocks(path))
     if not blocks:
-        raise AudioFileError(f"{path} holds no audio.")
+        raise AudioFileError(too_short(path))
     rate_hz = blocks[0].rate_hz
     samples = np.concatenate([block.samples for block in blocks])[int(altered.start_s * rate_hz) :]
+    if not len(samples):
+        raise AudioFileError(too_short(path))
+    # A shelf needs its corner well below half the sample rate.
+    highest_hz = _HIGHEST_CORNER * rate_hz
     sections = np.concatenate(
         [
-            shelf(altered.low_shelf_hz, altered.low_shelf_db, rate_hz, high=False),
-            shelf(altered.high_shelf_hz, altered.high_shelf_db, rate_hz, high=True),
+            shelf(min(altered.low_shelf_hz, highest_hz), altered.low_shelf_db, rate_hz, high=False),
+            shelf(min(altered.high_shelf_hz, highest_hz), altered.high_shelf_db, rate_hz, high=True),
         ]
     )
     filtered = sosfilt(sections, samples, axis=0) * 10.0 ** (altered.gain_db / 20.0)

@@ -85,10 +85,10 @@ class TrainingConfig:
         learning rate is halved away before the models have learnt (MLP: R² .14/.41 instead of .23/.49).
     gradient_clip_norm: the norm that the gradient is cut to; 0 leaves it as it is.
     feature_noise: standard deviation of the Gaussian noise added to each scaled feature of each frame.
+    sequence_noise: the same, but one draw for all frames of a sequence: what a model that averages cannot undo.
     label_lag_s: how much later than a frame's end its training label is taken. Scores always use the end itself.
     altered_copies: copies of each training song as a stage would play it (train.augmentation), beside the song.
     long_stretches: also train on the long stretch of a training song where there is one.
-    sequence_noise: the same, but one draw for all frames of a sequence: what a model that averages cannot undo.
     curriculum: lengths of the training sequences in frames, one after the other over the run: songs are cut into
         runs of that length, each from a fresh state. A longer one than the songs leaves them whole, and so does an
         empty curriculum.

@@ -99,7 +99,8 @@ class Dataset:
     def set_runs(self, song_ids: Iterable[int]) -> list[SongSequence]:
         """What training takes of the sets: each song after the song before it, which leads in without labels.
 
-        Only where both are among `song_ids`: nothing is heard of other songs.
+        Only where both are among `song_ids`. Of the song before those two something may still be heard, as far back as
+        descriptors and level stage remember, but none of its labels.
         """
         allowed = frozenset(song_ids)
         return [

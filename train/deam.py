@@ -188,6 +188,11 @@ def load_deam(root: Path, stretches: Literal["clips", "long"] = "clips") -> Deam
     return Deam(root, tuple(songs), tuple(findings.left_out), tuple(notes))
 
 
+def has_long_stretches(root: Path) -> bool:
+    """Whether a folder of DEAM is one of excerpts with long stretches of some songs."""
+    return any((folder / _CLIPS["long"]).is_file() for folder in _folders(root))
+
+
 def split_songs(song_ids: Iterable[int], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> Split:
     """Songs by chance into "train", "validation" and "test", in these fractions; the same seed gives the same split.
 

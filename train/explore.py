@@ -71,6 +71,9 @@ VARIANTS = (
     Variant("regularisation", "no input dropout", _arguments(input_dropout=0.0)),
     Variant("regularisation", "input dropout .7", _arguments(input_dropout=0.7)),
     Variant("regularisation", "no sequence noise", _training(sequence_noise=0.0)),
+    Variant(
+        "regularisation", "noise .3 per frame instead of per sequence", _training(sequence_noise=0.0, feature_noise=0.3)
+    ),
     Variant("regularisation", "weight decay .2", _training(weight_decay=0.2)),
     Variant("ensembling", "one member", _arguments(n_members=1)),
     Variant("ensembling", "eight members", _arguments(n_members=8)),
@@ -145,11 +148,18 @@ def cross_validate(
 def explore(
     deam_root: Path, base: Mapping[str, Any], n_folds: int, names: Sequence[str], console: Console, **loading: Any
 ) -> list[Outcome]:
-    """Cross-validates the variants whose group or name is in `names` (all, where it is empty)."""
+    """Cross-validates the base, and the variants whose group or name is in `names` (all, where it is empty).
+
+    Raises ConfigError for a name that no variant has.
+    """
+    known = {variant.group for variant in VARIANTS} | {variant.name for variant in VARIANTS}
+    for name in names:
+        if name not in known:
+            raise ConfigError(f"There is no variant {name!r}. There are: {', '.join(sorted(known))}.")
     outcomes = []
     datasets: dict[tuple[Any, ...], Dataset] = {}
     for variant in VARIANTS:
-        if names and variant.group not in names and variant.name not in names:
+        if names and variant is not BASE and variant.group not in names and variant.name not in names:
             continue
         config = parse_config(changed(changed(base, _BASE_CHANGES), variant.changes))
         training = config.training

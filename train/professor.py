@@ -25,11 +25,15 @@ class Professor:
         self._optimizer = torch.optim.Adam(self._parameters, lr=_LEARNING_RATE)
 
     def loss(self, model: LiveModel, features: Tensor, labels: Tensor, free: TrainingPass) -> Tensor:
-        """One discriminator step, then the model's loss: the labels-forced pass has to be right too, and the free one
-        has to look like it. A scalar."""
-        forced = model.training_pass(features, labels, teacher_forcing=1.0)
-        own, taught = self._sequences(free), self._sequences(forced)
-        verdict = self._verdict(taught.detach()), self._verdict(own.detach())
+        """One discriminator step, then the model's loss: the free pass has to look like the one under labels. A scalar.
+
+        Unlike in the paper the pass under labels does not train the model: the free one has the labels as its target
+        too.
+        """
+        with torch.no_grad():
+            taught = self._sequences(model.training_pass(features, labels, teacher_forcing=1.0))
+        own = self._sequences(free)
+        verdict = self._verdict(taught), self._verdict(own.detach())
         error = _cross_entropy(verdict[0], 1.0) + _cross_entropy(verdict[1], 0.0)
         self._optimizer.zero_grad()
         error.backward()  # type: ignore[no-untyped-call]

@@ -14,7 +14,7 @@ import numpy as np
 import soundfile
 
 from realtime_mer.conditioning import MonoMix, Resampler
-from realtime_mer.extraction import read_blocks
+from realtime_mer.extraction import AudioFileError, read_blocks, too_short
 from realtime_mer.features import ENGINE_RATE_HZ
 from realtime_mer.types import FloatArray
 from train.deam import Song
@@ -40,8 +40,9 @@ def _mono(path: Path) -> FloatArray:
         if stages is None:
             stages = MonoMix(block.rate_hz), Resampler(block.rate_hz)
         pieces.append(stages[1].step(stages[0].step(block.samples)))
-    if stages is not None:
-        pieces.append(stages[1].flush())
+    if stages is None:
+        raise AudioFileError(too_short(path))
+    pieces.append(stages[1].flush())
     return np.concatenate(pieces)
 
 

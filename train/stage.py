@@ -23,7 +23,7 @@ from train.sets import joined
 GAINS_DB = (-20.0, -12.0, -6.0, 0.0, 6.0)
 SET_SONGS = 60
 _SET_SEED = 0
-# The first and the last two minutes of a set of 10 s clips.
+# A fifth: the first and the last two minutes of a set of 10 s clips.
 _ENDS_SONGS = 12
 _N_FOLDS = 5
 _FOLDS_SEED = 0
@@ -31,14 +31,17 @@ _FOLDS_SEED = 0
 
 @dataclass(frozen=True, eq=False)
 class SetScores:
-    """A set of songs: their frames and predictions in playing order, and the scores of all, the first two minutes and
-    the last two."""
+    """A set of songs: their frames and predictions in playing order; the scores of all, of the first fifth of the songs
+    and of the last; and, for each of these, what the same songs score alone, from a fresh start."""
 
     songs: tuple[SongSequence, ...]
     predictions: tuple[FloatArray, ...]
     whole: Scores
     first: Scores
     last: Scores
+    alone: Scores
+    first_alone: Scores
+    last_alone: Scores
 
 
 def gain_scores(
@@ -63,21 +66,36 @@ def set_scores(
     """
     order = np.random.default_rng(_SET_SEED).permutation(len(song_ids))[:SET_SONGS]
     songs = load_set(dataset, [song_ids[i] for i in order], console=console, **loading)
+    model = checkpoint.build_model()
     heard = scaled(checkpoint.scaler, dataset.selected([joined(songs)], checkpoint.feature_names))
-    predicted = streaming_predictions(checkpoint.build_model(), heard)[0]
+    predicted = streaming_predictions(model, heard)[0]
+    alone = [dataset.songs[song.song_id] for song in songs]
+    predicted_alone = streaming_predictions(
+        model, scaled(checkpoint.scaler, dataset.selected(alone, checkpoint.feature_names))
+    )
     boundaries = np.cumsum([len(song.features) for song in songs])[:-1]
     predictions = tuple(np.split(predicted, boundaries))
     parts = {"whole": slice(None), "first": slice(_ENDS_SONGS), "last": slice(-_ENDS_SONGS, None)}
-    scores = {name: score_sequences(predictions[part], songs[part]) for name, part in parts.items()}
-    return SetScores(songs, predictions, scores["whole"], scores["first"], scores["last"])
+    in_set = {name: score_sequences(predictions[part], songs[part]) for name, part in parts.items()}
+    by_itself = {name: score_sequences(predicted_alone[part], alone[part]) for name, part in parts.items()}
+    return SetScores(
+        songs,
+        predictions,
+        in_set["whole"],
+        in_set["first"],
+        in_set["last"],
+        by_itself["whole"],
+        by_itself["first"],
+        by_itself["last"],
+    )
 
 
 def cross_validate(config: Config, dataset: Dataset, console: Console) -> tuple[dict[str, Scores], dict[str, Scores]]:
     """Five folds by song over all songs, the model and the baselines on the same ones.
 
-    The baselines' penalties are chosen, and nothing else is, on a tenth of the training songs, which the model does
-    not see either. Returns the streaming scores by name, and those of the model on the long stretches, second by
-    second: a stretch is predicted by the model that did not see its song.
+    The baselines' penalties are chosen on a tenth of the training songs, and so is the model's epoch, unless the last
+    one is kept: then the model is trained on all of them. Returns the streaming scores by name, and those of the model
+    on the long stretches, part by part: a stretch is predicted by the model that did not see its song.
     """
     predictions: dict[str, dict[int, FloatArray]] = {}
     stretches: dict[int, FloatArray] = {}
@@ -92,6 +110,8 @@ def cross_validate(config: Config, dataset: Dataset, console: Console) -> tuple[
         held_out = [dataset.songs[song_id] for song_id in fold["test"]]
         for name, baseline in fit_baselines(dataset, split).items():
             predictions.setdefault(name, {}).update(zip(fold["test"], baseline.predict(held_out), strict=True))
+        if config.training.keep == "last":
+            split = {**split, "train": (*split["train"], *split["validation"])}
         result = fit(config, dataset, split, console)
         heard = scaled(result.scaler, dataset.selected(held_out, result.scaler.names))
         by_song = predictions.setdefault(config.model.name, {})

@@ -112,7 +112,7 @@ class LiveModel(nn.Module):
     s' = GRU([c; y], s), y' = tanh(V [c; s'] + b), with c the attended context and y the previous prediction.
 
     A linear readout of the same inputs (ridge regression, fitted beside the network) has linear_share of the result:
-    on so few songs the two err in different ways, and their mean is better than either.
+    on so few songs the mean of the two scores better than either (results/exploration.md).
     """
 
     rate_hz: ClassVar[float] = 1.0 / HOP_S
@@ -145,8 +145,16 @@ class LiveModel(nn.Module):
             n_attention=n_attention,
             memory_frames=memory_frames,
         )
-        if not 0 <= n_running <= n_features:
-            raise ValueError(f"n_running must lie between 0 and n_features ({n_features}), not {n_running}.")
+        if not isinstance(n_running, int) or not 0 <= n_running <= n_features:
+            raise ValueError(f"n_running must be a whole number from 0 to n_features ({n_features}), not {n_running}.")
+        dropouts = {
+            "input_dropout": input_dropout,
+            "embedding_dropout": embedding_dropout,
+            "state_dropout": state_dropout,
+        }
+        for name, dropout in dropouts.items():
+            if not 0.0 <= dropout < 1.0:
+                raise ValueError(f"{name} must lie from 0 to below 1, not at {dropout}.")
         if not 0.0 <= linear_share <= 1.0:
             raise ValueError(f"linear_share must lie between 0 and 1, not {linear_share}.")
         self.n_features = n_features
@@ -247,7 +255,8 @@ class LiveModel(nn.Module):
                 passes.append(self._nothing(inputs[:, run]))
                 continue
             forced = None if labels is None else labels[:, run]
-            passes.append(self._run(inputs[:, run], forced, teacher_forcing))
+            known = None if wanted is None else wanted[:, run]
+            passes.append(self._run(inputs[:, run], forced, teacher_forcing, known))
         predictions, states = zip(*passes, strict=True)
         return TrainingPass(torch.cat(predictions, dim=2), torch.cat(states, dim=2))
 
@@ -261,7 +270,9 @@ class LiveModel(nn.Module):
             inputs.append(with_running)
         return torch.stack(inputs, dim=1)
 
-    def _run(self, inputs: Tensor, labels: Tensor | None, teacher_forcing: float) -> TrainingPass:
+    def _run(
+        self, inputs: Tensor, labels: Tensor | None, teacher_forcing: float, known: Tensor | None = None
+    ) -> TrainingPass:
         state = self.initial_state(len(inputs))
         noise = self._draw_noise(inputs) if self.training else None
         embedded = self._embed(inputs, noise)
@@ -272,6 +283,8 @@ class LiveModel(nn.Module):
             states.append(state.decoder)
             if labels is not None and teacher_forcing > 0.0:
                 forced = torch.rand(len(inputs), 1) < teacher_forcing
+                if known is not None:
+                    forced = forced & known[:, t, None]
                 state = state._replace(prediction=torch.where(forced, labels[:, t], state.prediction))
         return TrainingPass(torch.stack(predictions, dim=2), torch.stack(states, dim=2))
 
