@@ -161,7 +161,9 @@ def read_blocks(path: Path) -> Iterator[AudioBlock]:
                 )
     # soundfile raises TypeError for a headerless .raw file, whose format it would have to be told.
     except (soundfile.SoundFileError, OSError, RuntimeError, TypeError) as error:
-        raise AudioFileError(f"{path} cannot be read as audio: {error}") from error
+        # libsndfile's own words, without the name as bytes that soundfile puts before them.
+        reason = getattr(error, "error_string", error)
+        raise AudioFileError(f"{path} cannot be read as audio: {reason}") from error
 
 
 def too_short(path: Path) -> str:

@@ -256,8 +256,11 @@ def with_first_value(value: float) -> Callable[[Any], Any]:
         (lambda metadata, tensors: tensors.pop("scaler.offset"), "scaler is not usable"),
         (with_entry("extraction", {}), "extraction settings are not usable"),
         (with_entry("extraction", {"level": 7, "descriptors": True}), "extraction settings are not usable"),
-        (lambda metadata, tensors: metadata["extraction"].update(window_s=2), "not those that this version"),
-        (lambda metadata, tensors: metadata["extraction"].update(descriptors="no"), "not those that this version"),
+        (lambda metadata, tensors: metadata["extraction"].update(window_s=2), "extraction settings are not usable"),
+        (
+            lambda metadata, tensors: metadata["extraction"].update(descriptors="no"),
+            "extraction settings are not usable",
+        ),
         (lambda metadata, tensors: metadata["extraction"].update(descriptors=False), "does not extract the features"),
         (with_level("hop_s", 1.0), "extraction settings are not usable: .*hop_s"),
         (with_level("memory_s", 0), "settings are not usable"),

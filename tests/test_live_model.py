@@ -405,6 +405,23 @@ def test_under_teacher_forcing_the_label_is_fed_back_not_the_prediction() -> Non
         assert not torch.equal(model.training_pass(sequence).states, free.states)
 
 
+def test_where_there_is_no_label_the_own_prediction_is_fed_back() -> None:
+    """A label that is not there is 0, which nobody said."""
+    model, sequence = make(), frames(2, 8)
+    labels, wanted = labels_for(sequence), torch.ones(2, 8, dtype=torch.bool)
+    wanted[0, 3] = False
+    with torch.no_grad():
+        forced = model.training_pass(sequence, labels, teacher_forcing=1.0, wanted=wanted)
+        own = labels.clone().expand(3, 2, 8, 2).clone()
+        own[:, 0, 3] = forced.predictions[:, 0, 3]
+        for member in range(3):
+            by_hand = model.training_pass(sequence, own[member], teacher_forcing=1.0)
+            close(forced.states[member], by_hand.states[member])
+        all_labels = model.training_pass(sequence, labels, teacher_forcing=1.0)
+        assert torch.equal(forced.states[:, 1], all_labels.states[:, 1])
+        assert ((forced.states - all_labels.states)[:, 0, 4].abs().amax(dim=1) > 1e-6).all()
+
+
 def test_without_teacher_forcing_labels_are_not_heard() -> None:
     model, sequence = make(), frames(2, 8)
     with torch.no_grad():

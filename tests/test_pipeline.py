@@ -116,7 +116,7 @@ def test_closing_ends_its_thread_and_can_be_repeated() -> None:
 def test_torch_and_blas_are_held_to_one_thread() -> None:
     torch.set_num_threads(2)
     threadpool_limits(2, user_api="blas")
-    Predictor(small_checkpoint("mlp"))
+    Recogniser(small_checkpoint("mlp"), 44_100).close()
     assert torch.get_num_threads() == 1
     blas = [library["num_threads"] for library in threadpool_info() if library["user_api"] == "blas"]
     assert set(blas) == {1}

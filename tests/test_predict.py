@@ -232,7 +232,7 @@ CRASHING_DECODER = """\
 import os, soundfile
 class SoundFile(soundfile.SoundFile):
     def __init__(self, file, *rest, **options):
-        if str(file).endswith("crash.wav"):
+        if os.fsdecode(file).endswith("crash.wav"):
             os.abort()
         super().__init__(file, *rest, **options)
 soundfile.SoundFile = SoundFile

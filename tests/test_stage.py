@@ -151,6 +151,14 @@ def test_a_set_is_predicted_in_one_piece_and_scored_in_parts(monkeypatch: pytest
     assert played.last == score_sequences(played.predictions[-12:], played.songs[-12:])
     assert (played.whole.n_songs, played.first.n_songs, played.last.n_songs) == (n_played, 12, 12)
 
+    # The same songs from a fresh start each, with the features of the song alone.
+    by_itself = [dataset.songs[song_id] for song_id in order]
+    selected = dataset.selected(by_itself, of_checkpoint.feature_names)
+    predicted = streaming_predictions(model, scaled(of_checkpoint.scaler, selected))
+    assert played.alone == score_sequences(predicted, by_itself)
+    assert played.first_alone == score_sequences(predicted[:12], by_itself[:12])
+    assert played.last_alone == score_sequences(predicted[-12:], by_itself[-12:])
+
 
 def test_the_order_of_a_set_is_the_same_every_time(monkeypatch: pytest.MonkeyPatch) -> None:
     dataset = data(20, n_frames=4)
@@ -261,8 +269,23 @@ def _cut(song: SongSequence, part: slice) -> SongSequence:
     return SongSequence(song.song_id, song.features[part], song.labels[part], song.labelled[part], song.end_s[part])
 
 
-def test_without_long_stretches_there_is_nothing_by_time() -> None:
+def test_the_best_epoch_is_chosen_on_songs_that_it_was_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without long stretches there is nothing by time."""
+    splits: list[dict[str, tuple[int, ...]]] = []
+
+    def noted(config: Config, dataset: Dataset, split: Any, console: Console) -> Any:
+        splits.append(split)
+        return fit(config, dataset, split, console)
+
+    monkeypatch.setattr(stage, "fit", noted)
     config = parse_config({"model": {"name": "mlp", "arguments": {"n_hidden": 2}}, "training": {"epochs": 1}})
-    scores, by_time = cross_validate(config, data(15), silent_console())
+    assert config.training.keep == "best"
+    dataset = data(15)
+    scores, by_time = cross_validate(config, dataset, silent_console())
+    assert len(splits) == 5
+    for split in splits:
+        parts = [song_id for part in ("train", "validation", "test") for song_id in split[part]]
+        assert sorted(parts) == sorted(dataset.songs), "each song in one part"
+        assert split["validation"]
     assert by_time == {}
     assert scores["mlp"].n_songs == 15

@@ -152,6 +152,8 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     full = {name: of_part.to_dict() for name, of_part in scores.items()}
     _write_json(folder / "scores.json", {**facts, "scores": full, "history": history, "libraries": library_versions()})
     title = f"{options.config.stem}, seed {config.training.seed}"
+    if options.with_validation:
+        title += ", trained on the validation songs too"
     write_atomically(folder / "curves.png", curves_png(result.history, result.kept, title))
     # Songs that the model has not been trained on.
     shown = "test" if options.with_validation else "validation"

@@ -148,6 +148,10 @@ class TrainingConfig:
         for name in ("teacher_forcing", "song_mean_share"):
             _check(0 <= getattr(self, name) <= 1, name, self, "a share from 0 to 1")
         _check(all(count >= 1 for count in self.curriculum), "curriculum", self, "frame counts of at least 1")
+        if self.professor_forcing > 0 and (self.curriculum or self.sets):
+            raise ConfigError(
+                "training.professor_forcing goes with whole clips only: set curriculum = [] and sets = 0."
+            )
         if len(self.curriculum) > self.epochs:
             raise ConfigError(
                 f"training.curriculum has {len(self.curriculum)} lengths, but there are only {self.epochs} epochs."
