@@ -245,12 +245,15 @@ class LiveModel(nn.Module):
         drawn for every frame (scheduled sampling; Bengio et al. 2015).
         run_frames: the sequence is cut into runs of this many frames, each from an initial state and with its own
         dropout (a curriculum's short sequences); only the running statistics span them. None: as one.
+        wanted: bool, (batch, frames), the frames with labels: only these are fed back, and a run without any is not
+        computed, its results being zeros. None: all.
         """
         inputs = self.inputs(sequence)
         n_frames = sequence.shape[1]
+        run_frames = run_frames or n_frames
         passes = []
-        for start in range(0, n_frames, run_frames or n_frames):
-            run = slice(start, start + (run_frames or n_frames))
+        for start in range(0, n_frames, run_frames):
+            run = slice(start, start + run_frames)
             if wanted is not None and not wanted[:, run].any():
                 passes.append(self._nothing(inputs[:, run]))
                 continue
