@@ -23,7 +23,7 @@ from train.explore import BASE, VARIANTS, Outcome, Variant, changed, cross_valid
 from train.loop import fit, score_sequences
 from train.metrics import DimensionScores, Estimate, Scores
 
-LIVE_TOML = Path(__file__).resolve().parents[1] / "configs" / "live.toml"
+LIVE_MODEL_TOML = Path(__file__).resolve().parents[1] / "configs" / "live_model.toml"
 SMALL: dict[str, Any] = {
     "model": {"name": "live", "arguments": {"n_hidden": 4, "n_members": 2, "n_embedding": 8, "linear_share": 0.25}},
     "features": {"scaler": "signed_log_standard"},
@@ -54,7 +54,7 @@ def test_changed_lays_values_over_others() -> None:
 
 @pytest.fixture(scope="module")
 def configs() -> dict[str, Config]:
-    """What is trained for each variant of configs/live.toml, by the variant's name; nothing is."""
+    """What is trained for each variant of configs/live_model.toml, by the variant's name; nothing is."""
     taken: list[Config] = []
     song = made_up_song(1)
 
@@ -65,7 +65,7 @@ def configs() -> dict[str, Config]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(exploring, "load_dataset", lambda *_, **__: data())
         patch.setattr(exploring, "cross_validate", take)
-        live = parse_config(tomllib.loads(LIVE_TOML.read_text(encoding="utf-8")))
+        live = parse_config(tomllib.loads(LIVE_MODEL_TOML.read_text(encoding="utf-8")))
         outcomes = explore(Path("deam"), live.to_dict(), 1, [], silent_console())
     return {outcome.variant.name: config for outcome, config in zip(outcomes, taken, strict=True)}
 

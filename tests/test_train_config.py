@@ -71,10 +71,13 @@ def test_the_published_configurations_are_the_published_protocol(name: str) -> N
     assert {key: getattr(config.training, key) for key in expected} == expected
 
 
-@pytest.mark.parametrize("path", sorted(CONFIGS.glob("*.toml")), ids=lambda path: path.stem)
-def test_every_configuration_in_the_repository_can_be_used(path: Path) -> None:
-    if "[model]" in path.read_text(encoding="utf-8"):
-        load_config(path)
+# live.toml has the settings of a live run (tests/test_config.py).
+MODEL_CONFIGS = sorted(path for path in CONFIGS.glob("*.toml") if path.name != "live.toml")
+
+
+@pytest.mark.parametrize("path", MODEL_CONFIGS, ids=lambda path: path.stem)
+def test_every_model_in_the_repository_can_be_trained(path: Path) -> None:
+    load_config(path)
 
 
 @pytest.mark.parametrize(

@@ -41,7 +41,7 @@ from train.table import markdown, run_table
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PUBLISHED_CONFIGS = tuple(_ROOT / "configs" / f"{name}.toml" for name in ("mlp", "seq2seq", "seq2seq_a"))
-_LIVE_CONFIG = _ROOT / "configs" / "live.toml"
+_LIVE_CONFIG = _ROOT / "configs" / "live_model.toml"
 
 _USER_ERROR = 2
 _INTERRUPTED = 130
@@ -93,13 +93,15 @@ def _parser() -> argparse.ArgumentParser:
     table.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
 
     compare = command("explore", _explore, "Cross-validate variants of the live model, without the test songs.")
-    compare.add_argument("--config", type=Path, default=_LIVE_CONFIG, help="the base (default: configs/live.toml)")
+    compare.add_argument(
+        "--config", type=Path, default=_LIVE_CONFIG, help="the base (default: configs/live_model.toml)"
+    )
     compare.add_argument("--folds", type=_fold_count, default=2, help="how many of five folds (default: %(default)s)")
     compare.add_argument("--only", nargs="+", default=[], metavar="NAME", help="groups or names of variants")
     compare.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
 
     across = command("crossvalidate", _crossvalidate, "Five-fold cross-validation by song over all songs.")
-    across.add_argument("config", type=Path, help="a TOML file, such as configs/live.toml")
+    across.add_argument("config", type=Path, help="a TOML file, such as configs/live_model.toml")
     across.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
 
     stage = command("stage", _stage, "Test a checkpoint as a stage would: input gains, a set of songs, drift.")

@@ -1,4 +1,4 @@
-"""What each choice in the live model is worth: variants of configs/live.toml, compared by cross-validation.
+"""What each choice in the live model is worth: variants of configs/live_model.toml, compared by cross-validation.
 
 No test song takes part, neither in training nor in scoring: these numbers are for choosing.
 """
@@ -46,7 +46,7 @@ def _arguments(**values: Any) -> dict[str, dict[str, Any]]:
 # Choices are compared on clips alone, which train three times as fast, and with the noise that they turned out not to
 # need; the sets, which the stage needs, come on top.
 _BASE_CHANGES = _training(sets=0, curriculum=[2, 2, 2, 2, 6, 18], sequence_noise=0.3)
-BASE = Variant("base", "configs/live.toml on clips alone, sequence noise .3")
+BASE = Variant("base", "configs/live_model.toml on clips alone, sequence noise .3")
 VARIANTS = (
     BASE,
     Variant("curriculum", "whole clips from the start", _training(curriculum=[])),
