@@ -27,11 +27,24 @@ _QUALITY = "HQ"
 _FILTER_LENGTH_SAMPLES = 200
 
 
+def with_numbers_only(samples: FloatArray) -> tuple[FloatArray, int]:
+    """The samples with 0 for whatever is NaN, infinite or larger than LARGEST_SAMPLE, and how many those were.
+
+    samples: float32 of any shape; returned as they are where all are numbers.
+    """
+    usable = np.abs(samples) <= LARGEST_SAMPLE
+    n_replaced = int(samples.size - np.count_nonzero(usable))
+    if n_replaced == 0:
+        return samples, 0
+    numbers: FloatArray = np.where(usable, samples, np.float32(0.0))
+    return numbers, n_replaced
+
+
 class MonoMix:
     """The mean of the channels, as DEAM's audio was mixed: (left + right) / 2, not ffmpeg's 3 dB more.
 
-    A sample that is NaN, infinite or larger than LARGEST_SAMPLE becomes 0 before the mix, so that one bad moment of a
-    driver stays one moment: in a recursive stage behind, it would never go away. `replaced_samples` counts them.
+    A sample that is no number (`with_numbers_only`) becomes 0 before the mix, so that one bad moment of a driver stays
+    one moment: in a recursive stage behind, it would never go away.
 
     rate_hz: samples per second and channel, in and out. Raises ValueError where it is not positive.
     """
@@ -43,7 +56,6 @@ class MonoMix:
             raise ValueError(f"Sample rates must be positive, not {rate_hz} Hz.")
         self.rate_hz = float(rate_hz)
         self.receptive_field_s = 1.0 / rate_hz
-        self.replaced_samples = 0
 
     def step(self, samples: FloatArray) -> FloatArray:
         """samples: float32, shape (n_samples, n_channels) or (n_samples,). Returns float32, shape (n_samples,).
@@ -55,10 +67,7 @@ class MonoMix:
         channels = samples[:, np.newaxis] if samples.ndim == 1 else samples
         if channels.ndim != 2 or channels.shape[1] == 0:
             raise ValueError(f"Audio has the shape (samples, channels) with at least one channel, not {samples.shape}.")
-        usable = np.abs(channels) <= LARGEST_SAMPLE
-        if not usable.all():
-            self.replaced_samples += int(np.count_nonzero(~usable))
-            channels = np.where(usable, channels, np.float32(0.0))
+        channels, _ = with_numbers_only(channels)
         # Channel by channel: numpy's own sum over the last axis may add in an order that depends on the block's shape.
         total = channels[:, 0].astype(np.float64)
         for channel in range(1, channels.shape[1]):

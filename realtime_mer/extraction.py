@@ -97,9 +97,9 @@ class FrameExtractor:
         return self._resampler.latency_s + level_s + self._engine.latency_s
 
     @property
-    def replaced_samples(self) -> int:
-        """Samples that were no numbers and were replaced by zero."""
-        return self._mono.replaced_samples
+    def gain_db(self) -> float:
+        """The level stage's gain, in dB; 0 where there is no such stage, or before any music was heard."""
+        return 0.0 if self._level is None else self._level.gain_db
 
     def step(self, samples: FloatArray) -> list[FeatureFrame]:
         """samples: float32, shape (n_samples, n_channels) or (n_samples,), the stream's next."""

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
-import itertools
 import math
-from pathlib import Path
 
 import numpy as np
 import torch
 
 from realtime_mer.checkpoint import Checkpoint
-from realtime_mer.extraction import AudioFileError, FrameExtractor, frame_names, read_blocks, too_short
+from realtime_mer.extraction import FrameExtractor, frame_names
 from realtime_mer.features import HOP_S
 from realtime_mer.types import FeatureFrame, FloatArray, Prediction
 
@@ -77,6 +74,11 @@ class Recogniser:
         """How much sound past a prediction's time may be needed before it is there."""
         return self._extractor.latency_s + self._predictor.latency_s
 
+    @property
+    def gain_db(self) -> float:
+        """The gain that brings the input to the level the model was trained at, in dB."""
+        return self._extractor.gain_db
+
     def step(self, samples: FloatArray) -> list[Prediction]:
         """samples: float32, shape (n_samples, n_channels) or (n_samples,), full scale at -1 and 1; the stream's next.
 
@@ -95,21 +97,3 @@ class Recogniser:
     def close(self) -> None:
         """Frees everything at once, whatever was still under way. Harmless when called twice."""
         self._extractor.close()
-
-
-def predict_file(path: Path, checkpoint: Checkpoint) -> list[Prediction]:
-    """The predictions for a whole audio file, as fast as possible: what the live path says of the same samples.
-
-    Raises AudioFileError for a file that is no audio or too short for one frame, and what Recogniser raises.
-    """
-    predictions: list[Prediction] = []
-    blocks = read_blocks(path)
-    first = next(blocks, None)
-    if first is not None:
-        with contextlib.closing(Recogniser(checkpoint, first.rate_hz)) as recogniser:
-            for block in itertools.chain([first], blocks):
-                predictions += recogniser.step(block.samples)
-            predictions += recogniser.flush()
-    if not predictions:
-        raise AudioFileError(too_short(path))
-    return predictions

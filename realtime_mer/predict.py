@@ -21,6 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from realtime_mer import __version__
 from realtime_mer.atomic import write_atomically
 from realtime_mer.checkpoint import Checkpoint, load_checkpoint
+from realtime_mer.config import UsageError
 from realtime_mer.extraction import AudioFileError
 from realtime_mer.plotting import can_plot, trajectory_png
 from realtime_mer.types import Prediction
@@ -35,10 +36,6 @@ AUDIO_SUFFIXES = frozenset(
     | {".mp3", ".ogg", ".oga", ".opus", ".flac", ".wav", ".wave", ".aif", ".aiff", ".aifc", ".snd"}
 )
 _CRASHED = "the process that predicted it died, from a crash in a library or for lack of memory"
-
-
-class UsageError(ValueError):
-    """What was asked for cannot be done, whatever the files hold."""
 
 
 class OutputError(RuntimeError):
@@ -254,7 +251,7 @@ def _prepare_outputs(plan: Sequence[Job]) -> None:
 
 def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> list[Prediction] | Skipped:
     # Late, because it imports torch, which only the process that predicts needs.
-    from realtime_mer.pipeline import predict_file
+    from realtime_mer.session import predict_file
 
     try:
         if not path.exists():

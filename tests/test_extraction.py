@@ -142,12 +142,11 @@ def test_it_holds_the_stages_latencies_together() -> None:
         least.close()
 
 
-def test_a_bad_sample_is_counted_and_spoils_nothing() -> None:
+def test_a_bad_sample_spoils_nothing() -> None:
     samples = music(1.2)
     samples[1_000:1_003] = np.nan
     extractor = FrameExtractor(WITH_DESCRIPTORS, ENGINE_RATE_HZ)
     frames = extractor.step(samples) + extractor.flush()
-    assert extractor.replaced_samples == 3
     assert all(np.isfinite(frame.values).all() for frame in frames)
     assert len(frames) == 1
 

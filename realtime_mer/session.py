@@ -1,0 +1,196 @@
+"""From what a source captures to what goes out: the live path between a source and the sinks, on one page.
+
+Deterministic in the samples: the same captures give the same updates, bit for bit, however they are cut into pieces and
+whenever they come. So a recording can be replayed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+
+from realtime_mer.checkpoint import Checkpoint
+from realtime_mer.config import LevelMeterSettings
+from realtime_mer.extraction import AudioFileError, read_blocks, too_short
+from realtime_mer.features import FRAME_S
+from realtime_mer.metering import Entrances, LevelMeter
+from realtime_mer.pipeline import Recogniser
+from realtime_mer.sources import Capture
+from realtime_mer.sources.grid import on_grid
+from realtime_mer.status import InputLevel, Update
+from realtime_mer.types import FloatArray, Prediction
+
+_NO_SAMPLES = np.empty(0, dtype=np.float32)
+
+
+@dataclass(slots=True)
+class _Stretch:
+    """Sound without interruption or long silence in it, with the engine that hears it.
+
+    start_s: stream time of its first sample. begins: whether it is known to begin with music.
+    heard_samples: what the engine was given. drops: where in that (in samples) how many were lost before it.
+    captured: up to which sample was captured when, for those that no update has told yet.
+    """
+
+    rate_hz: int
+    start_s: float
+    recogniser: Recogniser
+    meter: LevelMeter
+    heard_samples: int = 0
+    drops: list[tuple[int, int]] = field(default_factory=list)
+    captured: deque[tuple[int, float]] = field(default_factory=deque)
+
+    def stream_s(self, heard_s: float) -> float:
+        """Stream time of a moment of the sound heard: what was dropped before it has passed too."""
+        dropped = sum(n_samples for position, n_samples in self.drops if position < heard_s * self.rate_hz)
+        return self.start_s + heard_s + dropped / self.rate_hz
+
+    def latency_s(self, heard_s: float) -> float | None:
+        """Since the capture of the sample at that moment."""
+        end = heard_s * self.rate_hz
+        while self.captured and self.captured[0][0] < end:
+            self.captured.popleft()
+        return time.monotonic() - self.captured[0][1] if self.captured else None
+
+
+class Session:
+    """Captures in, updates out, across every interruption of the sound.
+
+    Where a capture begins another segment, or music begins after two seconds of silence or more, a fresh engine and a
+    fresh model hear it: what was before says nothing of it. Stream time and the updates' index go on. In silence
+    (nothing in a frame louder than settings.silence_db) the prediction of the last music holds.
+    """
+
+    def __init__(self, checkpoint: Checkpoint, settings: LevelMeterSettings) -> None:
+        self._checkpoint = checkpoint
+        self._settings = settings
+        self._segment: int | None = None
+        self._entrances: Entrances | None = None
+        self._stretch: _Stretch | None = None
+        self._end_s = 0.0
+        self._n_updates = 0
+        self._dropped_s = 0.0
+        self._held = (0.0, 0.0)
+
+    @property
+    def time_s(self) -> float:
+        """Stream time heard so far."""
+        stretch = self._stretch
+        return self._end_s if stretch is None else stretch.stream_s(stretch.heard_samples / stretch.rate_hz)
+
+    @property
+    def dropped_s(self) -> float:
+        """How much sound was lost to overload so far."""
+        return self._dropped_s
+
+    @property
+    def rate_hz(self) -> int | None:
+        """Samples per second of what is being heard; None where nothing is."""
+        return self._stretch.rate_hz if self._stretch else None
+
+    @property
+    def level(self) -> InputLevel | None:
+        """The input's level now; None where nothing is being heard."""
+        return self._stretch.meter.level() if self._stretch else None
+
+    @property
+    def gain_db(self) -> float:
+        """The level stage's gain now."""
+        return self._stretch.recogniser.gain_db if self._stretch else 0.0
+
+    def hear(self, capture: Capture) -> list[Update]:
+        """The updates that are ready, possibly of sound heard earlier. Raises what Recogniser raises."""
+        updates = []
+        if capture.segment != self._segment:
+            updates += self.end_segment()
+            self._segment = capture.segment
+            self._entrances = Entrances(self._settings, capture.rate_hz)
+        if self._entrances is None:
+            raise ValueError(f"Segment {capture.segment} has ended; what comes after an end is a new segment.")
+        stretch = self._stretch or self._begin_stretch(capture.rate_hz)
+        if capture.dropped_samples:
+            stretch.drops.append((stretch.heard_samples, capture.dropped_samples))
+            self._dropped_s += capture.dropped_samples / capture.rate_hz
+        for passage in self._entrances.step(capture.samples):
+            if passage.begins and stretch.heard_samples:
+                updates += self._end_stretch()
+                stretch = self._begin_stretch(capture.rate_hz)
+            updates += self._hear(stretch, passage.samples, capture.captured_s)
+        return updates
+
+    def wait(self, timeout_s: float) -> list[Update]:
+        """The updates that are ready once openSMILE has a frame, or after `timeout_s`; possibly none."""
+        if self._stretch is None:
+            time.sleep(timeout_s)
+            return []
+        self._stretch.recogniser.wait(timeout_s)
+        return self._updates(self._stretch, self._stretch.recogniser.step(_NO_SAMPLES))
+
+    def end_segment(self) -> list[Update]:
+        """The sound was interrupted, or has ended: the updates that were still under way."""
+        updates = []
+        if self._entrances is not None and self._stretch is not None:
+            for passage in self._entrances.flush():
+                updates += self._hear(self._stretch, passage.samples, None)
+        self._entrances = None
+        return updates + self._end_stretch()
+
+    def close(self) -> None:
+        """Frees the engine at once, whatever was under way."""
+        if self._stretch is not None:
+            self._stretch.recogniser.close()
+            self._stretch = None
+
+    def _begin_stretch(self, rate_hz: int) -> _Stretch:
+        recogniser = Recogniser(self._checkpoint, rate_hz)
+        self._stretch = _Stretch(rate_hz, self._end_s, recogniser, LevelMeter(self._settings, rate_hz))
+        return self._stretch
+
+    def _hear(self, stretch: _Stretch, samples: FloatArray, captured_s: float | None) -> list[Update]:
+        stretch.heard_samples += len(samples)
+        if captured_s is not None:
+            stretch.captured.append((stretch.heard_samples, captured_s))
+        stretch.meter.step(samples)
+        return self._updates(stretch, stretch.recogniser.step(samples))
+
+    def _end_stretch(self) -> list[Update]:
+        if self._stretch is None:
+            return []
+        updates = self._updates(self._stretch, self._stretch.recogniser.flush())
+        self._end_s = self.time_s
+        self._stretch = None
+        return updates
+
+    def _updates(self, stretch: _Stretch, predictions: list[Prediction]) -> list[Update]:
+        return [self._update(stretch, prediction) for prediction in predictions]
+
+    def _update(self, stretch: _Stretch, prediction: Prediction) -> Update:
+        held = stretch.meter.is_silent(prediction.time_s - FRAME_S, prediction.time_s)
+        if not held:
+            self._held = (prediction.valence, prediction.arousal)
+        valence, arousal = self._held
+        time_s, latency_s = stretch.stream_s(prediction.time_s), stretch.latency_s(prediction.time_s)
+        self._n_updates += 1
+        return Update(self._n_updates - 1, time_s, valence, arousal, held, latency_s)
+
+
+def predict_file(path: Path, checkpoint: Checkpoint) -> list[Prediction]:
+    """The predictions for a whole audio file, as fast as possible: what a live run says of the same samples.
+
+    Raises AudioFileError for a file that is no audio or too short for one frame, and what Session raises.
+    """
+    session = Session(checkpoint, LevelMeterSettings())
+    updates: list[Update] = []
+    with contextlib.closing(session):
+        for block in read_blocks(path):
+            samples, _ = on_grid(block.samples)
+            updates += session.hear(Capture(samples, block.rate_hz, 0, 0, None))
+        updates += session.end_segment()
+    if not updates:
+        raise AudioFileError(too_short(path))
+    return [Prediction(update.time_s, update.valence, update.arousal) for update in updates]

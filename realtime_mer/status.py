@@ -1,0 +1,123 @@
+"""What goes out of the live path: predictions, and how the whole thing is. Frozen values, safe between threads."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+
+class SourceState(StrEnum):
+    """What the sound's source is doing."""
+
+    OPENING = "opening"
+    RUNNING = "running"
+    PAUSED = "paused"
+    LOST = "lost"
+    ENDED = "ended"
+
+
+class LevelState(StrEnum):
+    """What the input's level says: usable music, or what is wrong with it."""
+
+    MUSIC = "music"
+    QUIET = "too quiet"
+    CLIPPING = "clipping"
+    SILENCE = "silence"
+
+
+@dataclass(frozen=True, slots=True)
+class InputLevel:
+    """The input's level over the last moments, dBFS (full-scale square wave 0, never below -120), and its state."""
+
+    peak_db: float
+    rms_db: float
+    state: LevelState
+
+
+@dataclass(frozen=True, slots=True)
+class Update:
+    """One prediction as it goes out.
+
+    index: 0, 1, 2, … since the program began, whatever happened to the device meanwhile.
+    time_s: stream time of the end of the frame that it is about; never falls.
+    valence, arousal: each in [-1, 1].
+    held: whether they are those of the last music (0 before any), because this frame was silent.
+    latency_s: from the capture of the frame's last sample to this update; None where the sound is not live.
+    """
+
+    index: int
+    time_s: float
+    valence: float
+    arousal: float
+    held: bool
+    latency_s: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Status:
+    """How the live path is.
+
+    source: the source's name. state: what it does; detail: why, where that is not plain (a sentence, or nothing).
+    time_s: stream time heard so far. level: None before the first sound. gain_db: of the level stage.
+    dropped_blocks, dropped_s: sound lost because the pipeline could not keep up. overflows: how often the sound card's
+        own buffer ran over before we were given its sound (how much was lost then, it does not tell).
+    replaced_samples: samples that were no numbers. losses: how often the device was lost; lost_s: for how long in all.
+    recording: the folder being recorded into; recording_fault: why the recording is incomplete.
+    """
+
+    source: str
+    state: SourceState
+    detail: str = ""
+    time_s: float = 0.0
+    level: InputLevel | None = None
+    gain_db: float = 0.0
+    dropped_blocks: int = 0
+    dropped_s: float = 0.0
+    overflows: int = 0
+    replaced_samples: int = 0
+    losses: int = 0
+    lost_s: float = 0.0
+    recording: str | None = None
+    recording_fault: str = ""
+
+
+class Sink(Protocol):
+    """Where predictions go. Called by the thread that recognises: neither call may wait for anything."""
+
+    def update(self, update: Update) -> None:
+        """A new prediction, twice a second."""
+        ...
+
+    def status(self, status: Status) -> None:
+        """How things are: at every change of state, and ten times a second."""
+        ...
+
+    def close(self) -> None:
+        """The end; what was taken in has got where it should when this returns."""
+        ...
+
+
+class Board:
+    """The sink that displays read, whenever it suits them: the latest status, and the updates since they last looked.
+
+    One thread writes, one reads. history: how many updates wait for a reader at most; the oldest go first.
+    """
+
+    def __init__(self, source: str, history: int = 240) -> None:
+        self.latest_status = Status(source, SourceState.OPENING)
+        self._updates: deque[Update] = deque(maxlen=history)
+
+    def update(self, update: Update) -> None:
+        self._updates.append(update)
+
+    def status(self, status: Status) -> None:
+        self.latest_status = status
+
+    def close(self) -> None:
+        """Nothing: a board holds nothing that has to get anywhere."""
+
+    def take_updates(self) -> list[Update]:
+        """The updates that came since the last call, oldest first."""
+        return [self._updates.popleft() for _ in range(len(self._updates))]

@@ -1,0 +1,178 @@
+"""The session: the same updates however the sound is cut, whatever was lost, and `predict`'s for the same sound."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from checkpoints import music, small_checkpoint
+
+from realtime_mer.config import LevelMeterSettings
+from realtime_mer.session import Session, predict_file
+from realtime_mer.sources import Capture
+from realtime_mer.sources.grid import on_grid
+from realtime_mer.status import LevelState, Update
+from realtime_mer.types import FloatArray
+
+RATE_HZ = 44_100
+SETTINGS = LevelMeterSettings()
+
+
+def captures(samples: FloatArray, sizes: Sequence[int], segment: int = 0, rate_hz: int = RATE_HZ) -> Iterable[Capture]:
+    start, i = 0, 0
+    while start < len(samples):
+        size = sizes[i % len(sizes)]
+        yield Capture(samples[start : start + size], rate_hz, segment, 0, None)
+        start, i = start + size, i + 1
+
+
+def updates_of(heard: Iterable[Capture], settings: LevelMeterSettings = SETTINGS) -> list[Update]:
+    session = Session(small_checkpoint(), settings)
+    updates = [update for capture in heard for update in session.hear(capture)]
+    return updates + session.end_segment()
+
+
+def on_the_grid(samples: FloatArray) -> FloatArray:
+    return on_grid(samples)[0]
+
+
+@pytest.fixture(scope="module")
+def tune() -> FloatArray:
+    return on_the_grid(music(4.0, n_channels=2))
+
+
+@pytest.fixture(scope="module")
+def whole(tune: FloatArray) -> list[Update]:
+    return updates_of(captures(tune, [len(tune)]))
+
+
+@pytest.mark.parametrize("sizes", [[64], [441], [1, 4_410, 997], [16_384]])
+def test_cutting_changes_nothing(sizes: list[int], tune: FloatArray, whole: list[Update]) -> None:
+    assert updates_of(captures(tune, sizes)) == whole
+
+
+def test_the_updates_are_what_predict_says_of_the_file(tune: FloatArray, whole: list[Update], tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "tune.flac", (tune * 2.0**23).astype(np.int32) << 8, RATE_HZ, subtype="PCM_24")
+    predicted = predict_file(tmp_path / "tune.flac", small_checkpoint())
+    assert [(u.time_s, u.valence, u.arousal) for u in whole] == [(p.time_s, p.valence, p.arousal) for p in predicted]
+    assert [update.index for update in whole] == list(range(len(predicted)))
+    assert len(whole) == 6
+    assert not any(update.held for update in whole)
+
+
+def test_a_new_segment_begins_afresh_while_time_and_index_go_on(tune: FloatArray, whole: list[Update]) -> None:
+    other_rate = on_the_grid(music(3.0, rate_hz=48_000))
+    heard = [*captures(tune, [999]), *captures(other_rate, [480], 1, 48_000), *captures(tune, [10_000], 2)]
+    updates = updates_of(heard)
+    alone = updates_of(captures(other_rate, [48_000], 1, 48_000))
+    expected = [
+        *whole,
+        *(replace(update, time_s=update.time_s + 4.0, index=update.index + len(whole)) for update in alone),
+        *(
+            replace(update, time_s=update.time_s + 7.0, index=update.index + len(whole) + len(alone))
+            for update in whole
+        ),
+    ]
+    assert updates == expected
+
+
+def test_dropped_sound_takes_its_time_but_moves_nothing_before_it(tune: FloatArray, whole: list[Update]) -> None:
+    first, second = tune[: 2 * RATE_HZ], tune[2 * RATE_HZ :]
+    heard = [Capture(first, RATE_HZ, 0, 0, None), Capture(second, RATE_HZ, 0, RATE_HZ // 2, None)]
+    session = Session(small_checkpoint(), SETTINGS)
+    updates = [update for capture in heard for update in session.hear(capture)] + session.end_segment()
+    assert [u.time_s for u in updates] == [1.0, 1.5, 2.0, 3.0, 3.5, 4.0]
+    assert [(u.valence, u.arousal) for u in updates] == [(u.valence, u.arousal) for u in whole]
+    assert (session.dropped_s, session.time_s) == (0.5, 4.5)
+
+
+def quiet(duration_s: float) -> FloatArray:
+    """Hiss at -80 dBFS."""
+    hiss = 1e-4 * np.random.default_rng(0).normal(size=(round(duration_s * RATE_HZ), 1))
+    return on_the_grid(hiss.astype(np.float32))
+
+
+def values(updates: Iterable[Update]) -> list[tuple[float, float]]:
+    return [(update.valence, update.arousal) for update in updates]
+
+
+@pytest.mark.parametrize("sizes", [[4_096], [1, 997], [500_000]])
+def test_in_silence_the_prediction_holds_and_what_comes_after_it_is_heard_afresh(sizes: list[int]) -> None:
+    tune = on_the_grid(music(3.0))
+    alone = updates_of(captures(tune, sizes))
+    updates = updates_of(captures(np.concatenate([quiet(3.0), tune, quiet(3.0), tune]), sizes))
+    assert [update.index for update in updates] == list(range(len(updates)))
+    assert np.all(np.diff([update.time_s for update in updates]) > 0.0)
+    music_times_s = [update.time_s for update in updates if not update.held]
+    # The last frames of the first tune reach into the silence, and those of the second are cut off by the end.
+    assert music_times_s == [4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 10.0, 10.5, 11.0, 11.5]
+    assert values(u for u in updates if 4.0 <= u.time_s <= 5.5) == values(alone)[:4]
+    assert values(u for u in updates if 10.0 <= u.time_s <= 11.5) == values(alone)
+    assert set(values(u for u in updates if u.time_s < 4.0)) == {(0.0, 0.0)}
+    held = [u for u in updates if 6.5 < u.time_s < 10.0]
+    assert len(held) >= 4
+    assert set(values(held)) == set(values(u for u in updates if u.time_s == 6.5))
+
+
+def test_a_general_pause_ends_nothing() -> None:
+    tune = on_the_grid(music(3.0))
+    sound = np.concatenate([tune, quiet(1.9), tune])
+    updates = updates_of(captures(sound, [4_096]))
+    never_silent = updates_of(captures(sound, [4_096]), LevelMeterSettings(silence_db=-100.0, quiet_db=-99.0))
+    assert [update.time_s for update in updates] == [update.time_s for update in never_silent]
+    assert [update.time_s for update in updates if update.held] == [4.0, 4.5]
+    assert values(u for u in updates if not u.held) == values(
+        v for u, v in zip(updates, never_silent, strict=True) if not u.held
+    )
+
+
+def test_after_its_end_a_segment_goes_on_no_more(tune: FloatArray) -> None:
+    session = Session(small_checkpoint(), SETTINGS)
+    session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    session.end_segment()
+    with pytest.raises(ValueError, match="Segment 0 has ended"):
+        session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+
+
+def test_latency_is_told_where_the_capture_had_a_time(tune: FloatArray) -> None:
+    import time
+
+    begun_s = time.monotonic()
+    heard = [replace(capture, captured_s=time.monotonic()) for capture in captures(tune, [4_410])]
+    latencies_s = [update.latency_s for update in updates_of(heard)]
+    assert all(latency_s is not None for latency_s in latencies_s)
+    longest_s = time.monotonic() - begun_s
+    assert all(0.0 < latency_s <= longest_s for latency_s in latencies_s if latency_s is not None)
+
+
+def test_level_and_time_are_those_of_what_was_heard(tune: FloatArray) -> None:
+    session = Session(small_checkpoint(), SETTINGS)
+    assert (session.level, session.rate_hz, session.time_s, session.gain_db) == (None, None, 0.0, 0.0)
+    session.hear(Capture(tune[:RATE_HZ], RATE_HZ, 0, 0, None))
+    assert session.level is not None
+    assert session.level.state is LevelState.MUSIC
+    assert (session.rate_hz, session.time_s) == (RATE_HZ, 1.0)
+    assert session.gain_db != 0.0
+    session.close()
+
+
+def test_a_segment_too_short_for_a_frame(tune: FloatArray) -> None:
+    assert updates_of(captures(tune[: RATE_HZ // 2], [4_410])) == []
+    assert updates_of([]) == []
+
+
+def test_waiting_gives_the_updates_that_come_late(tune: FloatArray, whole: list[Update]) -> None:
+    session = Session(small_checkpoint(), SETTINGS)
+    updates = session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    for _ in range(1_000):
+        if len(updates) >= len(whole) - 1:
+            break
+        updates += session.wait(0.05)
+    # The last frame needs more sound than there is, or the end.
+    assert updates == whole[: len(updates)]
+    assert len(updates) >= len(whole) - 1
+    assert updates + session.end_segment() == whole

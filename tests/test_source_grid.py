@@ -1,0 +1,43 @@
+"""The 24-bit grid: what a recording can hold passes untouched, everything else goes to the nearest such sample."""
+
+from __future__ import annotations
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as arrays
+
+from realtime_mer.conditioning import LARGEST_SAMPLE
+from realtime_mer.sources.grid import STEPS, on_grid
+from realtime_mer.types import FloatArray
+
+
+@given(arrays.arrays(np.int32, (7, 2), elements=st.integers(-STEPS, STEPS - 1)))
+def test_whatever_24_bits_hold_passes_bit_for_bit(steps: np.ndarray[tuple[int, int], np.dtype[np.int32]]) -> None:
+    samples = (steps / STEPS).astype(np.float32)
+    gridded, n_replaced = on_grid(samples)
+    assert n_replaced == 0
+    assert gridded.dtype == np.float32
+    assert gridded.tobytes() == samples.tobytes()
+
+
+@given(arrays.arrays(np.float32, 9, elements=st.floats(width=32)))
+def test_everything_else_becomes_its_nearest_neighbour_or_zero(samples: FloatArray) -> None:
+    gridded, n_replaced = on_grid(samples)
+    steps = gridded.astype(np.float64) * STEPS
+    assert np.array_equal(steps, np.rint(steps))
+    assert steps.min() >= -STEPS
+    assert steps.max() <= STEPS - 1
+    usable = np.abs(samples) <= LARGEST_SAMPLE
+    assert n_replaced == np.count_nonzero(~usable)
+    assert not gridded[~usable].any()
+    inside = usable & (np.abs(samples) <= 1.0)
+    # Half a step, and a whole one at +1.0, which 24 bits do not hold.
+    distance = np.abs(gridded[inside].astype(np.float64) - samples[inside])
+    assert np.all(distance <= np.where(samples[inside] == 1.0, 1.0, 0.5) / STEPS)
+
+
+def test_beyond_full_scale_is_clipped() -> None:
+    gridded, n_replaced = on_grid(np.array([1.5, -1.5, 1e9], dtype=np.float32))
+    assert gridded.tolist() == [1.0 - 1.0 / STEPS, -1.0, 1.0 - 1.0 / STEPS]
+    assert n_replaced == 0
