@@ -1,0 +1,309 @@
+"""The inputs of this machine's sound cards and sound server, and which one `--device` means.
+
+PortAudio lists sound cards; it knows nothing of the sources inside a PulseAudio or PipeWire server, among them the
+monitors that hear what is playing. Those are asked of the server, and reached through PortAudio's ALSA device `pulse`.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from realtime_mer.sources import SourceError
+
+DEFAULT = "default"
+# The ALSA plug-in's device that leads to the sound server, and the one that usually does.
+_PULSE_DEVICE = "pulse"
+_LED_TO_PULSE = (_PULSE_DEVICE, DEFAULT)
+_PULSE_HOST_API = "PulseAudio"
+_SERVER_TIMEOUT_S = 2.0
+# What an input is called that hears what is playing: virtual cables on macOS and Windows, PortAudio's WASAPI loopback.
+_LOOPBACK_NAMES = ("blackhole", "soundflower", "loopback", "stereo mix", "what u hear", "cable output", "monitor of")
+_PORTAUDIO_CURE = {
+    "linux": "Install it: apt-get install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora).",
+    "darwin": "Install it: brew install portaudio, or reinstall the Python package sounddevice.",
+}
+_NO_DEVICE_CURE = {
+    "linux": "Plug one in, or start the sound server (PulseAudio or PipeWire, with Debian's libasound2-plugins); for a "
+    "sound card without a server, join the group audio.",
+    "darwin": "Plug one in, and allow the terminal to use the microphone (System Settings, Privacy, Microphone).",
+    "win32": "Plug one in, and allow desktop apps to use the microphone (Settings, Privacy, Microphone).",
+}
+_LOOPBACK_CURE = {
+    "linux": "that needs a PulseAudio or PipeWire server, and Debian's libasound2-plugins and pulseaudio-utils.",
+    "darwin": "macOS needs a virtual cable for that, such as BlackHole.",
+    "win32": "use a virtual cable for that, such as VB-CABLE.",
+}
+# ALSA's number of a card, which changes when it is plugged in again.
+_CARD_NUMBER = re.compile(r" \(hw:\d+,\d+\)$")
+
+
+class DeviceError(SourceError):
+    """A device that is not there, is ambiguous, or cannot be opened; or no PortAudio."""
+
+
+@dataclass(frozen=True, slots=True)
+class InputDevice:
+    """An input that can be opened.
+
+    name: what people know it by, and what `--device` takes. index: PortAudio's.
+    n_channels, rate_hz: its own. is_default: what `--device default` opens, or leads to.
+    hears_playback: whether it hears what this machine is playing.
+    remixes: whether opening it with fewer channels mixes all of them into those, as a sound server does.
+    pulse_source: the sound server's name for it, where it is a source inside one.
+    """
+
+    name: str
+    index: int
+    host_api: str
+    n_channels: int
+    rate_hz: int
+    is_default: bool
+    hears_playback: bool
+    remixes: bool = False
+    pulse_source: str | None = None
+
+    @property
+    def argument(self) -> str:
+        """What to type after `--device`, and sure to mean this one."""
+        return self.pulse_source or str(self.index)
+
+
+@dataclass(frozen=True, slots=True)
+class PulseSource:
+    """A source of the sound server, in its own words."""
+
+    name: str
+    description: str
+    n_channels: int
+    rate_hz: int
+    is_default: bool
+    is_monitor: bool
+
+
+def portaudio() -> ModuleType:
+    """The module sounddevice. Raises DeviceError where PortAudio's library is missing or does not start."""
+    try:
+        import sounddevice
+    except OSError as error:
+        cure = _PORTAUDIO_CURE.get(sys.platform, "Reinstall the Python package sounddevice, which brings it.")
+        raise DeviceError(f"The library PortAudio cannot be used ({error}). {cure}") from error
+    except Exception as error:
+        # sounddevice starts PortAudio when it is imported; what that raises cannot be imported from it then.
+        if type(error).__name__ != "PortAudioError":
+            raise
+        raise DeviceError(f"PortAudio does not start: {error}") from error
+    module: ModuleType = sounddevice
+    return module
+
+
+def pulse_sources() -> list[PulseSource]:
+    """What the PulseAudio or PipeWire server of this session offers; nothing where none answers within two seconds.
+
+    Asked with `pactl`, in a process of its own: libpulse waits for ever for a server that hangs.
+    """
+    command = ["pactl", "--format=json", "list", "sources"]
+    try:
+        answer = subprocess.run(command, capture_output=True, check=True, timeout=_SERVER_TIMEOUT_S)
+        default = subprocess.run(
+            ["pactl", "get-default-source"], capture_output=True, check=True, timeout=_SERVER_TIMEOUT_S, text=True
+        ).stdout.strip()
+        return [_pulse_source(described, default) for described in json.loads(answer.stdout)]
+    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
+        return []
+
+
+def list_inputs() -> list[InputDevice]:
+    """Every input: PortAudio's in its order, then the sound server's sources. Raises DeviceError without PortAudio."""
+    sounddevice = portaudio()
+    try:
+        host_apis = sounddevice.query_hostapis()
+        default_index = sounddevice.default.device[0]
+        devices = [device for device in sounddevice.query_devices() if device["max_input_channels"] > 0]
+    except sounddevice.PortAudioError as error:
+        raise DeviceError(f"PortAudio cannot list the inputs: {error}.") from error
+    found = []
+    lead_to_pulse = [d for d in devices if sys.platform == "linux" and d["name"] in _LED_TO_PULSE]
+    sources = pulse_sources() if any(device["name"] == _PULSE_DEVICE for device in lead_to_pulse) else []
+    behind = next((source for source in sources if source.is_default), None)
+    for device in devices:
+        through = behind if device in lead_to_pulse else None
+        found.append(
+            InputDevice(
+                device["name"],
+                device["index"],
+                host_apis[device["hostapi"]]["name"],
+                through.n_channels if through else device["max_input_channels"],
+                # The plug-in resamples to any rate; the server's own spares that.
+                through.rate_hz if through else round(device["default_samplerate"]),
+                device["index"] == default_index,
+                through.is_monitor if through else _sounds_like_loopback(device["name"]),
+                through is not None,
+            )
+        )
+    for device in lead_to_pulse:
+        if device["name"] == _PULSE_DEVICE:
+            found += [
+                InputDevice(
+                    source.description,
+                    device["index"],
+                    _PULSE_HOST_API,
+                    source.n_channels,
+                    source.rate_hz,
+                    source.is_default,
+                    source.is_monitor,
+                    True,
+                    source.name,
+                )
+                for source in sources
+            ]
+    return found
+
+
+def find_input(wanted: str, host_api: str | None = None) -> InputDevice:
+    """The input that `wanted` means: `default`, an index, a name, or a part of one (in any case).
+
+    host_api: a part of the name of the host API that it must belong to. Raises DeviceError where there is none, or
+    more than one, naming those there are.
+    """
+    return choose(list_inputs(), wanted, host_api)
+
+
+def find_again(lost: InputDevice) -> InputDevice:
+    """The input that was lost, known by its name and host API: it may have come back with other numbers.
+
+    Raises DeviceError while it is not there.
+    """
+    inputs = list_inputs()
+    same = [device for device in inputs if _identity(device) == _identity(lost)]
+    if not same:
+        raise DeviceError(f"The input {lost.name!r} is not there. Waiting for its return.")
+    return next((device for device in same if device.index == lost.index), same[0])
+
+
+def choose(inputs: Sequence[InputDevice], wanted: str, host_api: str | None) -> InputDevice:
+    """As find_input, among these."""
+    if not inputs:
+        raise _none_at_all()
+    among = [device for device in inputs if (host_api or "").casefold() in device.host_api.casefold()]
+    if not among:
+        names = ", ".join(sorted({device.host_api for device in inputs}))
+        raise DeviceError(f"No input belongs to a host API called {host_api!r}; there are: {names}.")
+    if wanted == DEFAULT:
+        return _default_of(among)
+    if wanted.isdecimal():
+        of_index = [device for device in among if device.index == int(wanted) and device.pulse_source is None]
+        if not of_index:
+            raise DeviceError(f"No input has the index {wanted}. {_listed(among)}")
+        return of_index[0]
+    exact = [device for device in among if wanted.casefold() in (n.casefold() for n in _names(device))]
+    partial = [device for device in among if any(wanted.casefold() in name.casefold() for name in _names(device))]
+    matches = exact or partial
+    if not matches:
+        raise DeviceError(f"No input is called {wanted!r}, or has that in its name. {_listed(among)}")
+    if len(matches) > 1:
+        raise DeviceError(f"{wanted!r} could be any of {len(matches)} inputs; choose one. {_listed(matches)}")
+    return matches[0]
+
+
+def devices_table(inputs: Sequence[InputDevice]) -> str:
+    """What `realtime-mer devices` prints: a line for each input, with what to type for it.
+
+    Raises DeviceError where there is none.
+    """
+    if not inputs:
+        raise _none_at_all()
+    rows = [("--device", "name", "host API", "channels", "rate", "")]
+    for device in inputs:
+        notes = [
+            "default" * device.is_default,
+            "hears what is playing" * device.hears_playback,
+        ]
+        rate = f"{device.rate_hz} Hz"
+        rows.append(
+            (
+                device.argument,
+                device.name,
+                device.host_api,
+                str(device.n_channels),
+                rate,
+                ", ".join(filter(None, notes)),
+            )
+        )
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    if not any(device.hears_playback for device in inputs):
+        lines += [
+            "",
+            _LOOPBACK_CURE.get(sys.platform, "None of them is known to hear what is playing on this machine."),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+@contextlib.contextmanager
+def pulse_source_chosen(name: str | None) -> Iterator[None]:
+    """While a device is opened in here, the ALSA plug-in connects to this source of the sound server.
+
+    The plug-in itself takes no name, but libpulse takes one from the environment.
+    """
+    if name is None:
+        yield
+        return
+    before = os.environ.get("PULSE_SOURCE")
+    os.environ["PULSE_SOURCE"] = name
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ["PULSE_SOURCE"]
+        else:
+            os.environ["PULSE_SOURCE"] = before
+
+
+def _none_at_all() -> DeviceError:
+    return DeviceError(f"This machine has no sound input. {_NO_DEVICE_CURE.get(sys.platform, 'Plug one in.')}")
+
+
+def _default_of(inputs: Sequence[InputDevice]) -> InputDevice:
+    defaults = [device for device in inputs if device.is_default and device.pulse_source is None]
+    if not defaults:
+        raise DeviceError(f"This machine has no default input; choose one. {_listed(inputs)}")
+    return defaults[0]
+
+
+def _identity(device: InputDevice) -> tuple[str, str, str | None]:
+    return _CARD_NUMBER.sub("", device.name), device.host_api, device.pulse_source
+
+
+def _pulse_source(described: dict[str, Any], default: str) -> PulseSource:
+    # As in "s16le 2ch 44100Hz".
+    _, channels, rate = described["sample_specification"].split()
+    return PulseSource(
+        described["name"],
+        described["description"],
+        int(channels.removesuffix("ch")),
+        int(rate.removesuffix("Hz")),
+        described["name"] == default,
+        described["properties"].get("device.class") == "monitor",
+    )
+
+
+def _names(device: InputDevice) -> tuple[str, ...]:
+    return (device.name,) if device.pulse_source is None else (device.name, device.pulse_source)
+
+
+def _listed(inputs: Sequence[InputDevice]) -> str:
+    lines = (f"  --device {device.argument}  ({device.name}, {device.host_api})" for device in inputs)
+    return "There are:\n" + "\n".join(lines)
+
+
+def _sounds_like_loopback(name: str) -> bool:
+    return any(part in name.casefold() for part in _LOOPBACK_NAMES)

@@ -1,0 +1,296 @@
+"""The sound card: a callback that copies and counts, a ring, and a keeper thread that finds a lost device again."""
+
+from __future__ import annotations
+
+import atexit
+import contextlib
+import math
+import threading
+import time
+from collections import deque
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+from realtime_mer.config import AudioSettings
+from realtime_mer.devices import (
+    DEFAULT,
+    DeviceError,
+    InputDevice,
+    find_again,
+    find_input,
+    portaudio,
+    pulse_source_chosen,
+    pulse_sources,
+)
+from realtime_mer.ring import BlockRing
+from realtime_mer.sources import Capture
+from realtime_mer.sources.grid import on_grid
+from realtime_mer.status import SourceState
+from realtime_mer.types import FloatArray
+
+_DEFAULT_BLOCK_S = 0.01
+_DEFAULT_CHANNELS = 2
+# How often the keeper looks at the callback's age, and what age means that the device is gone. A first callback may
+# take longer: the monitor of an idle PulseAudio sink gives nothing for up to two seconds.
+_LOOK_S = 0.1
+_STALLED_S = 1.0
+_STALLED_BLOCKS = 4
+_FIRST_CALLBACK_S = 4.0
+_SOURCE_CHECK_S = 1.0
+_OPEN_TIMEOUT_S = 10.0
+_BACKOFF_S = (0.1, 0.2, 0.4, 0.5)
+_CLOSE_TIMEOUT_S = 0.7
+# PortAudio's error codes (portaudio.h) that have a cure of their own.
+_INVALID_CHANNELS, _INVALID_RATE, _UNAVAILABLE = -9998, -9997, -9985
+
+
+@dataclass(slots=True)
+class _Opened:
+    """An open stream: what it is, and what its callback writes."""
+
+    segment: int
+    device: InputDevice
+    rate_hz: int
+    columns: list[int]
+    ring: BlockRing
+    block_samples: int
+    stream: Any
+    overflows: int = 0
+    finished: bool = False
+    opened_s: float = 0.0
+
+    def callback(self, samples: FloatArray, _n_samples: int, _time: object, status: object) -> None:
+        """PortAudio's: copies and counts."""
+        self.ring.write(samples)
+        if status:
+            self.overflows += 1
+
+    def on_finished(self) -> None:
+        """PortAudio's, when the stream has ended, by itself or by us."""
+        self.finished = True
+
+
+class DeviceSource:
+    """Sound from an input device, in real time, for as long as it takes.
+
+    `start` opens the device, or raises DeviceError. From then on nothing raises: where the device goes away (unplugged,
+    its server ended, its callback silent for a second) `state` is LOST, and a keeper thread opens it again, by name
+    and host API, as soon as it is back. What comes then is a new segment.
+    """
+
+    def __init__(self, settings: AudioSettings) -> None:
+        self._settings = settings
+        self._sounddevice: ModuleType
+        self._device: InputDevice
+        self._segments: deque[_Opened] = deque()
+        self._current: _Opened | None = None
+        self._n_segments = 0
+        self._past_overflows = 0
+        self._dropped_blocks = 0
+        self._replaced_samples = 0
+        self._state = SourceState.OPENING
+        self._detail = ""
+        self._name = settings.device
+        self._failure: DeviceError | None = None
+        self._settled = threading.Event()
+        self._closing = threading.Event()
+        self._keeper = threading.Thread(target=self._keep, name="device keeper", daemon=True)
+
+    @property
+    def name(self) -> str:
+        return self._name
+
+    @property
+    def state(self) -> SourceState:
+        return self._state
+
+    @property
+    def detail(self) -> str:
+        return self._detail
+
+    @property
+    def overflows(self) -> int:
+        current = self._current
+        return self._past_overflows + (current.overflows if current else 0)
+
+    @property
+    def dropped_blocks(self) -> int:
+        return self._dropped_blocks
+
+    @property
+    def replaced_samples(self) -> int:
+        return self._replaced_samples
+
+    def start(self) -> None:
+        """Opens the device. Raises DeviceError where that is impossible, or takes longer than ten seconds."""
+        self._sounddevice = portaudio()
+        self._keeper.start()
+        if not self._settled.wait(_OPEN_TIMEOUT_S):
+            self.close()
+            raise DeviceError(f"The input {self._name!r} does not open: the sound system does not answer. Restart it.")
+        if self._failure is not None:
+            raise self._failure
+
+    def read(self) -> Capture | None:
+        while self._segments:
+            opened = self._segments[0]
+            # Before the read: what is written between the two is then sure to be read.
+            over = opened is not self._current
+            heard = opened.ring.read()
+            self._dropped_blocks += heard.dropped_blocks
+            if len(heard.samples):
+                samples, n_replaced = on_grid(heard.samples[:, opened.columns])
+                self._replaced_samples += n_replaced
+                dropped_samples = heard.dropped_blocks * opened.block_samples
+                return Capture(samples, opened.rate_hz, opened.segment, dropped_samples, heard.captured_s)
+            if not over:
+                return None
+            self._segments.popleft()
+        return None
+
+    def close(self) -> None:
+        self._closing.set()
+        if self._keeper.ident is not None:
+            self._keeper.join(_CLOSE_TIMEOUT_S)
+        if self._keeper.is_alive():
+            # It is stuck inside PortAudio, where its own good-bye at the end of the process would be stuck too.
+            atexit.unregister(self._sounddevice._exit_handler)
+        self._state = SourceState.ENDED
+
+    def _keep(self) -> None:
+        """The keeper thread: opens the device, watches it, and opens it again."""
+        try:
+            self._open()
+        except DeviceError as error:
+            self._failure = error
+            return
+        finally:
+            self._settled.set()
+        while not self._closing.is_set():
+            opened = self._current
+            assert opened is not None
+            reason = self._watch(opened)
+            # First of all, so that whoever sees the state gets what is left of this segment, and then no more of it.
+            self._current = None
+            self._past_overflows += opened.overflows
+            if reason is not None:
+                self._set_state(SourceState.LOST, reason)
+            _shut(opened)
+            if reason is not None:
+                self._reopen()
+
+    def _open(self) -> None:
+        first = self._n_segments == 0
+        if first or self._settings.device == DEFAULT:
+            device = find_input(self._settings.device, self._settings.host_api)
+        else:
+            device = find_again(self._device)
+        opened = open_stream(self._sounddevice, device, self._settings, self._n_segments)
+        self._n_segments += 1
+        self._device, self._name = device, device.name
+        self._segments.append(opened)
+        self._current = opened
+        self._set_state(SourceState.RUNNING, "")
+
+    def _watch(self, opened: _Opened) -> str | None:
+        """Returns why the device counts as lost, once it does; None when this source is being closed."""
+        stalled_s = max(_STALLED_S, _STALLED_BLOCKS * opened.block_samples / opened.rate_hz)
+        seen_blocks, seen_s, checked_s, looked_s = 0, opened.opened_s, opened.opened_s, time.monotonic()
+        while not self._closing.wait(_LOOK_S):
+            now_s = time.monotonic()
+            # Where this thread itself was held up (a suspended process), the callback was too.
+            held_up_s = max(now_s - looked_s - 2 * _LOOK_S, 0.0)
+            seen_s, looked_s = seen_s + held_up_s, now_s
+            written = opened.ring.written_blocks
+            if written != seen_blocks:
+                seen_blocks, seen_s = written, now_s
+            if opened.finished:
+                return "The sound system ended it. Waiting for its return."
+            if now_s - seen_s > (stalled_s if seen_blocks else max(stalled_s, _FIRST_CALLBACK_S)):
+                return "It gives no sound any more. Waiting for its return."
+            if opened.device.pulse_source and now_s - checked_s > _SOURCE_CHECK_S:
+                checked_s = now_s
+                # The server would move the stream to another source, and nobody would notice.
+                if opened.device.pulse_source not in [source.name for source in pulse_sources()]:
+                    return "The sound server no longer has it. Waiting for its return."
+        return None
+
+    def _reopen(self) -> None:
+        """Tries until the device is open again, or this source is being closed."""
+        attempt = 0
+        while not self._closing.wait(_BACKOFF_S[min(attempt, len(_BACKOFF_S) - 1)]):
+            attempt += 1
+            try:
+                self._look_for_devices_again()
+                self._open()
+            except DeviceError as error:
+                self._detail = str(error).partition("\n")[0]
+            else:
+                return
+
+    def _look_for_devices_again(self) -> None:
+        """PortAudio lists devices when it starts, and at no other time; sounddevice offers no public way to that."""
+        try:
+            # A start that failed left nothing to end.
+            if self._sounddevice._initialized:
+                self._sounddevice._terminate()
+            self._sounddevice._initialize()
+        except self._sounddevice.PortAudioError as error:
+            raise DeviceError(f"PortAudio does not start: {error}") from error
+
+    def _set_state(self, state: SourceState, detail: str) -> None:
+        self._detail = detail
+        self._state = state
+
+
+def _shut(opened: _Opened) -> None:
+    # A device that is gone may refuse even that.
+    with contextlib.suppress(Exception):
+        opened.stream.abort()
+    with contextlib.suppress(Exception):
+        opened.stream.close()
+
+
+def open_stream(sounddevice: ModuleType, device: InputDevice, settings: AudioSettings, segment: int) -> _Opened:
+    """Opens the device and starts it. Raises DeviceError, in a sentence with the cure."""
+    rate_hz = settings.rate_hz or device.rate_hz
+    channels = settings.channels or tuple(range(1, min(device.n_channels, _DEFAULT_CHANNELS) + 1))
+    n_channels = max(device.n_channels if device.remixes else 1, *channels)
+    block_samples = settings.block_samples or max(round(rate_hz * _DEFAULT_BLOCK_S), 1)
+    n_blocks = max(math.ceil(settings.buffer_s * rate_hz / block_samples), 2)
+    ring = BlockRing(n_blocks, block_samples, n_channels)
+    opened = _Opened(segment, device, rate_hz, [channel - 1 for channel in channels], ring, block_samples, None)
+    try:
+        with pulse_source_chosen(device.pulse_source):
+            opened.stream = sounddevice.InputStream(
+                device=device.index,
+                channels=n_channels,
+                samplerate=rate_hz,
+                blocksize=block_samples,
+                latency=settings.latency,
+                dtype="float32",
+                callback=opened.callback,
+                finished_callback=opened.on_finished,
+            )
+            opened.opened_s = time.monotonic()
+            opened.stream.start()
+    except (sounddevice.PortAudioError, ValueError) as error:
+        if opened.stream is not None:
+            opened.stream.close()
+        raise DeviceError(_why_not(error, device, n_channels, rate_hz)) from error
+    return opened
+
+
+def _why_not(error: Exception, device: InputDevice, n_channels: int, rate_hz: int) -> str:
+    code = error.args[1] if len(error.args) > 1 else None
+    name = f"The input {device.name!r}"
+    if code == _UNAVAILABLE:
+        return f"{name} is in use by another program, or gone. Close that program, or choose another input."
+    if code == _INVALID_CHANNELS:
+        return f"{name} has no {n_channels} channels; it has {device.n_channels}. Choose others with --channels."
+    if code == _INVALID_RATE:
+        return f"{name} does not run at {rate_hz} Hz; its own rate is {device.rate_hz} Hz. Leave --rate away."
+    if "permission" in str(error).casefold():
+        return f"{name} cannot be opened: permission denied. Join the group audio, or allow microphone access."
+    return f"{name} cannot be opened: {error}."

@@ -1,0 +1,147 @@
+"""Which input `--device` means, and what `devices` lists: made-up lists, and a real sound server."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+from sound_server import SoundServer
+
+from realtime_mer import devices
+from realtime_mer.devices import DeviceError, InputDevice, choose, devices_table, find_again
+
+INTERFACE = InputDevice("Scarlett 2i2 USB: Audio (hw:1,0)", 0, "ALSA", 2, 48_000, False, False)
+LAPTOP = InputDevice("HDA Intel: ALC257 (hw:0,0)", 1, "ALSA", 2, 44_100, False, False)
+DEFAULT = InputDevice("default", 4, "ALSA", 2, 44_100, True, False)
+SAME_ON_JACK = InputDevice("Scarlett 2i2 USB", 7, "JACK Audio Connection Kit", 2, 48_000, False, False)
+MONITOR = InputDevice("Monitor of Speakers", 4, "PulseAudio", 2, 48_000, False, True, True, "speakers.monitor")
+INPUTS = (INTERFACE, LAPTOP, DEFAULT, SAME_ON_JACK, MONITOR)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "host_api", "expected"),
+    [
+        ("default", None, DEFAULT),
+        ("1", None, LAPTOP),
+        ("4", None, DEFAULT),
+        ("alc257", None, LAPTOP),
+        ("HDA Intel: ALC257 (hw:0,0)", None, LAPTOP),
+        ("scarlett", "jack", SAME_ON_JACK),
+        ("Scarlett", "ALSA", INTERFACE),
+        ("scarlett 2i2 usb", None, SAME_ON_JACK),
+        ("speakers.monitor", None, MONITOR),
+        ("monitor of", None, MONITOR),
+        ("speakers", "pulse", MONITOR),
+    ],
+)
+def test_what_is_meant(wanted: str, host_api: str | None, expected: InputDevice) -> None:
+    assert choose(INPUTS, wanted, host_api) is expected
+
+
+@pytest.mark.parametrize("device", INPUTS)
+def test_what_the_table_says_to_type_means_that_very_input(device: InputDevice) -> None:
+    assert choose(INPUTS, device.argument, None) is device
+    line = next(line for line in devices_table(INPUTS).splitlines() if line.split()[0] == device.argument)
+    assert device.name in line
+    assert ("hears what is playing" in line) == device.hears_playback
+
+
+@pytest.mark.parametrize(
+    ("wanted", "host_api", "reasons"),
+    [
+        ("scarlett", None, ["any of 2 inputs", "--device 0", "--device 7", "JACK"]),
+        ("2", None, ["index 2", "--device speakers.monitor"]),
+        ("theremin", None, ["called 'theremin'", "ALC257"]),
+        ("default", "CoreAudio", ["'CoreAudio'", "ALSA, JACK Audio Connection Kit, PulseAudio"]),
+        ("default", "JACK", ["no default input", "--device 7"]),
+        ("", None, ["any of 5 inputs"]),
+    ],
+)
+def test_what_cannot_be_meant_is_said_with_what_there_is(wanted: str, host_api: str | None, reasons: list[str]) -> None:
+    with pytest.raises(DeviceError) as raised:
+        choose(INPUTS, wanted, host_api)
+    assert all(reason in str(raised.value) for reason in reasons), str(raised.value)
+
+
+def test_no_input_at_all_comes_with_the_cure() -> None:
+    with pytest.raises(DeviceError, match=r"no sound input\. Plug one in"):
+        choose([], "default", None)
+
+
+@pytest.mark.parametrize(
+    ("now_there", "found"),
+    [
+        ([LAPTOP, replace(INTERFACE, index=5)], 5),
+        ([replace(INTERFACE, name="Scarlett 2i2 USB: Audio (hw:3,0)", index=2), LAPTOP], 2),
+        ([replace(INTERFACE, index=6), INTERFACE], 0),
+        ([replace(INTERFACE, host_api="OSS", index=3), replace(INTERFACE, index=9)], 9),
+    ],
+)
+def test_a_lost_input_is_found_again_by_name_and_host_api(
+    now_there: list[InputDevice], found: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "list_inputs", lambda: now_there)
+    assert find_again(INTERFACE).index == found
+
+
+@pytest.mark.parametrize("now_there", [[], [LAPTOP, SAME_ON_JACK], [replace(INTERFACE, host_api="OSS")]])
+def test_another_input_is_not_taken_for_the_lost_one(
+    now_there: list[InputDevice], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(devices, "list_inputs", lambda: now_there)
+    with pytest.raises(DeviceError, match="Waiting for its return"):
+        find_again(INTERFACE)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SoundServer]:
+    server = SoundServer()
+    yield server
+    server.close()
+
+
+def list_devices(environment: dict[str, str]) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "realtime_mer", "devices"]
+    return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+
+
+def test_the_servers_sources_are_listed_with_their_own_rates(server: SoundServer) -> None:
+    module = server.load_sink("studio", rate=96_000, channels=6)
+    try:
+        listed = list_devices(server.environment)
+    finally:
+        server.unload(module)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    lines = {line.split()[0]: line for line in listed.stdout.splitlines() if line}
+    assert "96000 Hz" in lines["studio.monitor"]
+    assert " 6 " in lines["studio.monitor"]
+    assert "hears what is playing" in lines["studio.monitor"]
+    assert "default" in lines["music.monitor"]
+    assert "44100 Hz" in lines["music.monitor"]
+
+
+def test_without_a_server_the_cure_is_told(tmp_path_factory: pytest.TempPathFactory, server: SoundServer) -> None:
+    nowhere = {**server.environment, "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("nowhere"))}
+    listed = list_devices(nowhere)
+    if listed.returncode == 0:
+        # A machine with a sound card of its own.
+        assert "None of them is known to hear what is playing" in listed.stdout
+    else:
+        assert (listed.returncode, listed.stdout) == (1, "")
+        assert listed.stderr.startswith("realtime-mer: error: This machine has no sound input. Plug one in, or start")
+
+
+@pytest.mark.parametrize("broken", ["no audio", "nothing"])
+def test_without_portaudio_the_cure_is_told(broken: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """sounddevice raises OSError where the library is missing; here, a module of that name does."""
+    folder = tmp_path_factory.mktemp("broken")
+    (folder / "sounddevice.py").write_text(f"raise OSError({broken!r})")
+    environment = {**os.environ, "PYTHONPATH": str(folder)}
+    run = list_devices(environment)
+    assert run.returncode == 1
+    assert run.stderr.startswith(f"realtime-mer: error: The library PortAudio cannot be used ({broken}). ")
+    assert "nstall" in run.stderr
