@@ -1,0 +1,38 @@
+"""What the window's plots have in common."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from realtime_mer.monitor.labels import font
+from realtime_mer.monitor.qt import QtCore, pg
+from realtime_mer.monitor.theme import Theme
+
+_LABEL_REACH_PX = 30
+
+Ticks = Sequence[tuple[float, str]]
+
+
+def still_plot(
+    theme: Theme,
+    x_range: tuple[float, float],
+    y_range: tuple[float, float],
+    x_ticks: Ticks,
+    y_ticks: Ticks,
+) -> pg.PlotWidget:
+    """A plot of a fixed part of the plane with these ticks; the mouse changes nothing in it."""
+    plot = pg.PlotWidget(background=theme.background, enableMenu=False)
+    plot.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
+    item = plot.getPlotItem()
+    item.hideButtons()
+    box = item.getViewBox()
+    box.setBackgroundColor(theme.panel)
+    box.setRange(xRange=x_range, yRange=y_range, padding=0, disableAutoRange=True)
+    for side, ticks in (("bottom", x_ticks), ("left", y_ticks)):
+        axis = item.getAxis(side)
+        axis.setPen(pg.mkPen(theme.grid))
+        axis.setTextPen(pg.mkPen(theme.faint))
+        # The labels at an axis's ends reach over them, and would be left out.
+        axis.setStyle(tickFont=font(theme.small_pt), tickLength=-5, hideOverlappingLabels=_LABEL_REACH_PX)
+        axis.setTicks([list(ticks)])
+    return plot
