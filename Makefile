@@ -1,4 +1,4 @@
-# What a developer needs: `make test` goes from a bare clone (make, python3 and git) to the whole test suite.
+# Two commands do everything from a bare clone (make, python3 and git): `make demo` and `make test`.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,8 +8,15 @@ STAMP := $(VENV)/.installed
 TORCH ?= torch==2.13.0
 EXTRAS := train,plot,dev
 
+# Debian's and Ubuntu's packages. The program needs PortAudio, its way to the sound server, and Qt's libraries; the tests
+# need a sound server and a display of their own, an independent OSC receiver, and ffmpeg.
+RUN_PACKAGES := libportaudio2 libasound2-plugins pulseaudio-utils \
+  libdbus-1-3 libfontconfig1 libgl1 libglib2.0-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 \
+  libxcb-shape0 libxcb-xinerama0 libxkbcommon-x11-0
+TEST_PACKAGES := pulseaudio liblo-tools xvfb ffmpeg locales binutils
+
 .DEFAULT_GOAL := help
-.PHONY: help setup lint types test clean
+.PHONY: help setup demo lint types test clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
@@ -20,16 +27,7 @@ setup: $(STAMP) ## Make .venv with everything; again when pyproject.toml or Make
 
 $(STAMP): pyproject.toml Makefile
 	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("realtime-mer needs Python 3.11 or newer, but $(PYTHON) is " + sys.version.split()[0] + ": make PYTHON=python3.12")'
-	@if ! $(PYTHON) -c 'import ensurepip, venv' 2> /dev/null; then \
-	  install="apt-get install --yes --quiet --no-install-recommends python3-venv"; \
-	  if ! command -v apt-get > /dev/null; then echo "$(PYTHON) cannot make virtual environments: install its module venv." >&2; exit 1; fi; \
-	  if [ "$$(id -u)" = 0 ]; then as_root=env; \
-	  elif command -v sudo > /dev/null; then as_root="sudo env"; \
-	  else echo "$(PYTHON) cannot make virtual environments. As root: $$install" >&2; exit 1; fi; \
-	  echo "$(PYTHON) cannot make virtual environments yet: $$install"; \
-	  $$as_root DEBIAN_FRONTEND=noninteractive apt-get update --quiet; \
-	  $$as_root DEBIAN_FRONTEND=noninteractive $$install; \
-	fi
+	@$(PYTHON) -c 'import ensurepip, venv' 2> /dev/null || .ci/system-packages python3-venv
 	@if ! $(BIN)/python -m pip --version > /dev/null 2>&1; then \
 	  echo "Making $(VENV)"; \
 	  $(PYTHON) -m venv --clear $(VENV); \
@@ -38,14 +36,19 @@ $(STAMP): pyproject.toml Makefile
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
 	@touch $@
 
+demo: $(STAMP) ## Set up, then run the whole live pipeline on a built-in piece of music
+	@.ci/system-packages $(RUN_PACKAGES)
+	$(BIN)/realtime-mer demo
+
 lint: $(STAMP) ## Check style and format with ruff
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 
 types: $(STAMP) ## Check the types with mypy
-	$(BIN)/mypy realtime_mer train tests
+	$(BIN)/mypy realtime_mer train benchmarks tests
 
 test: lint types ## Set up, then lint, types and all tests
+	@.ci/system-packages $(RUN_PACKAGES) $(TEST_PACKAGES)
 	$(BIN)/python -m pytest
 
 clean: ## Remove .venv and whatever the tools left

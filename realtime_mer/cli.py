@@ -9,11 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from realtime_mer import __version__
-from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path
-from realtime_mer.extraction import AudioFileError
-from realtime_mer.features import FeatureEngineError
-from realtime_mer.predict import OutputError, UsageError, run_predict
-from realtime_mer.workers import default_jobs
+from realtime_mer.config import PCM_FORMATS, LiveSettings, UsageError, load_settings, settings_toml
 
 _OK, _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 0, 1, 2, 130, 141
 
@@ -21,15 +17,18 @@ _OK, _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 0, 1, 2, 130, 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments (the process's own where None) and returns its exit code.
 
-    0 where all went well, 1 where something failed, 2 for a wrong use, 130 after Ctrl-C, 141 (as a program that SIGPIPE
-    ends) where whoever read the standard output has closed it.
+    0 where all went well (a live run that was ended by Ctrl-C too), 1 where something failed, 2 for a wrong use, 130
+    after Ctrl-C in anything else, 141 (as a program that SIGPIPE ends) where whoever read the standard output has
+    closed it.
     """
+    options = _parser().parse_args(arguments)
     try:
-        options = _parser().parse_args(arguments)
         code: int = options.run(options)
-    except UsageError as error:
+        sys.stdout.flush()
+    # Asked for only once something was raised: the modules that these come from take time to import.
+    except _misuses() as error:
         return _fail(error, _MISUSED)
-    except (AudioFileError, CheckpointError, FeatureEngineError, OutputError) as error:
+    except _failures() as error:
         return _fail(error, _FAILED)
     except KeyboardInterrupt:
         print("realtime-mer: interrupted", file=sys.stderr)
@@ -41,14 +40,148 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _misuses() -> tuple[type[Exception], ...]:
+    from realtime_mer.osc import OscError
+
+    return UsageError, OscError
+
+
+def _failures() -> tuple[type[Exception], ...]:
+    from realtime_mer.checkpoint import CheckpointError
+    from realtime_mer.extraction import AudioFileError
+    from realtime_mer.features import FeatureEngineError
+    from realtime_mer.predict import OutputError
+    from realtime_mer.recording import RecordingError
+    from realtime_mer.sources import SourceError
+
+    return AudioFileError, CheckpointError, FeatureEngineError, OutputError, RecordingError, SourceError
+
+
 def _parser() -> argparse.ArgumentParser:
+    outputs = _output_options()
     parser = argparse.ArgumentParser(
         prog="realtime-mer",
-        description="Real-time music-emotion recognition: sound in, valence and arousal out, twice a second.",
+        description="Real-time music-emotion recognition: sound in, valence and arousal out, twice a second. "
+        "Without a command it listens to a sound card until Ctrl-C.",
+        parents=[_listening_options(), outputs],
     )
     parser.add_argument("--version", action="version", version=f"realtime-mer {__version__}")
-    parser.set_defaults(run=lambda _options: _print_help(parser))
+    parser.set_defaults(run=_listen)
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
+
+    demo = commands.add_parser(
+        "demo",
+        help="play and follow a built-in piece of music in four moods",
+        description="Plays a built-in piece (bright and fast, tense, calm, sad), with sound where there is an output "
+        "device, through the whole live pipeline.",
+        parents=[outputs],
+    )
+    demo.add_argument("--loop", action="store_true", help="begin again at its end")
+    demo.add_argument("--no-sound", action="store_true", help="only analyse it")
+    demo.set_defaults(run=_demo)
+
+    devices = commands.add_parser(
+        "devices",
+        help="list the inputs, and what to type for each",
+        description="Lists this machine's sound inputs, with what to type after --device, and marks those that hear "
+        "what is playing.",
+    )
+    devices.set_defaults(run=_devices)
+
+    replay = commands.add_parser(
+        "replay",
+        help="send a recording through the pipeline again",
+        description="Sends what --record recorded through the pipeline again, and checks that every prediction is the "
+        "one that was recorded. Exit code 1 where one is not.",
+        parents=[outputs],
+    )
+    replay.add_argument("recording", type=Path, metavar="DIR", help="the folder that --record made")
+    replay.add_argument("--fast", action="store_true", help="as fast as possible instead of in real time")
+    replay.set_defaults(run=_replay)
+
+    _add_predict(commands)
+    return parser
+
+
+def _listening_options() -> argparse.ArgumentParser:
+    """What to listen to. Options that set a key of the settings are named after it, and absent unless given."""
+    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = options.add_argument_group("what to listen to")
+    group.add_argument(
+        "--device",
+        dest="audio.device",
+        metavar="DEVICE",
+        help="default, an index, or a part of a name, as `realtime-mer devices` lists them",
+    )
+    group.add_argument("--host-api", dest="audio.host_api", metavar="NAME", help="only devices of this host API")
+    group.add_argument(
+        "--channels",
+        dest="audio.channels",
+        type=_channels,
+        metavar="LIST",
+        help="the device's channels to listen to, such as 1,2 or 3-4 (default: the first two)",
+    )
+    group.add_argument(
+        "--rate", dest="audio.rate_hz", type=_positive, metavar="HZ", help="sample rate (default: the device's own)"
+    )
+    group.add_argument(
+        "--block-size",
+        dest="audio.block_samples",
+        type=_positive,
+        metavar="SAMPLES",
+        help="samples per channel in a block, 64 to 16384 (default: 10 ms)",
+    )
+    group.add_argument(
+        "--latency", dest="audio.latency", type=_latency, metavar="S", help="of the sound card: low, high, or seconds"
+    )
+    group.add_argument(
+        "--input", dest="input.file", metavar="FILE", help="an audio file instead, or - for raw PCM on standard input"
+    )
+    group.add_argument("--loop", dest="input.loop", action="store_true", help="begin the file again at its end")
+    group.add_argument(
+        "--fast", dest="input.fast", action="store_true", help="the file as fast as possible, not in real time"
+    )
+    group.add_argument("--pcm-format", dest="input.pcm_format", choices=PCM_FORMATS, help="of standard input")
+    group.add_argument("--pcm-rate", dest="input.pcm_rate_hz", type=_positive, metavar="HZ", help="of standard input")
+    group.add_argument(
+        "--pcm-channels", dest="input.pcm_channels", type=_positive, metavar="N", help="of standard input"
+    )
+    return options
+
+
+def _output_options() -> argparse.ArgumentParser:
+    """Where the predictions go, and the settings as a whole."""
+    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = options.add_argument_group("where predictions go")
+    group.add_argument(
+        "--osc",
+        dest="osc.targets",
+        action="append",
+        metavar="HOST:PORT",
+        help="send OSC there; may be given more than once (default: 127.0.0.1:9000)",
+    )
+    group.add_argument("--no-osc", dest="osc.targets", action="store_const", const=[], help="send no OSC")
+    group.add_argument("--no-plot", dest="display.plot", action="store_false", help="no window")
+    group.add_argument("--no-terminal", dest="display.terminal", action="store_false", help="no view in the terminal")
+    group.add_argument("--record", dest="recording.directory", metavar="DIR", help="record into this new folder")
+    group = options.add_argument_group("settings")
+    group.add_argument(
+        "--silence-db",
+        dest="level.silence_db",
+        type=float,
+        metavar="DBFS",
+        help="below this the prediction holds (default: -60)",
+    )
+    group.add_argument(
+        "--checkpoint", dest="model.checkpoint", metavar="PATH", help="the model (default: the one that comes with it)"
+    )
+    group.add_argument("--config", type=Path, metavar="FILE", help="settings, as configs/live.toml describes them")
+    group.add_argument("--print-config", action="store_true", help="print the settings in force, and end")
+    return options
+
+
+def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    from realtime_mer.workers import default_jobs
 
     predict = commands.add_parser(
         "predict",
@@ -74,11 +207,7 @@ def _parser() -> argparse.ArgumentParser:
         "--format", choices=("csv", "json"), default="csv", help="of the tables (default: %(default)s)"
     )
     predict.add_argument(
-        "--checkpoint",
-        type=Path,
-        default=default_checkpoint_path(),
-        metavar="PATH",
-        help="the model to use (default: the one that comes with realtime-mer)",
+        "--checkpoint", type=Path, metavar="PATH", help="the model to use (default: the one that comes with it)"
     )
     predict.add_argument(
         "--plot", action="store_true", help="also draw each trajectory, as a PNG beside its table (needs matplotlib)"
@@ -91,24 +220,65 @@ def _parser() -> argparse.ArgumentParser:
         help="files to predict at once (default: one for each core, here %(default)s)",
     )
     predict.set_defaults(run=_predict)
-    return parser
 
 
-def _print_help(parser: argparse.ArgumentParser) -> int:
-    parser.print_help(sys.stderr)
-    return _MISUSED
+def _listen(options: argparse.Namespace) -> int:
+    from realtime_mer.wiring import listen
+
+    settings = _settings(options)
+    if settings is not None:
+        listen(settings)
+    return _OK
+
+
+def _demo(options: argparse.Namespace) -> int:
+    from realtime_mer.wiring import demo
+
+    settings = _settings(options)
+    if settings is not None:
+        demo(settings, loop=options.loop, sound=not options.no_sound)
+    return _OK
+
+
+def _devices(_options: argparse.Namespace) -> int:
+    from realtime_mer.devices import devices_table, list_inputs
+
+    print(devices_table(list_inputs()), end="")
+    return _OK
+
+
+def _replay(options: argparse.Namespace) -> int:
+    from realtime_mer.wiring import replay
+
+    settings = _settings(options)
+    return _OK if settings is None or replay(options.recording, settings, fast=options.fast) else _FAILED
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from realtime_mer.checkpoint import default_checkpoint_path
+    from realtime_mer.predict import run_predict
+
     n_skipped = run_predict(
         options.files,
         output=options.output,
         table_format=options.format,
-        checkpoint_path=options.checkpoint,
+        checkpoint_path=options.checkpoint or default_checkpoint_path(),
         plot=options.plot,
         jobs=options.jobs,
     )
     return _FAILED if n_skipped else _OK
+
+
+def _settings(options: argparse.Namespace) -> LiveSettings | None:
+    """What the settings file and the command line say; None where they were only to be printed, and now are."""
+    given = vars(options)
+    settings = load_settings(given.get("config"), {key: value for key, value in given.items() if "." in key})
+    if not given.get("print_config"):
+        return settings
+    # TOML is UTF-8, whatever the terminal is.
+    sys.stdout.flush()
+    sys.stdout.buffer.write(settings_toml(settings).encode())
+    return None
 
 
 def _positive(text: str) -> int:
@@ -116,6 +286,24 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
     return number
+
+
+def _latency(text: str) -> str | float:
+    try:
+        return float(text)
+    except ValueError:
+        return text
+
+
+def _channels(text: str) -> list[int]:
+    """As in 1,2 or 3-4 or 1,5-8."""
+    channels: list[int] = []
+    for part in text.split(","):
+        first, _, last = part.partition("-")
+        if not first.isdecimal() or not (last or first).isdecimal() or not 1 <= int(first) <= int(last or first) <= 999:
+            raise argparse.ArgumentTypeError(f"expected channels such as 1,2 or 3-4, counted from 1, not {text!r}")
+        channels += range(int(first), int(last or first) + 1)
+    return channels
 
 
 def _fail(error: Exception, code: int) -> int:

@@ -2,20 +2,33 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from realtime_mer import __version__, cli
+from realtime_mer import __version__, predict, wiring
 from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path
 from realtime_mer.cli import main
+from realtime_mer.config import (
+    ConfigError,
+    LiveSettings,
+    OscSettings,
+    RecordingSettings,
+    UsageError,
+    load_settings,
+)
 from realtime_mer.extraction import AudioFileError
 from realtime_mer.features import FeatureEngineError
-from realtime_mer.predict import OutputError, UsageError
+from realtime_mer.osc import OscError
+from realtime_mer.predict import OutputError
+from realtime_mer.recording import RecordingError
+from realtime_mer.sources import SourceError
 from realtime_mer.workers import default_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -39,12 +52,70 @@ def test_version_and_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert all(option in printed for option in ("FILE", "--output", "--format", "--checkpoint", "--plot", "--jobs"))
 
 
-def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[str]) -> None:
-    assert exit_code() == 2
-    printed = capsys.readouterr()
-    assert printed.out == ""
-    assert "usage: realtime-mer" in printed.err
-    assert "predict" in printed.err
+def settings_of(monkeypatch: pytest.MonkeyPatch, *arguments: str) -> LiveSettings:
+    """What the live run that these arguments start is given."""
+    given: list[LiveSettings] = []
+    monkeypatch.setattr(wiring, "listen", given.append)
+    monkeypatch.setattr(wiring, "demo", lambda settings, **_: given.append(settings))
+    assert exit_code(*arguments) == 0
+    return given[0]
+
+
+def test_without_a_command_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
+    assert settings_of(monkeypatch) == LiveSettings()
+
+
+def test_every_option_of_a_live_run_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+    given = (
+        "--device USB --host-api ALSA --channels 2,5-6 --rate 48000 --block-size 256 --latency 0.05 --input - --loop "
+        "--fast --pcm-format f32le --pcm-rate 96000 --pcm-channels 6 --osc a:1 --osc b:2 --no-plot --no-terminal "
+        "--record new --silence-db -50 --checkpoint mine.safetensors"
+    )
+    settings = settings_of(monkeypatch, *given.split())
+    assert settings.audio.device == "USB"
+    assert settings.audio.host_api == "ALSA"
+    assert settings.audio.channels == (2, 5, 6)
+    assert settings.audio.rate_hz == 48_000
+    assert settings.audio.block_samples == 256
+    assert settings.audio.latency == 0.05
+    assert settings.input.file == "-"
+    assert settings.input.loop
+    assert settings.input.fast
+    assert settings.input.pcm_format == "f32le"
+    assert settings.input.pcm_rate_hz == 96_000
+    assert settings.input.pcm_channels == 6
+    assert settings.osc.targets == ("a:1", "b:2")
+    assert not settings.display.plot
+    assert not settings.display.terminal
+    assert settings.recording.directory == "new"
+    assert settings.level.silence_db == -50.0
+    assert settings.model.checkpoint == "mine.safetensors"
+
+
+def test_the_command_line_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text('[audio]\ndevice = "USB"\nlatency = "low"\n[osc]\ntargets = ["a:1"]\n')
+    settings = settings_of(monkeypatch, "demo", "--config", str(file), "--no-osc")
+    assert (settings.audio.device, settings.audio.latency, settings.osc.targets) == ("USB", "low", ())
+    settings = settings_of(monkeypatch, "--config", str(file), "--device", "Jack")
+    assert (settings.audio.device, settings.osc.targets) == ("Jack", ("a:1",))
+
+
+@pytest.mark.parametrize("command", [[], ["demo"], ["replay", "nowhere"]])
+def test_print_config_prints_what_is_in_force_and_does_no_more(command: list[str], tmp_path: Path) -> None:
+    given = [*command, "--print-config", "--osc", "desk:1", "--record", "Aufführung"]
+    run = subprocess.run(
+        [sys.executable, "-m", "realtime_mer", *given],
+        capture_output=True,
+        env={**os.environ, "PYTHONIOENCODING": "ascii"},
+        check=True,
+        timeout=60,
+    )
+    (tmp_path / "printed.toml").write_bytes(run.stdout)
+    expected = replace(
+        LiveSettings(), osc=OscSettings(("desk:1",)), recording=RecordingSettings(directory="Aufführung")
+    )
+    assert load_settings(tmp_path / "printed.toml", {}) == expected
 
 
 @pytest.mark.parametrize(
@@ -56,6 +127,19 @@ def test_without_a_command_it_says_what_there_is(capsys: pytest.CaptureFixture[s
         (["predict", "a.wav", "--jobs", "many"], "expected a whole number of at least 1, not 'many'"),
         (["predict", "a.wav", "--bogus"], "unrecognized arguments: --bogus"),
         (["improvise"], "improvise"),
+        (["--channels", "0"], "expected channels such as 1,2 or 3-4, counted from 1, not '0'"),
+        (["--channels", "2-1"], "not '2-1'"),
+        (["--channels", "1-99999999999"], "not '1-99999999999'"),
+        (["--channels", "1,1"], "audio.channels"),
+        (["--rate", "fast"], "expected a whole number of at least 1, not 'fast'"),
+        (["--latency", "none"], "audio.latency"),
+        (["--pcm-format", "mp3"], "invalid choice: 'mp3'"),
+        (["--osc", "9000"], "HOST:PORT"),
+        (["--loop"], "--loop and --fast go with --input"),
+        (["--fast"], "--loop and --fast go with --input"),
+        (["--input", "-", "--loop"], "go with a file"),
+        (["--config", "missing.toml"], "missing.toml"),
+        (["replay"], "DIR"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -70,7 +154,7 @@ def test_the_arguments_reach_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
         calls.append((inputs, options))
         return len(calls) - 1
 
-    monkeypatch.setattr(cli, "run_predict", record)
+    monkeypatch.setattr(predict, "run_predict", record)
     assert exit_code("predict", "a.wav", "b") == 0
     given = "predict a.wav --output o --format json --checkpoint c --plot --jobs 3"
     assert exit_code(*given.split()) == 1, "one file was skipped"
@@ -107,6 +191,10 @@ def raising(error: BaseException) -> Callable[..., int]:
         (CheckpointError("c is none."), 1, "realtime-mer: error: c is none.\n"),
         (FeatureEngineError("No openSMILE."), 1, "realtime-mer: error: No openSMILE.\n"),
         (OutputError("o is full."), 1, "realtime-mer: error: o is full.\n"),
+        (ConfigError("No key."), 2, "realtime-mer: error: No key.\n"),
+        (OscError("No target."), 2, "realtime-mer: error: No target.\n"),
+        (SourceError("No sound."), 1, "realtime-mer: error: No sound.\n"),
+        (RecordingError("No folder."), 1, "realtime-mer: error: No folder.\n"),
         (KeyboardInterrupt(), 130, "realtime-mer: interrupted\n"),
     ],
 )
@@ -117,13 +205,13 @@ def test_how_failures_end(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cli, "run_predict", raising(error))
+    monkeypatch.setattr(predict, "run_predict", raising(error))
     assert exit_code("predict", "a.wav") == code
     assert capsys.readouterr().err == message
 
 
 def test_a_mistake_of_ours_is_not_hidden(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(cli, "run_predict", raising(ValueError("a bug")))
+    monkeypatch.setattr(predict, "run_predict", raising(ValueError("a bug")))
     with pytest.raises(ValueError, match="a bug"):
         main(["predict", "a.wav"])
 
@@ -139,7 +227,7 @@ def test_as_a_module_and_without_torch_until_it_is_needed() -> None:
     code = (
         "import runpy, sys; sys.argv = ['realtime-mer', '--version']\n"
         "try: runpy.run_module('realtime_mer', run_name='__main__')\n"
-        "finally: print(*sorted({'torch', 'matplotlib', 'pandas'} & set(sys.modules)))"
+        "finally: print(*sorted({'torch', 'matplotlib', 'pandas', 'numpy', 'rich'} & set(sys.modules)))"
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, f"realtime-mer {__version__}\n\n", "")

@@ -18,8 +18,9 @@ from fake_clock import install_clock, read_all, sound_of
 from hypothesis import given
 from hypothesis import strategies as st
 from scipy.signal import fftconvolve
-from sound_server import SoundServer
+from sound_server import start_sound_server
 
+from benchmarks.sound_server import SoundServer
 from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.demo import output as output_module
 from realtime_mer.demo.instruments import RATE_HZ, samples_in
@@ -548,7 +549,7 @@ np.save(sys.argv[1], np.concatenate([capture.samples for capture in captures]))
 
 @pytest.fixture
 def server() -> Iterator[SoundServer]:
-    server = SoundServer()
+    server = start_sound_server()
     yield server
     server.close()
 

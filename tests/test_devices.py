@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
-from sound_server import SoundServer
+from sound_server import start_sound_server
 
+from benchmarks.sound_server import SoundServer
 from realtime_mer import devices
 from realtime_mer.devices import DeviceError, InputDevice, choose, devices_table, find_again
 
@@ -99,7 +100,7 @@ def test_another_input_is_not_taken_for_the_lost_one(
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[SoundServer]:
-    server = SoundServer()
+    server = start_sound_server()
     yield server
     server.close()
 

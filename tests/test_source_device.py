@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
-from sound_server import SoundServer
+from sound_server import start_sound_server
 
+from benchmarks.sound_server import SoundServer
 from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.config import AudioSettings, LevelMeterSettings
 from realtime_mer.devices import DeviceError, portaudio
@@ -64,7 +65,7 @@ SETUPS = (
 @pytest.fixture(scope="module")
 def server() -> Iterator[SoundServer]:
     """Heard from inside this process."""
-    server = SoundServer()
+    server = start_sound_server()
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_RUNTIME_DIR", "HOME"):
             patch.setenv(name, server.environment[name])

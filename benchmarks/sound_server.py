@@ -1,0 +1,97 @@
+"""A real sound server with virtual sinks, as the sound card of benchmarks and tests: music is played into it and heard
+from it."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+_TIMEOUT_S = 20.0
+
+
+class NoSoundServerError(RuntimeError):
+    """PulseAudio is not installed."""
+
+
+class SoundServer:
+    """A PulseAudio of its own, out of everybody's way, whose sink `music` is heard by default.
+
+    Raises NoSoundServerError where it is not installed.
+    """
+
+    def __init__(self) -> None:
+        for command in ("pulseaudio", "pactl", "paplay"):
+            if shutil.which(command) is None:
+                raise NoSoundServerError(
+                    f"There is no {command} on this machine. On Debian: apt-get install pulseaudio pulseaudio-utils"
+                )
+        # Short, since a socket's path may not be long.
+        self._runtime = tempfile.mkdtemp(prefix="mer")
+        self.environment = {**os.environ, "XDG_RUNTIME_DIR": self._runtime, "HOME": self._runtime}
+        for name in ("PULSE_SERVER", "PULSE_SOURCE", "PULSE_SINK", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY"):
+            self.environment.pop(name, None)
+        self._played: list[subprocess.Popen[bytes]] = []
+        self.start()
+
+    def start(self) -> None:
+        """Starts the server, with its sink."""
+        self._run("pulseaudio", "--start", "--exit-idle-time=-1", "--log-target=null")
+        self.load_sink("music")
+        self.pactl("set-default-sink", "music")
+        self.pactl("set-default-source", "music.monitor")
+
+    def load_sink(self, name: str, **arguments: int | str) -> str:
+        """A virtual sink; returns its module's number, for `unload`."""
+        given = [f"{key}={value}" for key, value in arguments.items()]
+        return self.pactl("load-module", "module-null-sink", f"sink_name={name}", *given).strip()
+
+    def unload(self, module: str) -> None:
+        self.pactl("unload-module", module)
+
+    def pactl(self, *arguments: str) -> str:
+        return self._run("pactl", *arguments)
+
+    def play(self, path: Path, sink: str = "music") -> subprocess.Popen[bytes]:
+        """Plays a file that libsndfile reads, in the background, each channel as the sink's of the same number.
+
+        A sink that is idle swallows a few hundredths of a second at the beginning.
+        """
+        command = ["paplay", f"--device={sink}", "--no-remap", "--no-remix", str(path)]
+        player = subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL)
+        self._played.append(player)
+        return player
+
+    def keep_awake(self, sink: str = "music") -> None:
+        """Somebody listens from now on: an idle virtual sink would give nothing for its first two seconds."""
+        command = ["parec", f"--device={sink}.monitor", "--latency-msec=10"]
+        self._played.append(subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL))
+        time.sleep(2.5)
+
+    def kill(self) -> None:
+        """As when it crashes, or is restarted by its user."""
+        self._run("pulseaudio", "--kill")
+        deadline = time.monotonic() + _TIMEOUT_S
+        while subprocess.run(["pulseaudio", "--check"], env=self.environment, check=False).returncode == 0:
+            assert time.monotonic() < deadline, "the sound server does not end"
+            time.sleep(0.05)
+
+    def pid(self) -> str:
+        return (Path(self._runtime) / "pulse" / "pid").read_text().strip()
+
+    def close(self) -> None:
+        for player in self._played:
+            player.kill()
+            player.wait()
+        subprocess.run(["pulseaudio", "--kill"], env=self.environment, check=False, capture_output=True)
+        shutil.rmtree(self._runtime, ignore_errors=True)
+
+    def _run(self, *command: str) -> str:
+        run = subprocess.run(
+            command, env=self.environment, capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+        )
+        assert run.returncode == 0, f"{command}: {run.stderr}"
+        return run.stdout

@@ -1,0 +1,188 @@
+"""Puts a live run together from its settings: which source, which sinks, which display."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import sys
+import threading
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, runtime_checkable
+
+from realtime_mer.config import LiveSettings, UsageError
+from realtime_mer.live import run_live
+from realtime_mer.osc import OscSink, parse_target
+from realtime_mer.sources import Source
+from realtime_mer.status import Board, Sink, SourceState
+
+if TYPE_CHECKING:
+    from realtime_mer.recording import Recorder
+    from realtime_mer.session import Session
+
+_STDIN = "-"
+
+
+@runtime_checkable
+class Pausable(Protocol):
+    """A source that can rest."""
+
+    @property
+    def state(self) -> SourceState: ...
+
+    def pause(self) -> None: ...
+
+    def resume(self) -> None: ...
+
+
+def listen(settings: LiveSettings) -> None:
+    """`realtime-mer`: the sound card, or a file. Raises what run_live raises, and UsageError."""
+    _run(settings, _source(settings))
+
+
+def demo(settings: LiveSettings, *, loop: bool, sound: bool) -> None:
+    """`realtime-mer demo`: the built-in piece."""
+    from realtime_mer.sources.demo import DemoSource
+
+    _run(settings, DemoSource(loop=loop, sound=sound))
+
+
+def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
+    """`realtime-mer replay`: a recording again, as it was recorded; says how it compares, and returns whether it does.
+
+    Raises RecordingError where it cannot be read, or was made with another model.
+    """
+    from realtime_mer.recording import RecordingError, ReplayCheck, read_recording
+    from realtime_mer.sources.recording import RecordingSource
+
+    recording = read_recording(directory)
+    settings = replace(settings, level=recording.settings.level)
+    if _sha256(_checkpoint_path(settings)) != recording.checkpoint_sha256:
+        raise RecordingError(
+            f"The recording {directory} was made with another model than {_checkpoint_path(settings)}, so it cannot be "
+            "compared. Give that model with --checkpoint."
+        )
+    check = ReplayCheck(recording)
+    _run(settings, RecordingSource(recording, fast=fast), check)
+    print(f"realtime-mer: {check.verdict()}", file=sys.stderr)
+    return check.identical
+
+
+def _source(settings: LiveSettings) -> Source:
+    audio_input = settings.input
+    if audio_input.file is None:
+        if audio_input.loop or audio_input.fast:
+            raise UsageError("A sound card plays in real time and has no beginning: --loop and --fast go with --input.")
+        from realtime_mer.sources.device import DeviceSource
+
+        return DeviceSource(settings.audio)
+    if audio_input.file == _STDIN:
+        if audio_input.loop or audio_input.fast:
+            raise UsageError("Standard input comes as it comes: --loop and --fast go with a file.")
+        from realtime_mer.sources.pcm import PcmSource
+
+        stream = None if sys.stdin is None else sys.stdin.buffer
+        return PcmSource(stream, audio_input.pcm_format, audio_input.pcm_rate_hz, audio_input.pcm_channels)
+    from realtime_mer.sources.file import FileSource
+
+    return FileSource(Path(audio_input.file), loop=audio_input.loop, fast=audio_input.fast)
+
+
+def _run(settings: LiveSettings, source: Source, *more_sinks: Sink) -> None:
+    osc = OscSink([parse_target(target) for target in settings.osc.targets])
+    board = Board(source.name)
+    checkpoint_path = _checkpoint_path(settings)
+    # Read as a whole here already: a model that is not there should not open a device first.
+    checkpoint_sha256 = _sha256(checkpoint_path)
+
+    def open_session() -> Session:
+        # Late, in the thread that recognises: this imports torch, and sound is coming in meanwhile.
+        from realtime_mer.checkpoint import load_checkpoint
+        from realtime_mer.session import Session
+
+        return Session(load_checkpoint(checkpoint_path), settings.level)
+
+    with contextlib.closing(source), contextlib.closing(osc):
+        source.start()
+        # Only now: a source that cannot be opened should leave no folder behind.
+        recorder = _recorder(settings, source, checkpoint_sha256)
+        sinks: list[Sink] = [osc, board, *more_sinks, *([recorder] if recorder else [])]
+        run_live(source, open_session, sinks, _display(settings, board, source, osc), recorder)
+
+
+def _recorder(settings: LiveSettings, source: Source, checkpoint_sha256: str) -> Recorder | None:
+    if settings.recording.directory is None:
+        return None
+    from realtime_mer.recording import Recorder
+
+    return Recorder(Path(settings.recording.directory), settings, source.name, checkpoint_sha256)
+
+
+def _display(settings: LiveSettings, board: Board, source: Source, osc: OscSink) -> Callable[[threading.Event], None]:
+    """The window where there is a display, else the terminal view, else nothing but waiting."""
+    toggle_pause = _pause_toggle(source)
+
+    def show(stop: threading.Event) -> None:
+        if settings.display.plot and _show_window(board, stop, toggle_pause, osc):
+            return
+        if settings.display.terminal:
+            from realtime_mer.predict import OutputError
+            from realtime_mer.terminal import TerminalView
+
+            view = TerminalView(board, quit_=stop.set, toggle_pause=toggle_pause, osc=osc.summary)
+            try:
+                view.run(stop)
+            except BrokenPipeError:
+                raise
+            except OSError as error:
+                raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+        else:
+            stop.wait()
+
+    return show
+
+
+def _show_window(board: Board, stop: threading.Event, toggle_pause: Callable[[], None] | None, osc: OscSink) -> bool:
+    """Whether there could be a window; if so the run is to end by now."""
+    from realtime_mer.monitor import display_fault
+
+    fault = display_fault()
+    if fault is not None:
+        print(f"realtime-mer: no window: {fault}", file=sys.stderr)
+        return False
+    from realtime_mer.monitor.window import run_window
+
+    run_window(board, stop, toggle_pause=toggle_pause, osc=osc.summary)
+    return stop.is_set()
+
+
+def _pause_toggle(source: Source) -> Callable[[], None] | None:
+    if not isinstance(source, Pausable):
+        return None
+
+    def toggle() -> None:
+        if source.state is SourceState.PAUSED:
+            source.resume()
+        else:
+            source.pause()
+
+    return toggle
+
+
+def _checkpoint_path(settings: LiveSettings) -> Path:
+    if settings.model.checkpoint is not None:
+        return Path(settings.model.checkpoint)
+    from realtime_mer.checkpoint import default_checkpoint_path
+
+    return default_checkpoint_path()
+
+
+def _sha256(path: Path) -> str:
+    from realtime_mer.checkpoint import CheckpointError
+
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be read: {error.strerror or error}.") from error
