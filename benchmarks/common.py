@@ -1,0 +1,350 @@
+"""What the benchmarks share: a sound server with music, the command as a process, a receiver of its OSC, and tables."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import itertools
+import math
+import os
+import platform
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import textwrap
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import IO
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+from pythonosc.osc_bundle import OscBundle
+
+from benchmarks.sound_server import SoundServer
+from realtime_mer import __version__
+from realtime_mer.conditioning import MonoMix, Resampler
+from realtime_mer.extraction import FILE_BLOCK_S, AudioFileError, read_blocks
+from realtime_mer.features import ENGINE_RATE_HZ, FRAME_S, HOP_S
+from realtime_mer.predict import AUDIO_SUFFIXES
+from realtime_mer.types import FloatArray
+
+ROOT = Path(__file__).resolve().parents[1]
+DEFAULT_MUSIC = ROOT.parent / "shared" / "deam" / "audio_long"
+# The first predictions wait for torch, which is being imported while the first frame comes in: that is start-up.
+WARM_UP_S = 10.0
+WARM_UP_FRAMES = round(WARM_UP_S / HOP_S)
+
+_SINK = "benchmark"
+_CHANNELS = 2
+_PIECE_S = 20.0
+_LIBRARIES = ("numpy", "scipy", "torch", "opensmile", "soxr", "sounddevice", "python-osc", "rich", "PyQt5", "pyqtgraph")
+_EXIT_TIMEOUT_S = 10.0
+_WIDTH = 120
+
+Float64Array = npt.NDArray[np.float64]
+
+
+class BenchmarkError(RuntimeError):
+    """Something that is missing, or that went otherwise than a measurement needs it to."""
+
+
+@dataclass(frozen=True, slots=True)
+class Arrival:
+    """One prediction's packet. index: its `/mer/frame`; arrived_s: time.monotonic() at its arrival."""
+
+    index: int
+    arrived_s: float
+
+
+class OscReceiver:
+    """Receives the command's OSC in this process, on a free port of 127.0.0.1, and notes when each packet arrives."""
+
+    def __init__(self) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind(("127.0.0.1", 0))
+        self._changed = threading.Condition()
+        self._closing = False
+        self.arrivals: list[Arrival] = []
+        self.drops = 0
+        self.losses = 0
+        self._thread = threading.Thread(target=self._receive, name="OSC receiver", daemon=True)
+        self._thread.start()
+
+    @property
+    def target(self) -> str:
+        """What to say after `--osc`."""
+        return f"127.0.0.1:{self._socket.getsockname()[1]}"
+
+    def wait_for(self, n_predictions: int, timeout_s: float) -> None:
+        """Until so many have come. Raises BenchmarkError where they have not in time."""
+        with self._changed:
+            if not self._changed.wait_for(lambda: len(self.arrivals) >= n_predictions, timeout_s):
+                raise BenchmarkError(f"Only {len(self.arrivals)} predictions came within {timeout_s:.0f} s.")
+
+    def check_complete(self) -> None:
+        """Raises BenchmarkError where a prediction is missing, sound was dropped, or the device was lost."""
+        complete = [arrival.index for arrival in self.arrivals] == list(range(len(self.arrivals)))
+        if not complete or self.drops or self.losses:
+            raise BenchmarkError(
+                f"This machine did not keep up: {self.drops} blocks of sound dropped, the device lost {self.losses} "
+                f"times, {'no' if complete else 'some'} predictions missing."
+            )
+
+    def close(self) -> None:
+        self._closing = True
+        # Wakes the thread up.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
+            waker.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _receive(self) -> None:
+        while True:
+            packet = self._socket.recv(65_536)
+            arrived_s = time.monotonic()
+            if self._closing:
+                return
+            values = {message.address: message.params for message in OscBundle(packet)}
+            with self._changed:
+                if "/mer/frame" in values:
+                    self.arrivals.append(Arrival(values["/mer/frame"][0], arrived_s))
+                if "/mer/status/drops" in values:
+                    self.drops = values["/mer/status/drops"][0]
+                    self.losses = values["/mer/status/losses"][0]
+                self._changed.notify_all()
+
+
+@dataclass(frozen=True, slots=True)
+class Process:
+    """A process of this Python that `running` has started. started_s: time.monotonic() right before."""
+
+    popen: subprocess.Popen[bytes]
+    standard_error: IO[bytes]
+    started_s: float
+
+    def wait(self, timeout_s: float) -> None:
+        """Until it has ended by itself. Raises BenchmarkError where it has not in time."""
+        try:
+            self.popen.wait(timeout_s)
+        except subprocess.TimeoutExpired as error:
+            raise BenchmarkError(f"It has not ended in {timeout_s:.0f} s.") from error
+
+    def told(self) -> str:
+        """What it has written to its standard error so far."""
+        return os.pread(self.standard_error.fileno(), 65_536, 0).decode(errors="replace").strip()
+
+    def cpu_s(self) -> float:
+        """User and system time of all its threads so far, and of its own processes that have ended."""
+        return cpu_time_s(self.popen.pid)
+
+    def resident_mib(self) -> float:
+        """Its resident memory now (VmRSS)."""
+        lines = Path(f"/proc/{self.popen.pid}/status").read_text().splitlines()
+        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+
+
+@contextlib.contextmanager
+def running(arguments: Sequence[str], environment: dict[str, str], terminal: int | None = None) -> Iterator[Process]:
+    """Runs `python ARGUMENTS` until the end of the block, which ends it by SIGTERM.
+
+    terminal: a pseudo-terminal's end, as its standard input and output.
+    Raises BenchmarkError where its exit code is not 0, and where the block raised one; with what it said.
+    """
+    inout = subprocess.DEVNULL if terminal is None else terminal
+    with tempfile.TemporaryFile() as standard_error:
+        started_s = time.monotonic()
+        popen = subprocess.Popen(
+            [sys.executable, *arguments],
+            env=environment,
+            cwd=ROOT,
+            stdin=inout,
+            stdout=inout,
+            stderr=standard_error,
+            start_new_session=True,
+        )
+        process = Process(popen, standard_error, started_s)
+        problem = ""
+        try:
+            yield process
+        except BenchmarkError as error:
+            problem = str(error)
+        finally:
+            popen.terminate()
+            try:
+                popen.wait(_EXIT_TIMEOUT_S)
+            except subprocess.TimeoutExpired:
+                problem += " It did not end on SIGTERM."
+                popen.kill()
+                popen.wait()
+        if problem or popen.returncode != 0:
+            ended = f"python {' '.join(arguments)} ended with {popen.returncode}. {problem}"
+            raise BenchmarkError(f"{ended}\n{process.told()}".strip())
+
+
+def cpu_time_s(pid: int) -> float:
+    """User and system time of a process and of its children that have ended, from /proc/PID/stat."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    ticks = sum(int(ticks) for ticks in fields[11:15])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
+@contextlib.contextmanager
+def sound(tape: Path, rate_hz: int = ENGINE_RATE_HZ, *, awake: bool = False) -> Iterator[dict[str, str]]:
+    """A sound server whose default input hears the tape, from now on; gives the environment that leads to it.
+
+    rate_hz: the virtual sound card's. awake: whether sound is there at once; an idle virtual card takes two seconds.
+    """
+    missing = [command for command in ("pulseaudio", "pactl", "paplay", "parec") if shutil.which(command) is None]
+    if missing:
+        raise BenchmarkError(
+            f"There is no {', '.join(missing)} on this machine. Install PulseAudio; on Debian and Ubuntu: "
+            "apt-get install pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
+        )
+    with contextlib.closing(SoundServer()) as server:
+        server.load_sink(_SINK, rate=rate_hz, channels=_CHANNELS)
+        server.pactl("set-default-source", f"{_SINK}.monitor")
+        if awake:
+            server.keep_awake(_SINK)
+        server.play(tape, _SINK)
+        yield server.environment
+
+
+@contextlib.contextmanager
+def music_tape(folder: Path, seconds: float) -> Iterator[Path]:
+    """A temporary wav file: up to 20 s of each file in the folder, again and again, 16 bits, 44.1 kHz.
+
+    It has two channels, both alike: the virtual sound card has two, and does not mix.
+    """
+    paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
+    if not paths:
+        raise BenchmarkError(f"There is no music in {folder}. Give a folder of audio files with --music.")
+    with tempfile.TemporaryDirectory(prefix="benchmark") as temporary:
+        tape = Path(temporary) / "music.wav"
+        with soundfile.SoundFile(tape, "w", ENGINE_RATE_HZ, _CHANNELS, "PCM_16") as file:
+            while file.frames < seconds * ENGINE_RATE_HZ:
+                for path in paths:
+                    file.write(np.stack([_piece(path)] * _CHANNELS, axis=1))
+                    if file.frames >= seconds * ENGINE_RATE_HZ:
+                        break
+        yield tape
+
+
+def _piece(path: Path) -> FloatArray:
+    blocks = list(itertools.islice(read_blocks(path), round(_PIECE_S / FILE_BLOCK_S)))
+    if not blocks:
+        raise BenchmarkError(f"{path} holds no sound.")
+    mono = MonoMix(blocks[0].rate_hz).step(np.concatenate([block.samples for block in blocks]))
+    resampler = Resampler(blocks[0].rate_hz)
+    return np.concatenate([resampler.step(mono), resampler.flush()])
+
+
+def capture_times(captures: Float64Array, ends: Sequence[int]) -> Float64Array:
+    """When each of these samples was captured: the time of the callback that brought it.
+
+    captures: as traced.py saves them, shape (n_blocks, 2): samples captured up to and with a block, and its time.
+    ends: how many samples there are up to and with each of the samples asked for.
+    Returns shape (n,). Raises BenchmarkError for a sample that was never captured.
+    """
+    blocks = np.searchsorted(captures[:, 0], ends, side="left")
+    if np.any(blocks == len(captures)):
+        raise BenchmarkError("A prediction came of sound that was never captured.")
+    return np.asarray(captures[blocks, 1])
+
+
+def frame_ends(indices: Sequence[int], rate_hz: int) -> list[int]:
+    """How many samples there are up to the end of each of these frames, of one stream without a gap."""
+    return [math.ceil((index * HOP_S + FRAME_S) * rate_hz) for index in indices]
+
+
+def check_rate(captures: Float64Array, rate_hz: int) -> None:
+    """Raises BenchmarkError where the device did not run at this rate: then no frame's end could be told."""
+    n_samples, elapsed_s = captures[-1] - captures[0]
+    if abs(n_samples / elapsed_s / rate_hz - 1.0) > 0.02:
+        raise BenchmarkError(f"The device gave {n_samples / elapsed_s:.0f} samples per second instead of {rate_hz}.")
+
+
+def in_ms(seconds: Float64Array) -> list[str]:
+    """Median, 95th and 99th percentile, and maximum, in ms."""
+    return [f"{1000 * value:.0f}" for value in (*np.percentile(seconds, (50, 95, 99)), seconds.max())]
+
+
+def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """A Markdown table whose columns are aligned in the text too: the first to the left, the others to the right."""
+    widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
+    rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
+    lines = []
+    for row in (header, rule, *rows):
+        cells = [row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:], widths[1:], strict=True))]
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def machine() -> str:
+    """What was measured on, in one paragraph."""
+    models = {
+        line.partition(":")[2].strip()
+        for line in Path("/proc/cpuinfo").read_text().splitlines()
+        if line.startswith("model name")
+    }
+    memory_gib = os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / 2**30
+    system = platform.freedesktop_os_release().get("PRETTY_NAME", platform.system())
+    server = subprocess.run(["pulseaudio", "--version"], capture_output=True, text=True, check=False).stdout.strip()
+    libraries = ", ".join(f"{name} {version(name)}" for name in _LIBRARIES)
+    return f"""{" and ".join(sorted(models)) or platform.machine()}, {len(os.sched_getaffinity(0))} cores,
+        {memory_gib:.0f} GiB; {system}, Linux {platform.release()}; Python {platform.python_version()};
+        realtime-mer {__version__}, {libraries}; {server}.
+        Load average over the minute before: {os.getloadavg()[0]:.2f}."""
+
+
+def options(description: str | None) -> argparse.ArgumentParser:
+    """A parser with the option that all benchmarks have."""
+    parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("--music", type=Path, default=DEFAULT_MUSIC, metavar="DIR", help="a folder of music")
+    return parser
+
+
+def at_least(lowest: float) -> Callable[[str], float]:
+    """An option's type: a number that is not smaller."""
+
+    def number(text: str) -> float:
+        value = float(text)
+        if not lowest <= value < math.inf:
+            raise argparse.ArgumentTypeError(f"expected a number of at least {lowest:g}, not {text}")
+        return value
+
+    return number
+
+
+def page(*parts: str) -> str:
+    """Headings, paragraphs (which are wrapped) and tables as Markdown."""
+    return "\n\n".join(
+        part
+        if part.startswith(("#", "|"))
+        else textwrap.fill(" ".join(part.split()), _WIDTH, break_long_words=False, break_on_hyphens=False)
+        for part in parts
+    )
+
+
+def report(measure: Callable[[], str]) -> int:
+    """Prints the machine and what `measure` returns; returns the exit code."""
+    try:
+        print(page(machine()), end="\n\n", flush=True)
+        print(measure())
+    except (AudioFileError, BenchmarkError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        return 130
+    return 0
+
+
+def progress(text: str) -> None:
+    """Says on standard error what is going on."""
+    print(f"… {text}", file=sys.stderr, flush=True)
