@@ -16,7 +16,7 @@ from realtime_mer.sources import Source
 from realtime_mer.status import Sink, SourceState, Status
 
 if TYPE_CHECKING:
-    from realtime_mer.recording import Recorder
+    from realtime_mer.recording.recorder import Recorder
     from realtime_mer.session import Session
 
 # How long the recognising thread rests when there is neither sound nor a frame; openSMILE wakes it earlier.

@@ -18,7 +18,7 @@ from realtime_mer.sources import Source
 from realtime_mer.status import Board, Sink, SourceState
 
 if TYPE_CHECKING:
-    from realtime_mer.recording import Recorder
+    from realtime_mer.recording.recorder import Recorder
     from realtime_mer.session import Session
 
 _STDIN = "-"
@@ -53,7 +53,9 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
 
     Raises RecordingError where it cannot be read, or was made with another model.
     """
-    from realtime_mer.recording import RecordingError, ReplayCheck, read_recording
+    from realtime_mer.recording import RecordingError
+    from realtime_mer.recording.check import ReplayCheck
+    from realtime_mer.recording.reader import read_recording
     from realtime_mer.sources.recording import RecordingSource
 
     recording = read_recording(directory)
@@ -114,7 +116,7 @@ def _run(settings: LiveSettings, source: Source, *more_sinks: Sink) -> None:
 def _recorder(settings: LiveSettings, source: Source, checkpoint_sha256: str) -> Recorder | None:
     if settings.recording.directory is None:
         return None
-    from realtime_mer.recording import Recorder
+    from realtime_mer.recording.recorder import Recorder
 
     return Recorder(Path(settings.recording.directory), settings, source.name, checkpoint_sha256)
 

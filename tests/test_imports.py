@@ -11,7 +11,12 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
-NOT_FOR_TRAINING = ("realtime_mer.sources", "realtime_mer.osc", "realtime_mer.monitor", "realtime_mer.cli")
+NOT_FOR_TRAINING = tuple(
+    f"realtime_mer.{name}"
+    for name in (
+        "cli config demo devices keys live metering monitor osc recording ring session sources status terminal wiring"
+    ).split()
+)
 
 
 def imported_names(source: str, package: str) -> Iterator[str]:
@@ -56,11 +61,20 @@ def test_every_form_of_import_is_seen(source: str, package: str, expected: str) 
 
 
 def test_the_product_never_imports_the_training() -> None:
-    assert offending_imports("realtime_mer", ("train", "tests")) == []
+    assert offending_imports("realtime_mer", ("train", "benchmarks", "tests")) == []
 
 
 def test_the_training_never_imports_what_belongs_to_the_stage() -> None:
-    assert offending_imports("train", (*NOT_FOR_TRAINING, "tests")) == []
+    assert offending_imports("train", (*NOT_FOR_TRAINING, "benchmarks", "tests")) == []
+
+
+def test_a_device_is_opened_without_what_takes_long_to_import() -> None:
+    code = (
+        "import sys; import realtime_mer.cli, realtime_mer.wiring, realtime_mer.sources.device; "
+        "print(*sorted({'torch', 'scipy', 'soundfile', 'rich', 'PyQt5', 'pyqtgraph'} & set(sys.modules)))"
+    )
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
 
 
 def test_features_come_without_torch_and_pandas() -> None:

@@ -8,7 +8,8 @@ from functools import partial
 
 import numpy as np
 
-from realtime_mer.recording import RecordedSegment, Recording, RecordingError, read_segment
+from realtime_mer.recording import RecordingError
+from realtime_mer.recording.reader import RecordedSegment, Recording, read_segment
 from realtime_mer.sources import Capture, SourceError
 from realtime_mer.sources.paced import PacedSource
 

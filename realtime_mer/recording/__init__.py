@@ -1,0 +1,36 @@
+"""Recordings: a folder with the sound that was heard, bit for bit, and what was predicted from it.
+
+settings.toml: the settings in force. recording.json: what made it, its segments, and whether it is whole.
+audio-000.flac, …: each segment's sound, 24 bits, with the segment's own rate and channels.
+drops.csv: where sound was lost to overload, so that a replay has the same stream times.
+predictions.csv: every update; its numbers, read as floats, are those that went out, to the last bit.
+events.csv: what happened to the source and its level, by stream time and time of day; for people.
+"""
+
+from __future__ import annotations
+
+FORMAT_VERSION = 1
+# FLAC's own limit.
+MAX_CHANNELS = 8
+
+SETTINGS_FILE, FACTS_FILE = "settings.toml", "recording.json"
+PREDICTIONS_FILE, PREDICTIONS_HEADER = "predictions.csv", "index,time_s,valence,arousal,held"
+DROPS_FILE, DROPS_HEADER = "drops.csv", "segment,at_sample,dropped_samples"
+EVENTS_FILE, EVENTS_HEADER = "events.csv", "time_s,time_of_day,state,level,detail"
+
+
+class RecordingError(RuntimeError):
+    """A folder that cannot be recorded into, or that holds no recording that can be used."""
+
+
+def audio_name(segment: int) -> str:
+    """The name of a segment's sound file."""
+    return f"audio-{segment:03d}.flac"
+
+
+def reason_of(error: Exception) -> str:
+    """Why a file could not be written or read, without a full stop."""
+    if isinstance(error, OSError):
+        return error.strerror or str(error)
+    # libsndfile's own words.
+    return str(getattr(error, "error_string", error)).rstrip(".")

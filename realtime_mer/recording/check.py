@@ -1,0 +1,60 @@
+"""Compares a replay with its recording."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from realtime_mer.recording.reader import Recording
+from realtime_mer.status import Status, Update
+
+
+class ReplayCheck:
+    """The sink that compares a replay's updates with the recorded ones: equal to the last bit, but for the latency."""
+
+    def __init__(self, recording: Recording) -> None:
+        self._recording = recording
+        self._n_updates = 0
+        self._n_different = 0
+        self._largest_difference = 0.0
+        self._first_difference = ""
+
+    def update(self, update: Update) -> None:
+        number = self._n_updates
+        self._n_updates += 1
+        if number >= len(self._recording.updates):
+            return
+        recorded, replayed = self._recording.updates[number], replace(update, latency_s=None)
+        if replayed != recorded:
+            self._n_different += 1
+            differences = (replayed.valence - recorded.valence, replayed.arousal - recorded.arousal)
+            self._largest_difference = max(self._largest_difference, *map(abs, differences))
+            self._first_difference = self._first_difference or f"{_values(recorded)} then, {_values(replayed)} now"
+
+    def status(self, status: Status) -> None:
+        """Nothing: only predictions are compared."""
+
+    def close(self) -> None:
+        """Nothing: `verdict` works before and after."""
+
+    @property
+    def identical(self) -> bool:
+        """Whether the replay gave what was recorded: all of it, and no more, where the recording is whole."""
+        as_many = self._n_updates == len(self._recording.updates)
+        return self._n_different == 0 and (as_many or bool(self._recording.fault))
+
+    def verdict(self) -> str:
+        """What came out, in a sentence or two."""
+        n_recorded = len(self._recording.updates)
+        n_compared = min(self._n_updates, n_recorded)
+        counts = "" if self._n_updates == n_recorded else f" {n_recorded} were recorded, {self._n_updates} replayed."
+        if self._n_different:
+            return (
+                f"{self._n_different} of {n_compared} predictions differ from the recorded ones, by "
+                f"{self._largest_difference:.3g} at most. The first: {self._first_difference}.{counts}"
+            )
+        return f"All {n_compared} predictions that were compared are identical to the recorded ones.{counts}"
+
+
+def _values(update: Update) -> str:
+    held = ", held" if update.held else ""
+    return f"index {update.index} at {update.time_s!r} s: {update.valence!r}, {update.arousal!r}{held}"

@@ -1,0 +1,220 @@
+"""The files of a recording that is being made, and what is written into them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from dataclasses import dataclass
+from io import SEEK_SET, FileIO
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+
+from realtime_mer.atomic import write_atomically
+from realtime_mer.config import LiveSettings, settings_toml
+from realtime_mer.recording import (
+    DROPS_FILE,
+    DROPS_HEADER,
+    EVENTS_FILE,
+    EVENTS_HEADER,
+    FACTS_FILE,
+    PREDICTIONS_FILE,
+    PREDICTIONS_HEADER,
+    SETTINGS_FILE,
+    audio_name,
+)
+from realtime_mer.recording.pcm import to_pcm
+from realtime_mer.sources import Capture
+from realtime_mer.status import Update
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """A row of events.csv."""
+
+    time_s: float
+    time_of_day: str
+    state: str
+    level: str
+    detail: str
+
+
+Entry = Capture | Update | Event
+
+
+class Folder:
+    """The files of a recording that is being made. What cannot be written raises, mostly OSError."""
+
+    def __init__(self, directory: Path, settings: LiveSettings, facts: dict[str, Any]) -> None:
+        self._directory = directory
+        self._facts = facts
+        self._segments: list[dict[str, int | None]] = []
+        self._audio: _AudioFile | None = None
+        (directory / SETTINGS_FILE).write_text(settings_toml(settings), encoding="utf-8", newline="\n")
+        self._predictions = _Table(directory / PREDICTIONS_FILE, PREDICTIONS_HEADER)
+        self._drops = _Table(directory / DROPS_FILE, DROPS_HEADER)
+        self._events = _Table(directory / EVENTS_FILE, EVENTS_HEADER)
+        self.write_facts("", 0.0, whole=False)
+
+    def write(self, entry: Entry) -> None:
+        if isinstance(entry, Capture):
+            self._write_capture(entry)
+        elif isinstance(entry, Update):
+            held = "true" if entry.held else "false"
+            numbers = (float(entry.time_s), float(entry.valence), float(entry.arousal))
+            self._predictions.add(f"{entry.index},{','.join(map(repr, numbers))},{held}")
+        else:
+            words = (_quoted(word) for word in (entry.time_of_day, entry.state, entry.level, entry.detail))
+            self._events.add(f"{entry.time_s:.3f},{','.join(words)}")
+
+    def flush(self) -> None:
+        """Whatever was written has left this process, and its files are still there."""
+        if self._audio is not None:
+            self._audio.check()
+        for table in (self._predictions, self._drops, self._events):
+            table.flush()
+
+    def finish(self, fault: str, lost_s: float) -> None:
+        """Ends every file, and says that the recording is whole, if it is."""
+        self._finish_segment()
+        for table in (self._predictions, self._drops, self._events):
+            table.flush()
+            table.close()
+        self.write_facts(fault, lost_s, whole=not fault)
+
+    def abandon(self) -> None:
+        """Closes every file as it is."""
+        for file in (self._audio, self._predictions, self._drops, self._events):
+            # What was wrong with it was said before.
+            with contextlib.suppress(OSError, soundfile.SoundFileError):
+                if file is not None:
+                    file.close()
+
+    def write_facts(self, fault: str, lost_s: float, *, whole: bool = False) -> None:
+        """recording.json, whole or not at all."""
+        facts = self._facts | {"segments": self._segments, "whole": whole, "fault": fault, "lost_s": lost_s}
+        write_atomically(self._directory / FACTS_FILE, (json.dumps(facts, indent=2) + "\n").encode())
+
+    def _write_capture(self, capture: Capture) -> None:
+        n_samples, n_channels = capture.samples.shape
+        if self._audio is None or capture.segment != self._segments[-1]["segment"]:
+            self._finish_segment()
+            path = self._directory / audio_name(capture.segment)
+            self._audio = _AudioFile(path, capture.rate_hz, n_channels)
+            self._segments.append(
+                {"segment": capture.segment, "rate_hz": capture.rate_hz, "channels": n_channels, "samples": None}
+            )
+            self.write_facts("", 0.0)
+        if capture.dropped_samples:
+            self._drops.add(f"{capture.segment},{self._audio.n_samples},{capture.dropped_samples}")
+        if n_samples:
+            self._audio.write(to_pcm(capture.samples))
+
+    def _finish_segment(self) -> None:
+        if self._audio is not None:
+            self._audio.close()
+            self._segments[-1]["samples"] = self._audio.n_samples
+            self._audio = None
+
+
+class _File:
+    """A new file. After an error it takes nothing more; `check` raises that error, or says that the file is gone."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        # Without a buffer, an error comes with the write that it belongs to.
+        self._raw = FileIO(path, "xb")
+        self._error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        """Returns how many bytes were taken, all or none; libsndfile could pass no error on."""
+        if self._error is not None:
+            return 0
+        rest = memoryview(content)
+        try:
+            while rest:
+                rest = rest[self._raw.write(rest) :]
+        except OSError as error:
+            self._error = error
+            return 0
+        return len(content)
+
+    def seek(self, offset: int, whence: int = SEEK_SET) -> int:
+        return self._raw.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._raw.tell()
+
+    def check(self) -> None:
+        if self._error is not None:
+            raise self._error
+        if not self._path.exists():
+            raise OSError(f"{self._path.name} was removed")
+
+    def close(self) -> None:
+        """Raises what `check` would."""
+        try:
+            self.check()
+            os.fsync(self._raw.fileno())
+        finally:
+            self._raw.close()
+
+
+class _AudioFile:
+    """A new FLAC file of 24 bits. `close` raises where not all of it was written."""
+
+    def __init__(self, path: Path, rate_hz: int, n_channels: int) -> None:
+        self.n_samples = 0
+        self._file = _File(path)
+        # Until its first samples it has no bytes.
+        self._sound = soundfile.SoundFile(self._file, "w", rate_hz, n_channels, "PCM_24", format="FLAC")
+
+    def write(self, pcm: npt.NDArray[np.int32]) -> None:
+        """pcm: shape (n_samples, n_channels), as `to_pcm` gives it."""
+        try:
+            self._sound.write(pcm)
+        # soundfile asserts that everything was taken; the file knows why not.
+        except (soundfile.SoundFileError, AssertionError):
+            self._file.check()
+            raise
+        self.n_samples += len(pcm)
+
+    def check(self) -> None:
+        self._file.check()
+
+    def close(self) -> None:
+        try:
+            self._sound.close()
+        finally:
+            self._file.close()
+
+
+class _Table:
+    """A new CSV file; its lines are whole ones unless the disk is full."""
+
+    def __init__(self, path: Path, header: str) -> None:
+        self._file = _File(path)
+        self._lines = [header]
+        self.flush()
+
+    def add(self, line: str) -> None:
+        self._lines.append(line)
+
+    def flush(self) -> None:
+        content = "".join(f"{line}\n" for line in self._lines).encode("utf-8", "backslashreplace")
+        self._lines.clear()
+        self._file.write(content)
+        self._file.check()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def _quoted(text: str) -> str:
+    """A text as a CSV field on one line."""
+    escaped = " ".join(text.split()).replace('"', '""')
+    return f'"{escaped}"'

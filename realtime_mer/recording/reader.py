@@ -1,0 +1,309 @@
+"""Reads a recording, and trusts nothing that stands in it."""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+import re
+from collections.abc import Generator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import soundfile
+
+from realtime_mer import __version__
+from realtime_mer.config import ConfigError, LiveSettings, load_settings
+from realtime_mer.recording import (
+    DROPS_FILE,
+    DROPS_HEADER,
+    FACTS_FILE,
+    FORMAT_VERSION,
+    MAX_CHANNELS,
+    PREDICTIONS_FILE,
+    PREDICTIONS_HEADER,
+    SETTINGS_FILE,
+    RecordingError,
+    audio_name,
+    reason_of,
+)
+from realtime_mer.recording.pcm import from_pcm
+from realtime_mer.status import Update
+from realtime_mer.types import FloatArray
+
+# FLAC files are read in pieces of libFLAC's block: of a damaged file, soundfile gives only the reads before it.
+_FLAC_BLOCK_SAMPLES = 4096
+# A month's recording stays below these; whatever is larger is something else, and is not read at all.
+_MAX_FACTS_BYTES = 2**24
+_MAX_TABLE_BYTES = 2**28
+_MAX_NUMBER = 10**15
+# FLAC's own limit, and one for the numbers in file names.
+_MAX_RATE_HZ = 655_350
+_MAX_SEGMENT = 10**6
+
+_HELD = {"false": False, "true": True}
+
+
+@dataclass(frozen=True, slots=True)
+class Drop:
+    """n_samples per channel that were lost right before the segment's recorded sample `at_sample`."""
+
+    at_sample: int
+    n_samples: int
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedSegment:
+    """Sound without an interruption. n_samples: per channel; None for the last of a recording that was cut off."""
+
+    segment: int
+    path: Path
+    rate_hz: int
+    n_channels: int
+    n_samples: int | None
+    drops: tuple[Drop, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """A recording, checked as far as that goes without decoding its sound.
+
+    settings: those in force then. updates: what was predicted, with no latency. fault: why it is not whole, or nothing.
+    source, started: the source's name, and when, as text for people. checkpoint_sha256: of the model's file.
+    """
+
+    directory: Path
+    realtime_mer_version: str
+    checkpoint_sha256: str
+    source: str
+    started: str
+    settings: LiveSettings
+    segments: tuple[RecordedSegment, ...]
+    updates: tuple[Update, ...]
+    fault: str
+
+
+def read_recording(directory: Path) -> Recording:
+    """The recording in the folder. Raises RecordingError, naming the folder, for whatever is wrong with it.
+
+    One that is not whole is read as far as it goes. File names are this module's own, never those in a file.
+    """
+    try:
+        return _read(directory)
+    except RecordingError as error:
+        raise RecordingError(f"The recording {directory} cannot be used: {error}") from error
+    except OSError as error:
+        raise RecordingError(f"The recording {directory} cannot be used: {error.strerror or error}.") from error
+
+
+def read_segment(segment: RecordedSegment) -> Generator[FloatArray, None, None]:
+    """A segment's samples as they were heard, in pieces, float32, shape (n, n_channels).
+
+    Raises RecordingError where they are not all there; those of a segment that was cut off end where it breaks off.
+    """
+    position = 0
+    try:
+        if segment.n_samples != 0:
+            with _open_audio(segment) as file:
+                while len(pcm := file.read(_FLAC_BLOCK_SAMPLES, dtype="int32", always_2d=True)):
+                    yield from_pcm(pcm)
+                    position += len(pcm)
+    except (soundfile.SoundFileError, OSError) as error:
+        if segment.n_samples is not None:
+            raise RecordingError(f"{segment.path} is damaged after sample {position}: {reason_of(error)}.") from error
+    if segment.n_samples not in (None, position):
+        raise RecordingError(f"{segment.path} holds {position} samples, but should hold {segment.n_samples}.")
+
+
+def _read(directory: Path) -> Recording:
+    if not directory.is_dir():
+        raise RecordingError("there is no such folder.")
+    facts = _Facts(_text(directory / FACTS_FILE, _MAX_FACTS_BYTES))
+    whole = facts.entry("whole", bool)
+    fault = _shown(facts.entry("fault", str))
+    if whole and fault:
+        raise RecordingError(f"{FACTS_FILE} says that it is whole, and that it is not.")
+    checkpoint_sha256 = facts.entry("checkpoint_sha256", str)
+    if not re.fullmatch("[0-9a-f]{64}", checkpoint_sha256):
+        raise RecordingError(f"{FACTS_FILE}: checkpoint_sha256 is no SHA-256 in hexadecimal.")
+    segments = _segments(directory, facts.entry("segments", list), whole=whole)
+    if not (directory / SETTINGS_FILE).is_file():
+        raise RecordingError(f"{SETTINGS_FILE} is missing.")
+    try:
+        settings = load_settings(directory / SETTINGS_FILE, {})
+    except ConfigError as error:
+        raise RecordingError(str(error)) from error
+    return Recording(
+        directory,
+        _shown(facts.entry("realtime_mer_version", str)),
+        checkpoint_sha256,
+        _shown(facts.entry("source", str)),
+        _shown(facts.entry("started", str)),
+        settings,
+        segments,
+        _updates(directory / PREDICTIONS_FILE, whole=whole),
+        fault if fault or whole else "The recording was cut off: realtime-mer did not come to its end.",
+    )
+
+
+class _Facts:
+    """What recording.json says, of this format's version. Raises RecordingError for anything else."""
+
+    def __init__(self, text: str) -> None:
+        try:
+            values = json.loads(text)
+        except (ValueError, RecursionError) as error:
+            raise RecordingError(f"{FACTS_FILE} is no usable JSON: {error}.") from error
+        if not isinstance(values, dict):
+            raise RecordingError(f"{FACTS_FILE} holds no object.")
+        self._values = values
+        version = self.entry("format_version", int)
+        if version != FORMAT_VERSION:
+            raise RecordingError(
+                f"it has the format version {version}, but realtime-mer {__version__} reads {FORMAT_VERSION}. "
+                "Use the version of realtime-mer that made it."
+            )
+
+    def entry(self, name: str, kind: type) -> Any:
+        if name not in self._values:
+            raise RecordingError(f"{FACTS_FILE} has no {name}.")
+        value = self._values[name]
+        if type(value) is not kind:
+            raise RecordingError(f"{FACTS_FILE}: {name} is of the type {type(value).__name__}, not {kind.__name__}.")
+        return value
+
+
+def _segments(directory: Path, entries: list[Any], *, whole: bool) -> tuple[RecordedSegment, ...]:
+    segments: list[RecordedSegment] = []
+    for i, entry in enumerate(entries):
+        last = i + 1 == len(entries)
+        segment = _segment(directory, entry, cut_off_allowed=last and not whole)
+        if segments and segment.segment <= segments[-1].segment:
+            raise RecordingError(f"{FACTS_FILE}: its segments are not in order.")
+        segments.append(segment)
+    drops: dict[int, list[Drop]] = {segment.segment: [] for segment in segments}
+    for where, fields in _rows(directory / DROPS_FILE, DROPS_HEADER, whole=whole):
+        number, at_sample, n_samples = (_whole_number(field, where) for field in fields)
+        before = drops.get(number)
+        # Of a recording that was cut off, the segment may be missing.
+        if before is None and whole:
+            raise RecordingError(f"{where}: there is no segment {number}.")
+        if before is not None:
+            if n_samples == 0 or (before and at_sample < before[-1].at_sample):
+                raise RecordingError(f"{where}: the drops are not in order, or empty.")
+            before.append(Drop(at_sample, n_samples))
+    for segment in segments:
+        last_drop = drops[segment.segment][-1:]
+        if segment.n_samples is not None and last_drop and last_drop[0].at_sample > segment.n_samples:
+            raise RecordingError(f"{DROPS_FILE}: the segment {segment.segment} ends before its last drop.")
+    return tuple(replace(segment, drops=tuple(drops[segment.segment])) for segment in segments)
+
+
+def _segment(directory: Path, entry: Any, *, cut_off_allowed: bool) -> RecordedSegment:
+    """Without its drops; its file is there and fits, unless it was cut off before that had a beginning."""
+    names = ("segment", "rate_hz", "channels", "samples")
+    if not isinstance(entry, dict) or set(entry) != set(names):
+        raise RecordingError(f"{FACTS_FILE}: each of its segments has {', '.join(names)}, and no more.")
+    number, rate_hz, n_channels, n_samples = (entry[name] for name in names)
+    if n_samples is None and not cut_off_allowed:
+        raise RecordingError(f"{FACTS_FILE}: only the last segment of a recording that is not whole can be cut off.")
+    for name, value, lowest, highest in (
+        ("segment", number, 0, _MAX_SEGMENT),
+        ("rate_hz", rate_hz, 1, _MAX_RATE_HZ),
+        ("channels", n_channels, 1, MAX_CHANNELS),
+        ("samples", n_samples or 0, 0, _MAX_NUMBER),
+    ):
+        if type(value) is not int or not lowest <= value <= highest:
+            raise RecordingError(f"{FACTS_FILE}: {name} of a segment is a whole number from {lowest} to {highest}.")
+    segment = RecordedSegment(number, directory / audio_name(number), rate_hz, n_channels, n_samples, ())
+    if n_samples == 0:
+        return segment
+    if not segment.path.is_file():
+        raise RecordingError(f"{segment.path.name} is missing.")
+    try:
+        with _open_audio(segment) as file:
+            found = (file.format, file.subtype, file.samplerate, file.channels)
+            if found != ("FLAC", "PCM_24", rate_hz, n_channels) or (n_samples is not None and file.frames != n_samples):
+                raise RecordingError(f"{segment.path.name} is not the file that {FACTS_FILE} says it is.")
+    except (soundfile.SoundFileError, OSError) as error:
+        if n_samples is not None:
+            raise RecordingError(f"{segment.path.name} cannot be read: {reason_of(error)}.") from error
+    return segment
+
+
+def _open_audio(segment: RecordedSegment) -> Any:
+    """The segment's file, for reading from its beginning to its end."""
+    # As bytes: a name that is no valid text in this locale opens too.
+    file = soundfile.SoundFile(segment.path if os.name == "nt" else os.fsencode(segment.path))
+    # After every read, soundfile seeks to where it is; where a file breaks off, that fails, and takes the read with it.
+    file.seekable = lambda: False
+    return file
+
+
+def _updates(path: Path, *, whole: bool) -> tuple[Update, ...]:
+    updates: list[Update] = []
+    time_s = 0.0
+    for where, (index, *numbers, held) in _rows(path, PREDICTIONS_HEADER, whole=whole):
+        if _whole_number(index, where) != len(updates):
+            raise RecordingError(f"{where}: its index is {index}, where {len(updates)} is next.")
+        before_s = time_s
+        time_s, valence, arousal = (_number(text, where) for text in numbers)
+        if time_s < before_s or max(abs(valence), abs(arousal)) > 1.0 or held not in _HELD:
+            raise RecordingError(f"{where}: times rise, valence and arousal lie in -1 to 1, and held is true or false.")
+        updates.append(Update(len(updates), time_s, valence, arousal, _HELD[held], None))
+    return tuple(updates)
+
+
+def _rows(path: Path, header: str, *, whole: bool) -> Generator[tuple[str, list[str]], None, None]:
+    """The rows of a table without quotes, each with where it is."""
+    lines = _text(path, _MAX_TABLE_BYTES).split("\n")
+    # What stands behind the last line's end: nothing, or what a full disk still took of a line.
+    if lines.pop() and whole:
+        raise RecordingError(f"{path.name} breaks off in its last line.")
+    if lines[:1] != [header] and (whole or lines):
+        raise RecordingError(f"{path.name} does not begin with {header}.")
+    for i, line in enumerate(lines[1:], start=2):
+        where, fields = f"{path.name}, line {i}", line.split(",")
+        if len(fields) != header.count(",") + 1:
+            raise RecordingError(f"{where}: it has {len(fields)} fields, not those of {header}.")
+        yield where, fields
+
+
+def _text(path: Path, max_bytes: int) -> str:
+    """A whole file. Raises RecordingError where it is missing, too large or no text."""
+    try:
+        if not path.is_file():
+            raise RecordingError(f"{path.name} is missing.")
+        with path.open("rb") as file:
+            content = file.read(max_bytes + 1)
+        if len(content) > max_bytes:
+            raise RecordingError(f"{path.name} is larger than {max_bytes // 2**20} MiB.")
+        return content.decode("utf-8")
+    except OSError as error:
+        raise RecordingError(f"{path.name} cannot be read: {error.strerror or error}.") from error
+    except UnicodeDecodeError as error:
+        raise RecordingError(f"{path.name} is no text in UTF-8.") from error
+
+
+def _whole_number(text: str, where: str) -> int:
+    # Long digits are not even converted.
+    if not re.fullmatch("0|[1-9][0-9]{0,15}", text) or int(text) > _MAX_NUMBER:
+        raise RecordingError(f"{where}: {_shown(text)!r} is no whole number from 0 to {_MAX_NUMBER}.")
+    return int(text)
+
+
+def _number(text: str, where: str) -> float:
+    """Only as Python writes it: then it is the number that was written."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not math.isfinite(value) or repr(value) != text:
+        raise RecordingError(f"{where}: {_shown(text)!r} is no number as a recording has them.")
+    return value
+
+
+def _shown(text: str) -> str:
+    """A text from a file, fit for a terminal."""
+    return "".join(character if character.isprintable() else "?" for character in text[:200])

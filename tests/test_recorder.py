@@ -1,0 +1,397 @@
+"""The recorder: what it leaves in its folder; what goes wrong is said, and stops nothing else."""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+from fake_clock import sound_of
+from recordings import RATE_HZ, SETTINGS, SHA256, capture, noise, record, recorder_into, replayed, update, wait_until
+
+from realtime_mer import __version__
+from realtime_mer.recording import RecordingError
+from realtime_mer.recording import recorder as recorder_module
+from realtime_mer.recording.folder import Folder
+from realtime_mer.recording.reader import read_recording
+from realtime_mer.recording.recorder import Recorder
+from realtime_mer.sources import Capture
+from realtime_mer.status import InputLevel, LevelState, Sink, SourceState, Status
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def rows_of(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8", newline="") as file:
+        return list(csv.DictReader(file))
+
+
+# ---- what is in the folder ------------------------------------------------------------------------------------------
+
+
+def test_what_is_in_the_folder(tmp_path: Path) -> None:
+    """As other programs read it."""
+    before = datetime.now().astimezone()
+    directory = tmp_path / "new" / "recording"
+    recorder: Sink = recorder_into(directory)
+    assert isinstance(recorder, Recorder)
+    assert recorder.directory == directory
+    stereo, eight = noise(5_000, 2), noise(700, 8)
+    music_level = InputLevel(-3.0, -20.0, LevelState.MUSIC)
+    status = Status("some device", SourceState.OPENING)
+    recorder.status(status)
+    recorder.heard(capture(stereo[:1_000], 0, 44_100))
+    recorder.heard(capture(stereo[1_000:], 0, 44_100, 480))
+    for time_s in (0.1, 0.2):
+        recorder.status(replace(status, state=SourceState.RUNNING, time_s=time_s, level=music_level))
+    recorder.update(update(0))
+    lost = 'It is "gone",\nfor now. \ud800'
+    recorder.status(replace(status, state=SourceState.LOST, time_s=0.25, level=music_level, detail=lost))
+    recorder.heard(capture(eight, 2, 96_000))
+    recorder.update(update(1, 1 / 3, held=True))
+    recorder.close()
+    recorder.close()
+    assert sorted(path.name for path in directory.iterdir()) == [
+        "audio-000.flac",
+        "audio-002.flac",
+        "drops.csv",
+        "events.csv",
+        "predictions.csv",
+        "recording.json",
+        "settings.toml",
+    ]
+    for name, samples, rate_hz in (("audio-000.flac", stereo, 44_100), ("audio-002.flac", eight, 96_000)):
+        info = soundfile.info(directory / name)
+        assert (info.format, info.subtype, info.samplerate, info.channels) == (
+            "FLAC",
+            "PCM_24",
+            rate_hz,
+            samples.shape[1],
+        )
+        pcm, _ = soundfile.read(directory / name, dtype="int32", always_2d=True)
+        np.testing.assert_array_equal(pcm / 2**31, samples)
+    assert rows_of(directory / "drops.csv") == [{"segment": "0", "at_sample": "1000", "dropped_samples": "480"}]
+    assert (directory / "predictions.csv").read_text() == (
+        "index,time_s,valence,arousal,held\n0,1.0,0.25,-0.5,false\n1,1.5,0.3333333333333333,-0.5,true\n"
+    )
+    events = rows_of(directory / "events.csv")
+    assert [(e["time_s"], e["state"], e["level"], e["detail"]) for e in events] == [
+        ("0.000", "opening", "", ""),
+        ("0.100", "running", "music", ""),
+        ("0.250", "lost", "music", 'It is "gone", for now. \\ud800'),
+    ]
+    assert all(before.replace(microsecond=0) <= datetime.fromisoformat(e["time_of_day"]) for e in events)
+    assert json.loads((directory / "recording.json").read_text())["segments"][1] == {
+        "segment": 2,
+        "rate_hz": 96_000,
+        "channels": 8,
+        "samples": 700,
+    }
+    recorded = read_recording(directory)
+    assert recorded.settings == SETTINGS
+    assert (recorded.source, recorded.checkpoint_sha256, recorded.realtime_mer_version) == (
+        "some device",
+        SHA256,
+        __version__,
+    )
+    assert datetime.fromisoformat(recorded.started) >= before.replace(microsecond=0)
+    assert [segment.n_samples for segment in recorded.segments] == [5_000, 700]
+
+
+def test_an_empty_folder_is_used(tmp_path: Path) -> None:
+    (tmp_path / "recording").mkdir()
+    assert len(record(tmp_path / "recording", [capture(noise(10))]).segments) == 1
+
+
+def test_a_recording_is_on_the_disk_before_its_end(tmp_path: Path) -> None:
+    recorder = recorder_into(tmp_path / "recording")
+    samples = noise(50_000)
+    recorder.heard(capture(samples))
+    recorder.update(update(0))
+    wait_until(lambda: "0,1.0" in (tmp_path / "recording" / "predictions.csv").read_text())
+    recorded = read_recording(tmp_path / "recording")
+    assert recorded.fault == "The recording was cut off: realtime-mer did not come to its end."
+    heard = sound_of(replayed(recorded))
+    assert len(heard) >= len(samples) - 3 * 4_096
+    np.testing.assert_array_equal(heard, samples[: len(heard)])
+    recorder.close()
+
+
+# ---- what goes wrong while recording ----------------------------------------------------------------------------
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a megabyte."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no right to mount a small disk")
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)
+
+
+def test_a_full_disk_stops_the_recording_and_nothing_else(small_disk: Path) -> None:
+    directory = small_disk / "recording"
+    recorder = recorder_into(directory)
+    samples = noise(30 * RATE_HZ, 2)
+    for i in range(30):
+        if i == 10:
+            # Until here, there was room.
+            wait_until(lambda: "9,5.5" in (directory / "predictions.csv").read_text())
+            assert recorder.fault == ""
+        recorder.heard(capture(samples[i * RATE_HZ : (i + 1) * RATE_HZ], 0, 2 * RATE_HZ))
+        recorder.update(update(i))
+    wait_until(lambda: recorder.fault != "")
+    recorder.heard(capture(samples[:RATE_HZ], 0, 2 * RATE_HZ))
+    recorder.update(update(30))
+    recorder.close()
+    stopped = re.fullmatch(
+        r"The recording stopped after (\S+) s of sound: No space left on device\. "
+        r"What it holds until then can be replayed\.",
+        recorder.fault,
+    )
+    assert stopped is not None
+    assert float(stopped[1]) + recorder.lost_s == pytest.approx(15.5, abs=0.06)
+    recorded = read_recording(directory)
+    assert recorded.fault != ""
+    heard = sound_of(replayed(recorded))
+    assert len(heard) >= 10 * RATE_HZ - 3 * 4_096
+    np.testing.assert_array_equal(heard, samples[: len(heard)])
+    assert len(recorded.updates) >= 10
+    assert list(recorded.updates) == [replace(update(i), latency_s=None) for i in range(len(recorded.updates))]
+
+
+def test_a_file_that_may_not_grow_stops_the_recording(tmp_path: Path) -> None:
+    """As a quota does: in a process of its own, whose files may have 100 kB."""
+    code = f"""
+import resource, sys; sys.path.insert(0, "tests")
+from pathlib import Path
+from recordings import capture, noise, recorder_into, update
+recorder = recorder_into(Path({str(tmp_path / "recording")!r}))
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+recorder.heard(capture(noise(80_000, 2)))
+recorder.update(update(0))
+recorder.close()
+print(recorder.fault, recorder.lost_s)
+"""
+    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert (run.returncode, run.stderr) == (0, "")
+    assert run.stdout.startswith("The recording stopped after 0.0 s of sound: File too large. ")
+    assert run.stdout.endswith(" 10.0\n")
+    recorded = read_recording(tmp_path / "recording")
+    assert recorded.fault.startswith("The recording stopped")
+    heard = sound_of(replayed(recorded))
+    assert len(heard) > 4_096
+    np.testing.assert_array_equal(heard, noise(80_000, 2)[: len(heard)])
+
+
+@pytest.mark.parametrize("gone", ["audio-000.flac", "predictions.csv", "the folder"])
+def test_a_recording_that_is_taken_away_says_so(tmp_path: Path, gone: str) -> None:
+    """On Linux, writing into a file that was removed goes well."""
+    directory = tmp_path / "recording"
+    audio = directory / "audio-000.flac"
+    recorder = recorder_into(directory)
+    recorder.heard(capture(noise(20_000)))
+    wait_until(lambda: audio.is_file() and audio.stat().st_size > 0)
+    if gone == "the folder":
+        shutil.rmtree(directory)
+    else:
+        (directory / gone).unlink()
+    wait_until(lambda: recorder.fault != "")
+    recorder.heard(capture(noise(RATE_HZ)))
+    recorder.update(update(0))
+    recorder.close()
+    name = "audio-000.flac" if gone == "the folder" else gone
+    assert f"of sound: {name} was removed. " in recorder.fault
+    assert recorder.lost_s == 1.0
+
+
+def test_a_disk_that_is_too_slow_makes_nobody_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What was taken before is recorded; from the first loss on nothing is, or a replay would hear something else."""
+    free, blocked = threading.Event(), threading.Event()
+    write = Folder.write
+
+    def slow_write(folder: Any, entry: Any) -> None:
+        blocked.set()
+        assert free.wait(30.0)
+        write(folder, entry)
+
+    monkeypatch.setattr(Folder, "write", slow_write)
+    recorder = recorder_into(tmp_path / "recording")
+    samples = noise(40 * RATE_HZ)
+    for i in range(40):
+        recorder.heard(capture(samples[i * RATE_HZ : (i + 1) * RATE_HZ]))
+        recorder.update(update(i))
+        if i == 19:
+            assert recorder.fault == "", "20 s of sound may wait"
+    assert blocked.wait(30.0)
+    assert recorder.fault.startswith("The recording stopped after 20.0 s of sound: the disk is too slow. ")
+    assert recorder.lost_s == 20.0
+    free.set()
+    recorder.close()
+    recorded = read_recording(tmp_path / "recording")
+    assert recorded.fault == recorder.fault
+    np.testing.assert_array_equal(sound_of(replayed(recorded)), samples[: 20 * RATE_HZ])
+    assert len(recorded.updates) == 20
+
+
+def test_entries_without_sound_are_bounded_too(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    monkeypatch.setattr(recorder_module, "_QUEUE_ENTRIES", 100)
+    monkeypatch.setattr(Folder, "write", lambda *_: free.wait(30.0))
+    recorder = recorder_into(tmp_path / "recording")
+    for i in range(100):
+        recorder.update(update(i))
+    assert recorder.fault == ""
+    recorder.status(Status("some device", SourceState.LOST))
+    assert "the disk is too slow" in recorder.fault
+    free.set()
+    recorder.close()
+
+
+def test_a_disk_that_hangs_keeps_nobody_for_ever(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    free = threading.Event()
+    monkeypatch.setattr(recorder_module, "_CLOSE_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(Folder, "write", lambda *_: free.wait(30.0))
+    recorder = recorder_into(tmp_path / "recording")
+    recorder.heard(capture(noise(10)))
+    recorder.close()
+    assert "the disk did not take its end" in recorder.fault
+    free.set()
+
+
+@pytest.mark.parametrize(
+    ("unusable", "reason"),
+    [
+        (capture(noise(100), 0, 65_537), "Error : "),
+        (capture(noise(100), 0, 768_000), ""),
+        (capture(noise(100) * np.float32(1.0 / 3.0)), "a sample was not one of the 24-bit values"),
+        (capture(np.ones((10, 1), dtype=np.float32)), "a sample was not one of the 24-bit values"),
+        (capture(np.full((10, 1), np.nan, dtype=np.float32)), "a sample was not one of the 24-bit values"),
+        (capture(noise(10, 9)), ""),
+    ],
+)
+def test_sound_that_flac_cannot_hold_stops_the_recording(tmp_path: Path, unusable: Capture, reason: str) -> None:
+    recorder = recorder_into(tmp_path / "recording")
+    recorder.heard(unusable)
+    recorder.close()
+    assert recorder.fault.startswith(f"The recording stopped after 0.0 s of sound: {reason}")
+    assert recorder.lost_s == pytest.approx(len(unusable.samples) / unusable.rate_hz)
+
+
+def test_a_process_that_is_killed_leaves_what_it_wrote(tmp_path: Path) -> None:
+    code = f"""
+import sys, time; sys.path.insert(0, "tests")
+from pathlib import Path
+from recordings import capture, noise, recorder_into, update, wait_until
+recorder = recorder_into(Path({str(tmp_path / "recording")!r}))
+recorder.heard(capture(noise(30_000, 2), 0))
+recorder.heard(capture(noise(50_000, 3), 1, dropped_samples=99))
+recorder.update(update(0))
+wait_until(lambda: "0,1.0" in (recorder.directory / "predictions.csv").read_text())
+print("written", flush=True)
+time.sleep(60)
+"""
+    command = [sys.executable, "-c", code]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "written\n"
+        process.send_signal(signal.SIGKILL)
+    recorded = read_recording(tmp_path / "recording")
+    assert recorded.fault == "The recording was cut off: realtime-mer did not come to its end."
+    assert [segment.n_samples for segment in recorded.segments] == [30_000, None]
+    captures = replayed(recorded)
+    second = [one for one in captures if one.segment == 1]
+    np.testing.assert_array_equal(sound_of([one for one in captures if one.segment == 0]), noise(30_000, 2))
+    np.testing.assert_array_equal(sound_of(second), noise(50_000, 3)[: len(sound_of(second))])
+    assert len(sound_of(second)) >= 50_000 - 3 * 4_096
+    assert second[0].dropped_samples == 99
+    assert list(recorded.updates) == [replace(update(0), latency_s=None)]
+
+
+@pytest.mark.parametrize("late", ["sound", "an update"])
+def test_what_comes_after_the_end_makes_a_recording_no_whole_one(tmp_path: Path, late: str) -> None:
+    recorder = recorder_into(tmp_path / "recording")
+    recorder.heard(capture(noise(RATE_HZ)))
+    recorder.update(update(0))
+    recorder.close()
+    recorder.status(Status("some device", SourceState.ENDED))
+    assert recorder.fault == read_recording(tmp_path / "recording").fault == "", "events are for people only"
+    for _ in range(2):
+        if late == "sound":
+            recorder.heard(capture(noise(RATE_HZ)))
+        else:
+            recorder.update(update(1))
+    recorder.close()
+    assert recorder.fault.startswith("The recording stopped after 1.0 s of sound: it was closed before everything had ")
+    assert recorder.lost_s == (2.0 if late == "sound" else 0.0)
+    recorded = read_recording(tmp_path / "recording")
+    assert recorded.fault == recorder.fault
+    np.testing.assert_array_equal(sound_of(replayed(recorded)), noise(RATE_HZ))
+    assert list(recorded.updates) == [replace(update(0), latency_s=None)]
+
+
+def test_an_update_while_the_end_is_being_written_is_too_late(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    ending, late = threading.Event(), threading.Event()
+    finish = Folder.finish
+
+    def slow_finish(folder: Folder, fault: str, lost_s: float) -> None:
+        ending.set()
+        assert late.wait(30.0)
+        finish(folder, fault, lost_s)
+
+    monkeypatch.setattr(Folder, "finish", slow_finish)
+    recorder = recorder_into(tmp_path / "recording")
+    closing = threading.Thread(target=recorder.close)
+    closing.start()
+    assert ending.wait(30.0)
+    giving = threading.Thread(target=recorder.update, args=[update(0)])
+    giving.start()
+    wait_until(lambda: recorder.fault != "")
+    late.set()
+    for thread in (closing, giving):
+        thread.join(30.0)
+    recorded = read_recording(tmp_path / "recording")
+    assert recorded.fault == recorder.fault
+    assert recorded.updates == ()
+
+
+# ---- folders that cannot be used --------------------------------------------------------------------------------
+
+
+def test_a_folder_that_is_not_empty_stays_as_it_is(tmp_path: Path) -> None:
+    (tmp_path / "recording").mkdir()
+    (tmp_path / "recording" / "recording.json").write_text("precious")
+    with pytest.raises(RecordingError, match="is not empty, and nothing in it is overwritten: name a new one"):
+        recorder_into(tmp_path / "recording")
+    assert [path.read_text() for path in (tmp_path / "recording").iterdir()] == ["precious"]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("file", "is a file; a recording needs a folder of its own"),
+        ("file/recording", "cannot be recorded into: Not a directory"),
+        ("a" * 300, "cannot be recorded into: File name too long"),
+    ],
+)
+def test_where_there_can_be_no_folder(tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(RecordingError, match=message) as raised:
+        recorder_into(tmp_path / name)
+    assert str(raised.value).startswith(str(tmp_path / name))

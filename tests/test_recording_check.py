@@ -1,0 +1,69 @@
+"""Comparing a replay with its recording: the smallest difference is told, and the latency is none."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from recordings import good_recording, update
+
+from realtime_mer.recording.check import ReplayCheck
+from realtime_mer.recording.reader import Recording, read_recording
+from realtime_mer.status import Sink, SourceState, Status, Update
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    return good_recording(tmp_path / "recording")
+
+
+def checked(of: Recording, updates: list[Update]) -> ReplayCheck:
+    check = ReplayCheck(of)
+    sink: Sink = check
+    for one in updates:
+        sink.update(one)
+    sink.status(Status("recording", SourceState.ENDED))
+    sink.close()
+    return check
+
+
+def test_the_latency_does_not_count(good: Path) -> None:
+    again = [update(0), update(1), replace(update(2, held=True), latency_s=None)]
+    check = checked(read_recording(good), again)
+    assert check.identical
+    assert check.verdict() == "All 3 predictions that were compared are identical to the recorded ones."
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        update(1, math.nextafter(0.25, 1.0)),
+        update(1, arousal=math.nextafter(-0.5, 0.0)),
+        update(1, held=True),
+        replace(update(1), index=2),
+        replace(update(1), time_s=math.nextafter(1.5, 2.0)),
+    ],
+)
+def test_the_smallest_difference_is_told(good: Path, other: Update) -> None:
+    check = checked(read_recording(good), [update(0), other, update(2, 0.5, held=True)])
+    assert not check.identical
+    held = ", held" if other.held else ""
+    assert check.verdict() == (
+        "2 of 3 predictions differ from the recorded ones, by 0.25 at most. The first: index 1 at 1.5 s: 0.25, -0.5 "
+        f"then, index {other.index} at {other.time_s!r} s: {other.valence!r}, {other.arousal!r}{held} now."
+    )
+
+
+@pytest.mark.parametrize("n_updates", [2, 4])
+def test_more_or_less_is_a_difference_unless_the_recording_is_not_whole(good: Path, n_updates: int) -> None:
+    again = [update(0), update(1), update(2, held=True), update(3)][:n_updates]
+    whole = read_recording(good)
+    for recorded in (whole, replace(whole, fault="The recording was cut off.")):
+        check = checked(recorded, again)
+        assert check.identical == (recorded is not whole)
+        assert check.verdict() == (
+            f"All {min(n_updates, 3)} predictions that were compared are identical to the recorded ones. "
+            f"3 were recorded, {n_updates} replayed."
+        )

@@ -1,0 +1,187 @@
+"""Reading a recording: every defect is told, and what was cut off is read as far as it goes."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import soundfile
+from recordings import RATE_HZ, good_recording, noise, replayed
+
+from realtime_mer import __version__
+from realtime_mer.recording import RecordingError
+from realtime_mer.recording.reader import read_recording
+
+
+@pytest.fixture
+def good(tmp_path: Path) -> Path:
+    return good_recording(tmp_path / "recording")
+
+
+# ---- defects --------------------------------------------------------------------------------------------------------
+
+Change = Callable[[Path], object]
+
+
+def replaced(name: str, old: str, new: str) -> Change:
+    def change(directory: Path) -> None:
+        content = (directory / name).read_text(encoding="utf-8")
+        assert old in content
+        (directory / name).write_text(content.replace(old, new, 1), encoding="utf-8")
+
+    return change
+
+
+def facts(**entries: object) -> Change:
+    def change(directory: Path) -> None:
+        values = json.loads((directory / "recording.json").read_text())
+        (directory / "recording.json").write_text(json.dumps(values | entries))
+
+    return change
+
+
+def segment_facts(i: int, **entries: object) -> Change:
+    def change(directory: Path) -> None:
+        values = json.loads((directory / "recording.json").read_text())
+        values["segments"][i] |= entries
+        (directory / "recording.json").write_text(json.dumps(values))
+
+    return change
+
+
+def removed(name: str) -> Change:
+    return lambda directory: (directory / name).unlink()
+
+
+def content(name: str, new: bytes) -> Change:
+    return lambda directory: (directory / name).write_bytes(new)
+
+
+def no_file(name: str) -> Change:
+    def change(directory: Path) -> None:
+        (directory / name).unlink()
+        os.mkfifo(directory / name)
+
+    return change
+
+
+def other_flac(directory: Path) -> None:
+    soundfile.write(directory / "audio-003.flac", noise(100), RATE_HZ, subtype="PCM_16")
+
+
+DEFECTS: list[tuple[Change, str]] = [
+    *((removed(name), f"{name} is missing") for name in ("settings.toml", "recording.json", "drops.csv")),
+    *((no_file(name), f"{name} is missing") for name in ("settings.toml", "recording.json", "predictions.csv")),
+    (removed("audio-003.flac"), "audio-003.flac is missing"),
+    (no_file("audio-000.flac"), "audio-000.flac is missing"),
+    (content("audio-000.flac", b"no sound"), "audio-000.flac cannot be read"),
+    (content("audio-000.flac", b""), "audio-000.flac cannot be read"),
+    (other_flac, "audio-003.flac is not the file that recording.json says"),
+    (content("recording.json", b"{"), "recording.json is no usable JSON"),
+    (content("recording.json", b"[" * 100_000), "recording.json is no usable JSON"),
+    (content("recording.json", b'{"format_version": ' + b"9" * 5_000 + b"}"), "recording.json is no usable JSON"),
+    (content("recording.json", b"[]"), "recording.json holds no object"),
+    (content("recording.json", b"{}"), "recording.json has no format_version"),
+    (content("recording.json", b"\xff"), "recording.json is no text in UTF-8"),
+    (facts(format_version=2), f"it has the format version 2, but realtime-mer {__version__} reads 1"),
+    (facts(format_version=True), "format_version is of the type bool, not int"),
+    (facts(whole=1), "whole is of the type int, not bool"),
+    (facts(fault="But why?"), "says that it is whole, and that it is not"),
+    (facts(checkpoint_sha256="../../etc"), "checkpoint_sha256 is no SHA-256"),
+    (facts(source=None), "source is of the type NoneType, not str"),
+    (facts(segments={}), "segments is of the type dict, not list"),
+    (facts(segments=[1]), "each of its segments has segment, rate_hz, channels, samples, and no more"),
+    (segment_facts(0, path="/etc/passwd"), "each of its segments has"),
+    (segment_facts(0, segment="../0"), "segment of a segment is a whole number from 0 to 1000000"),
+    (segment_facts(0, segment=-1), "segment of a segment is a whole number"),
+    (segment_facts(1, segment=10**300), "segment of a segment is a whole number"),
+    (segment_facts(1, segment=0, channels=2, samples=8_000), "its segments are not in order"),
+    (segment_facts(0, rate_hz=0), "rate_hz of a segment is a whole number from 1 to 655350"),
+    (segment_facts(0, rate_hz=RATE_HZ + 1), "audio-000.flac is not the file"),
+    (segment_facts(0, channels=9), "channels of a segment is a whole number from 1 to 8"),
+    (segment_facts(0, channels=1), "audio-000.flac is not the file"),
+    (segment_facts(0, samples=8_001), "audio-000.flac is not the file"),
+    (segment_facts(0, samples=1.5), "samples of a segment is a whole number"),
+    (segment_facts(0, samples=None), "can be cut off"),
+    (segment_facts(1, samples=None), "can be cut off"),
+    (segment_facts(0, samples=0), "the segment 0 ends before its last drop"),
+    (content("settings.toml", b"[level]\nloud = 1.0\n"), "level.loud"),
+    (replaced("predictions.csv", "index,", "number,"), "predictions.csv does not begin with index,time_s"),
+    (content("predictions.csv", b""), "predictions.csv does not begin with"),
+    (replaced("predictions.csv", "1,1.5,0.25,-0.5,false\n", ""), "line 3: its index is 2, where 1 is next"),
+    (replaced("predictions.csv", "1,1.5,", "1;1.5,"), "line 3: it has 4 fields"),
+    (replaced("predictions.csv", "1,1.5,", "1,0.5,"), "line 3: times rise"),
+    (replaced("predictions.csv", "0.25", "1.25"), "line 2: times rise, valence and arousal lie in -1 to 1"),
+    (replaced("predictions.csv", "-0.5", "-1.5"), "line 2: times rise, valence and arousal lie in -1 to 1"),
+    (replaced("predictions.csv", "true", "yes"), "line 4: .* held is true or false"),
+    *(
+        (replaced("predictions.csv", "0.25", text), "line 2: .* is no number as a recording has them")
+        for text in ("nan", "inf", "0.250", "0_1.0", " 0.25", "", "loud", "0x1p-2", "\x1b[2J")
+    ),
+    *(
+        (replaced("predictions.csv", "\n0,1.0", f"\n{text},1.0"), "line 2: .* is no whole number")
+        for text in ("", "00", "-0", "0.0", "٣", "9" * 10_000)
+    ),
+    (replaced("predictions.csv", "true\n", "true"), "predictions.csv breaks off in its last line"),
+    (replaced("drops.csv", "0,6000,480", "1,6000,480"), "drops.csv, line 2: there is no segment 1"),
+    (replaced("drops.csv", "0,6000,480", "0,9000,480"), "the segment 0 ends before its last drop"),
+    (replaced("drops.csv", "0,6000,480", "0,6000,0"), "line 2: the drops are not in order, or empty"),
+    (replaced("drops.csv", "\n3,", "\n0,5999,1\n3,"), "line 3: the drops are not in order, or empty"),
+    (replaced("drops.csv", "480", "1000000000000001"), "line 2: .* is no whole number"),
+]
+
+
+@pytest.mark.parametrize(("change", "message"), DEFECTS, ids=lambda value: value if isinstance(value, str) else "")
+def test_every_defect_is_told(good: Path, change: Change, message: str) -> None:
+    read_recording(good)
+    change(good)
+    with pytest.raises(RecordingError, match=message) as raised:
+        read_recording(good)
+    assert str(raised.value).startswith(f"The recording {good} cannot be used: ")
+    assert str(raised.value).isprintable()
+
+
+def test_what_is_too_large_is_not_read(good: Path) -> None:
+    for name in ("predictions.csv", "recording.json"):
+        with (good / name).open("r+b") as file:
+            file.truncate(2**40)
+        with pytest.raises(RecordingError, match=f"{name} is larger than"):
+            read_recording(good)
+
+
+def test_a_missing_folder_is_told(tmp_path: Path) -> None:
+    with pytest.raises(RecordingError, match="cannot be used: there is no such folder"):
+        read_recording(tmp_path / "recording")
+    with pytest.raises(RecordingError, match="cannot be used: File name too long"):
+        read_recording(tmp_path / ("a" * 300))
+
+
+def test_texts_from_a_recording_do_nothing_to_a_terminal(good: Path) -> None:
+    facts(source="\x1b[2Jdevice\n", whole=False, fault="\x07why")(good)
+    recorded = read_recording(good)
+    assert (recorded.source, recorded.fault) == ("?[2Jdevice?", "?why")
+    facts(source="long" * 10**5)(good)
+    assert len(read_recording(good).source) == 200
+
+
+# ---- recordings that are not whole ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kept", [0, 3, 30, 60])
+def test_a_table_that_a_full_disk_broke_off_is_read_as_far_as_it_goes(good: Path, kept: int) -> None:
+    facts(whole=False)(good)
+    path = good / "predictions.csv"
+    path.write_bytes(path.read_bytes()[:kept])
+    assert len(read_recording(good).updates) == (1 if kept == 60 else 0)
+
+
+def test_drops_beyond_what_was_cut_off_are_left_out(good: Path) -> None:
+    facts(whole=False)(good)
+    segment_facts(1, samples=None)(good)
+    with (good / "drops.csv").open("a") as file:
+        file.write("3,5000,7\n4,0,7\n")
+    (last,) = [one for one in replayed(read_recording(good)) if one.segment == 3]
+    assert (len(last.samples), last.dropped_samples) == (100, 1)
