@@ -37,10 +37,10 @@ class SoundServer:
         self._played: list[subprocess.Popen[bytes]] = []
         self.start()
 
-    def start(self) -> None:
+    def start(self, rate_hz: int = 44_100) -> None:
         """Starts the server, with its sink."""
         self._run("pulseaudio", "--start", "--exit-idle-time=-1", "--log-target=null")
-        self.load_sink("music")
+        self.load_sink("music", rate=rate_hz)
         self.pactl("set-default-sink", "music")
         self.pactl("set-default-source", "music.monitor")
 

@@ -187,7 +187,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
         "predict",
         help="predict audio files as fast as possible",
         description="Predicts valence and arousal of audio files, exactly as they would be predicted live: "
-        "one row every 0.5 s, from 1.0 s on, with the time at which that row would be known.",
+        "one row every 0.5 s, from one second after the first sound on, with the end of the second that it is about.",
     )
     predict.add_argument(
         "files",

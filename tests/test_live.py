@@ -107,7 +107,7 @@ def test_the_sound_server_killed_and_started_again_in_mid_run(own_server: SoundS
         time.sleep(2.0)
         assert run.process.poll() is None
         assert len(received.numbers("/mer/frame")) <= before + 2, "predictions of what?"
-        own_server.start()
+        own_server.start(rate_hz=48_000)
         own_server.play(tmp_path / "tune.wav")
         received.wait_for(
             lambda heard: (
@@ -122,7 +122,8 @@ def test_the_sound_server_killed_and_started_again_in_mid_run(own_server: SoundS
     assert frames == list(range(len(frames)))
     assert np.all(np.diff(times_s) > 0.0)
     assert received.numbers("/mer/status/losses")[-1] == 1.0
-    assert sorted(path.name for path in recording.glob("*.flac")) == ["audio-000.flac", "audio-001.flac"]
+    segments = sorted(recording.glob("*.flac"))
+    assert [soundfile.info(path).samplerate for path in segments] == [44_100, 48_000], "each at its device's own rate"
     replayed = subprocess.run(
         [*LiveRun.command("replay", str(recording), "--fast", "--no-plot", "--no-osc")],
         capture_output=True,
@@ -170,6 +171,28 @@ def test_a_sink_unplugged_and_plugged_in_again(own_server: SoundServer) -> None:
         received.wait_for(lambda heard: heard.texts("/mer/status/source")[-1] == "running", "the return")
         before = len(received.numbers("/mer/frame"))
         received.wait_for(lambda heard: len(heard.numbers("/mer/frame")) > before + 1, "predictions after the return")
+        code, _, errors = run.end()
+    assert code == 0, errors
+    assert received.numbers("/mer/status/losses")[-1] == 1.0
+
+
+def test_a_source_that_falls_asleep_is_lost_once_and_comes_back(own_server: SoundServer) -> None:
+    """It can be opened, but gives no sound: every further attempt must not count as another loss."""
+    own_server.load_sink("stage")
+    port = free_port()
+    with (
+        oscdump(port) as received,
+        LiveRun(
+            *("--device", "stage.monitor", "--no-plot", "--osc", f"127.0.0.1:{port}"),
+            environment=own_server.environment,
+        ) as run,
+    ):
+        received.wait_for(listening, "silence")
+        own_server.pactl("suspend-sink", "stage", "1")
+        received.wait_for(lambda heard: "lost" in heard.texts("/mer/status/source"), "the loss")
+        time.sleep(6.0)
+        own_server.pactl("suspend-sink", "stage", "0")
+        received.wait_for(lambda heard: heard.texts("/mer/status/source")[-1] == "running", "the return")
         code, _, errors = run.end()
     assert code == 0, errors
     assert received.numbers("/mer/status/losses")[-1] == 1.0

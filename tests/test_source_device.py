@@ -98,7 +98,7 @@ def captured(
         sources[setup] = DeviceSource(settings)
     for source in sources.values():
         source.start()
-        assert source.state is SourceState.RUNNING
+        assert source.state is SourceState.OPENING, "until sound has come"
     heard: dict[Setup, list[Capture]] = {setup: [] for setup in SETUPS}
     # Every sink must be awake when its music begins.
     read_until(sources, heard, lambda: all(heard.values()))

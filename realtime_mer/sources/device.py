@@ -60,10 +60,10 @@ class _Opened:
     finished: bool = False
     opened_s: float = 0.0
 
-    def callback(self, samples: FloatArray, _n_samples: int, _time: object, status: object) -> None:
+    def callback(self, samples: FloatArray, _n_samples: int, _time: object, status: Any) -> None:
         """PortAudio's: copies and counts."""
         self.ring.write(samples)
-        if status:
+        if status.input_overflow:
             self.overflows += 1
 
     def on_finished(self) -> None:
@@ -76,7 +76,8 @@ class DeviceSource:
 
     `start` opens the device, or raises DeviceError. From then on nothing raises: where the device goes away (unplugged,
     its server ended, its callback silent for a second) `state` is LOST, and a keeper thread opens it again, by name
-    and host API, as soon as it is back. What comes then is a new segment.
+    and host API, as soon as it is back. What comes then is a new segment; `state` is RUNNING once its first sound is
+    read.
     """
 
     def __init__(self, settings: AudioSettings) -> None:
@@ -89,6 +90,8 @@ class DeviceSource:
         self._past_overflows = 0
         self._dropped_blocks = 0
         self._replaced_samples = 0
+        # What is open, and what that means; changed together by the reader and the keeper.
+        self._lock = threading.Lock()
         self._state = SourceState.OPENING
         self._detail = ""
         self._name = settings.device
@@ -142,6 +145,7 @@ class DeviceSource:
             if len(heard.samples):
                 samples, n_replaced = on_grid(heard.samples[:, opened.columns])
                 self._replaced_samples += n_replaced
+                self._note_sound(opened)
                 dropped_samples = heard.dropped_blocks * opened.block_samples
                 return Capture(samples, opened.rate_hz, opened.segment, dropped_samples, heard.captured_s)
             if not over:
@@ -171,11 +175,12 @@ class DeviceSource:
             opened = self._current
             assert opened is not None
             reason = self._watch(opened)
-            # First of all, so that whoever sees the state gets what is left of this segment, and then no more of it.
-            self._current = None
             self._past_overflows += opened.overflows
-            if reason is not None:
-                self._set_state(SourceState.LOST, reason)
+            # Together, so that whoever sees the state gets what is left of this segment, and then no more of it.
+            with self._lock:
+                self._current = None
+                if reason is not None:
+                    self._state, self._detail = SourceState.LOST, reason
             _shut(opened)
             if reason is not None:
                 self._reopen()
@@ -189,9 +194,9 @@ class DeviceSource:
         opened = open_stream(self._sounddevice, device, self._settings, self._n_segments)
         self._n_segments += 1
         self._device, self._name = device, device.name
-        self._segments.append(opened)
-        self._current = opened
-        self._set_state(SourceState.RUNNING, "")
+        with self._lock:
+            self._segments.append(opened)
+            self._current = opened
 
     def _watch(self, opened: _Opened) -> str | None:
         """Returns why the device counts as lost, once it does; None when this source is being closed."""
@@ -239,9 +244,11 @@ class DeviceSource:
         except self._sounddevice.PortAudioError as error:
             raise DeviceError(f"PortAudio does not start: {error}") from error
 
-    def _set_state(self, state: SourceState, detail: str) -> None:
-        self._detail = detail
-        self._state = state
+    def _note_sound(self, opened: _Opened) -> None:
+        if self._state is not SourceState.RUNNING:
+            with self._lock:
+                if opened is self._current:
+                    self._state, self._detail = SourceState.RUNNING, ""
 
 
 def _shut(opened: _Opened) -> None:
