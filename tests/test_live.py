@@ -64,7 +64,7 @@ def test_music_heard_live_is_predicted_as_its_file_is(song: str, server: SoundSe
     assert frames == list(range(len(frames))), "every prediction must arrive, once, in order"
     assert set(received.numbers("/mer/status/drops")) == {0.0}
     assert set(received.numbers("/mer/status/losses")) == {0.0}
-    assert set(received.texts("/mer/status/source")) == {"running"}
+    assert set(received.texts("/mer/status/source")) <= {"opening", "running"}
     assert {"music", "silence"} <= set(received.texts("/mer/status/input"))
     pairs = np.array([[float(value) for value in pair] for pair in received.messages["/mer/va"]])
     assert np.array_equal(pairs[:, 0], received.numbers("/mer/valence"))
