@@ -25,8 +25,9 @@ from realtime_mer.types import FeatureFrame, FloatArray, Prediction
 
 @pytest.fixture(scope="module")
 def clip(deam_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three seconds of a song, as a file at 44.1 kHz."""
-    samples, rate_hz = soundfile.read(deam_root / "golden" / "829.wav", dtype="float32", frames=3 * 44_100)
+    """Three seconds of a song, without the silence that it begins with, as a file at 44.1 kHz."""
+    path = deam_root / "golden" / "829.wav"
+    samples, rate_hz = soundfile.read(path, dtype="float32", start=4_410, frames=3 * 44_100)
     path = tmp_path_factory.mktemp("clip") / "829.wav"
     soundfile.write(path, samples, rate_hz, subtype="PCM_16")
     return path
