@@ -24,7 +24,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
-        sys.stdout.flush()
+        _flush_stdout()
     # Asked for only once something was raised: the modules that these come from take time to import.
     except _misuses() as error:
         return _fail(error, _MISUSED)
@@ -40,6 +40,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return code
 
 
+def _flush_stdout() -> None:
+    """Raises OutputError where what was printed cannot be written; Python would do it too late to say so clearly."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        from realtime_mer.predict import OutputError
+
+        # Python flushes once more when it exits.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+
+
 def _misuses() -> tuple[type[Exception], ...]:
     from realtime_mer.osc import OscError
 
@@ -53,17 +68,21 @@ def _failures() -> tuple[type[Exception], ...]:
     from realtime_mer.predict import OutputError
     from realtime_mer.recording import RecordingError
     from realtime_mer.sources import SourceError
+    from realtime_mer.types import PredictionError
 
-    return AudioFileError, CheckpointError, FeatureEngineError, OutputError, RecordingError, SourceError
+    return (
+        *(AudioFileError, CheckpointError, FeatureEngineError, OutputError),
+        *(PredictionError, RecordingError, SourceError),
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
-    outputs = _output_options()
+    levels, outputs = _level_options(), _output_options()
     parser = argparse.ArgumentParser(
         prog="realtime-mer",
         description="Real-time music-emotion recognition: sound in, valence and arousal out, twice a second. "
         "Without a command it listens to a sound card until Ctrl-C.",
-        parents=[_listening_options(), outputs],
+        parents=[_listening_options(), levels, outputs],
     )
     parser.add_argument("--version", action="version", version=f"realtime-mer {__version__}")
     parser.set_defaults(run=_listen)
@@ -74,7 +93,7 @@ def _parser() -> argparse.ArgumentParser:
         help="play and follow a built-in piece of music in four moods",
         description="Plays a built-in piece (bright and fast, tense, calm, sad), with sound where there is an output "
         "device, through the whole live pipeline.",
-        parents=[outputs],
+        parents=[levels, outputs],
     )
     demo.add_argument("--loop", action="store_true", help="begin again at its end")
     demo.add_argument("--no-sound", action="store_true", help="only analyse it")
@@ -90,7 +109,7 @@ def _parser() -> argparse.ArgumentParser:
 
     replay = commands.add_parser(
         "replay",
-        help="send a recording through the pipeline again",
+        help="send a recording through the pipeline again, and compare",
         description="Sends what --record recorded through the pipeline again, and checks that every prediction is the "
         "one that was recorded. Exit code 1 where one is not.",
         parents=[outputs],
@@ -105,6 +124,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _listening_options() -> argparse.ArgumentParser:
     """What to listen to. Options that set a key of the settings are named after it, and absent unless given."""
+    defaults = LiveSettings()
     options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = options.add_argument_group("what to listen to")
     group.add_argument(
@@ -132,7 +152,11 @@ def _listening_options() -> argparse.ArgumentParser:
         help="samples per channel in a block, 64 to 16384 (default: 10 ms)",
     )
     group.add_argument(
-        "--latency", dest="audio.latency", type=_latency, metavar="S", help="of the sound card: low, high, or seconds"
+        "--latency",
+        dest="audio.latency",
+        type=_latency,
+        metavar="S",
+        help=f"of the sound card's buffer: low, high, or seconds (default: {defaults.audio.latency})",
     )
     group.add_argument(
         "--input", dest="input.file", metavar="FILE", help="an audio file instead, or - for raw PCM on standard input"
@@ -141,16 +165,32 @@ def _listening_options() -> argparse.ArgumentParser:
     group.add_argument(
         "--fast", dest="input.fast", action="store_true", help="the file as fast as possible, not in real time"
     )
-    group.add_argument("--pcm-format", dest="input.pcm_format", choices=PCM_FORMATS, help="of standard input")
-    group.add_argument("--pcm-rate", dest="input.pcm_rate_hz", type=_positive, metavar="HZ", help="of standard input")
     group.add_argument(
-        "--pcm-channels", dest="input.pcm_channels", type=_positive, metavar="N", help="of standard input"
+        "--pcm-format",
+        dest="input.pcm_format",
+        choices=PCM_FORMATS,
+        help=f"of standard input (default: {defaults.input.pcm_format})",
+    )
+    group.add_argument(
+        "--pcm-rate",
+        dest="input.pcm_rate_hz",
+        type=_positive,
+        metavar="HZ",
+        help=f"of standard input (default: {defaults.input.pcm_rate_hz})",
+    )
+    group.add_argument(
+        "--pcm-channels",
+        dest="input.pcm_channels",
+        type=_positive,
+        metavar="N",
+        help=f"of standard input (default: {defaults.input.pcm_channels})",
     )
     return options
 
 
 def _output_options() -> argparse.ArgumentParser:
     """Where the predictions go, and the settings as a whole."""
+    defaults = LiveSettings()
     options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = options.add_argument_group("where predictions go")
     group.add_argument(
@@ -158,25 +198,45 @@ def _output_options() -> argparse.ArgumentParser:
         dest="osc.targets",
         action="append",
         metavar="HOST:PORT",
-        help="send OSC there; may be given more than once (default: 127.0.0.1:9000)",
+        help=f"send OSC there; may be given more than once (default: {', '.join(defaults.osc.targets)})",
     )
     group.add_argument("--no-osc", dest="osc.targets", action="store_const", const=[], help="send no OSC")
     group.add_argument("--no-plot", dest="display.plot", action="store_false", help="no window")
-    group.add_argument("--no-terminal", dest="display.terminal", action="store_false", help="no view in the terminal")
+    group.add_argument(
+        "--no-terminal",
+        dest="display.terminal",
+        action="store_false",
+        help="no view in the terminal, which is shown where no window is",
+    )
     group.add_argument("--record", dest="recording.directory", metavar="DIR", help="record into this new folder")
     group = options.add_argument_group("settings")
-    group.add_argument(
-        "--silence-db",
-        dest="level.silence_db",
-        type=float,
-        metavar="DBFS",
-        help="below this the prediction holds (default: -60)",
-    )
     group.add_argument(
         "--checkpoint", dest="model.checkpoint", metavar="PATH", help="the model (default: the one that comes with it)"
     )
     group.add_argument("--config", type=Path, metavar="FILE", help="settings, as configs/live.toml describes them")
     group.add_argument("--print-config", action="store_true", help="print the settings in force, and end")
+    return options
+
+
+def _level_options() -> argparse.ArgumentParser:
+    """What the input's level means; a replay has that from its recording."""
+    defaults = LiveSettings().level
+    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
+    group = options.add_argument_group("input level")
+    group.add_argument(
+        "--silence-db",
+        dest="level.silence_db",
+        type=float,
+        metavar="DBFS",
+        help=f"below this the prediction holds (default: {defaults.silence_db:g})",
+    )
+    group.add_argument(
+        "--quiet-db",
+        dest="level.quiet_db",
+        type=float,
+        metavar="DBFS",
+        help=f"music below this is reported as too quiet (default: {defaults.quiet_db:g})",
+    )
     return options
 
 

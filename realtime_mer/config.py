@@ -97,10 +97,11 @@ class InputSettings:
 
 @dataclass(frozen=True, slots=True)
 class LevelMeterSettings:
-    """[level]: what the input's level means. None of it changes what the model hears.
+    """[level]: what the input's level means. Both from -100 to 0, RMS in dBFS.
 
-    silence_db: a frame of which nothing is louder than this (RMS over 0.1 s, dBFS) is silence: the prediction holds.
-    quiet_db: music that stays below this is too quiet to be sure of; more than silence_db. Both from -100 to 0.
+    silence_db: a frame of which nothing is louder than this is silence: the prediction holds, and music after two
+        seconds of it is heard afresh.
+    quiet_db: music that stays below this is reported as too quiet; that changes nothing else.
     """
 
     silence_db: float = -60.0
@@ -109,8 +110,6 @@ class LevelMeterSettings:
     def __post_init__(self) -> None:
         _check_range("level.silence_db", self.silence_db, -100, 0)
         _check_range("level.quiet_db", self.quiet_db, -100, 0)
-        if not self.quiet_db > self.silence_db:
-            raise _wrong("level.quiet_db", f"more than level.silence_db, which is {self.silence_db},", self.quiet_db)
 
 
 @dataclass(frozen=True, slots=True)

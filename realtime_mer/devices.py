@@ -38,9 +38,9 @@ _NO_DEVICE_CURE = {
     "win32": "Plug one in, and allow desktop apps to use the microphone (Settings, Privacy, Microphone).",
 }
 _LOOPBACK_CURE = {
-    "linux": "that needs a PulseAudio or PipeWire server, and Debian's libasound2-plugins and pulseaudio-utils.",
-    "darwin": "macOS needs a virtual cable for that, such as BlackHole.",
-    "win32": "use a virtual cable for that, such as VB-CABLE.",
+    "linux": " Start PulseAudio or PipeWire, and install libasound2-plugins and pulseaudio-utils (Debian).",
+    "darwin": " Install a virtual cable such as BlackHole.",
+    "win32": " Install a virtual cable such as VB-CABLE.",
 }
 # ALSA's number of a card, which changes when it is plugged in again.
 _CARD_NUMBER = re.compile(r" \(hw:\d+,\d+\)$")
@@ -55,7 +55,8 @@ class InputDevice:
     """An input that can be opened.
 
     name: what people know it by, and what `--device` takes. index: PortAudio's.
-    n_channels, rate_hz: its own. is_default: what `--device default` opens, or leads to.
+    n_channels, rate_hz: its own. is_default: what `--device default` opens, or leads to; is_host_api_default: the same
+    where its host API is asked for.
     hears_playback: whether it hears what this machine is playing.
     remixes: whether opening it with fewer channels mixes all of them into those, as a sound server does.
     pulse_source: the sound server's name for it, where it is a source inside one.
@@ -70,6 +71,7 @@ class InputDevice:
     hears_playback: bool
     remixes: bool = False
     pulse_source: str | None = None
+    is_host_api_default: bool = False
 
     @property
     def argument(self) -> str:
@@ -106,19 +108,37 @@ def portaudio() -> ModuleType:
 
 
 def pulse_sources() -> list[PulseSource]:
-    """What the PulseAudio or PipeWire server of this session offers; nothing where none answers within two seconds.
-
-    Asked with `pactl`, in a process of its own: libpulse waits for ever for a server that hangs.
-    """
-    command = ["pactl", "--format=json", "list", "sources"]
+    """What the PulseAudio or PipeWire server of this session offers; nothing where none answers within two seconds."""
     try:
-        answer = subprocess.run(command, capture_output=True, check=True, timeout=_SERVER_TIMEOUT_S)
-        default = subprocess.run(
-            ["pactl", "get-default-source"], capture_output=True, check=True, timeout=_SERVER_TIMEOUT_S, text=True
-        ).stdout.strip()
-        return [_pulse_source(described, default) for described in json.loads(answer.stdout)]
-    except (OSError, subprocess.SubprocessError, ValueError, LookupError, TypeError):
+        described = json.loads(_ask_server("--format=json", "list", "sources"))
+        default = _ask_server("get-default-source").strip()
+    except (OSError, subprocess.SubprocessError, ValueError):
         return []
+    sources = []
+    for source in described if isinstance(described, list) else ():
+        # One that says something strange of itself is left out, and no reason to leave out the others.
+        with contextlib.suppress(AttributeError, LookupError, TypeError, ValueError):
+            sources.append(_pulse_source(source, default))
+    return sources
+
+
+def is_gone(pulse_source: str) -> bool:
+    """Whether the sound server says that it has no such source; False where it says nothing."""
+    try:
+        lines = _ask_server("list", "short", "sources").splitlines()
+    except (OSError, subprocess.SubprocessError):
+        return False
+    return pulse_source not in [line.split("\t")[1] for line in lines if "\t" in line]
+
+
+def _ask_server(*request: str) -> str:
+    # In a process of its own, since libpulse waits for ever for a server that hangs; and not in the user's language,
+    # into which pactl translates even the sample rates.
+    environment = {**os.environ, "LC_ALL": "C.UTF-8"}
+    answer = subprocess.run(
+        ["pactl", *request], env=environment, capture_output=True, check=True, timeout=_SERVER_TIMEOUT_S
+    )
+    return answer.stdout.decode("utf-8", "replace")
 
 
 def list_inputs() -> list[InputDevice]:
@@ -147,6 +167,7 @@ def list_inputs() -> list[InputDevice]:
                 device["index"] == default_index,
                 through.is_monitor if through else _sounds_like_loopback(device["name"]),
                 through is not None,
+                is_host_api_default=device["index"] == host_apis[device["hostapi"]]["default_input_device"],
             )
         )
     for device in lead_to_pulse:
@@ -162,6 +183,7 @@ def list_inputs() -> list[InputDevice]:
                     source.is_monitor,
                     True,
                     source.name,
+                    source.is_default,
                 )
                 for source in sources
             ]
@@ -198,7 +220,7 @@ def choose(inputs: Sequence[InputDevice], wanted: str, host_api: str | None) -> 
         names = ", ".join(sorted({device.host_api for device in inputs}))
         raise DeviceError(f"No input belongs to a host API called {host_api!r}; there are: {names}.")
     if wanted == DEFAULT:
-        return _default_of(among)
+        return _default_of(among, host_api)
     if wanted.isdecimal():
         of_index = [device for device in among if device.index == int(wanted) and device.pulse_source is None]
         if not of_index:
@@ -241,10 +263,8 @@ def devices_table(inputs: Sequence[InputDevice]) -> str:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if not any(device.hears_playback for device in inputs):
-        lines += [
-            "",
-            _LOOPBACK_CURE.get(sys.platform, "None of them is known to hear what is playing on this machine."),
-        ]
+        cure = _LOOPBACK_CURE.get(sys.platform, "")
+        lines += ["", f"None of these inputs is known to hear what this machine plays.{cure}"]
     return "\n".join(lines) + "\n"
 
 
@@ -272,15 +292,17 @@ def _none_at_all() -> DeviceError:
     return DeviceError(f"This machine has no sound input. {_NO_DEVICE_CURE.get(sys.platform, 'Plug one in.')}")
 
 
-def _default_of(inputs: Sequence[InputDevice]) -> InputDevice:
-    defaults = [device for device in inputs if device.is_default and device.pulse_source is None]
+def _default_of(inputs: Sequence[InputDevice], host_api: str | None) -> InputDevice:
+    defaults = [d for d in inputs if d.is_default or (host_api is not None and d.is_host_api_default)]
     if not defaults:
-        raise DeviceError(f"This machine has no default input; choose one. {_listed(inputs)}")
-    return defaults[0]
+        raise DeviceError(f"None of these inputs is the default; choose one. {_listed(inputs)}")
+    # PortAudio's own before the server's source behind it: the former follows when its user chooses another source.
+    return min(defaults, key=lambda device: (not device.is_default, device.pulse_source is not None))
 
 
-def _identity(device: InputDevice) -> tuple[str, str, str | None]:
-    return _CARD_NUMBER.sub("", device.name), device.host_api, device.pulse_source
+def _identity(device: InputDevice) -> tuple[str, str, bool, str | None]:
+    # What led to a sound server does not count as found where the same name leads to a card, while the server is away.
+    return _CARD_NUMBER.sub("", device.name), device.host_api, device.remixes, device.pulse_source
 
 
 def _pulse_source(described: dict[str, Any], default: str) -> PulseSource:

@@ -12,8 +12,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from realtime_mer.sources import Source
-from realtime_mer.status import Sink, SourceState, Status
+from realtime_mer.features import FeatureEngineError
+from realtime_mer.sources import Capture, Source
+from realtime_mer.status import Sink, SourceState, Status, Update
+from realtime_mer.types import PredictionError
 
 if TYPE_CHECKING:
     from realtime_mer.recording.recorder import Recorder
@@ -23,8 +25,12 @@ if TYPE_CHECKING:
 _REST_S = 0.005
 _STATUS_INTERVAL_S = 0.1
 _JOIN_TIMEOUT_S = 0.9
+# With so much sound inside it openSMILE is behind, and is given no more: what comes waits where it can be dropped.
+_LARGEST_BACKLOG_S = 2.0
 # Below this, music's treble is missing from what the model was trained on.
 _LOWEST_FULL_RATE_HZ = 32_000
+# Two signals in a row are one wish (a terminal that closes sends two); one that comes after this is impatience.
+_PATIENCE_S = 2.0
 
 
 # What the main thread does until the run ends: shows how things are, and sets the event when the user wants to end.
@@ -57,106 +63,126 @@ def run_live(
     open_session: Callable[[], Session],
     sinks: Sequence[Sink],
     display: Display,
+    stop: threading.Event,
     recorder: Recorder | None = None,
-) -> None:
-    """Runs until the source ends, the user ends it, or SIGINT, SIGTERM or SIGHUP does; then everything is closed.
+) -> bool:
+    """Runs until the source ends or `stop` is set, by the display or by anybody else; then source and sinks are closed.
 
     source: already started. open_session: called in the recognising thread, since it takes a second to import torch.
-    sinks: closed by this; recorder: one of them, or None. display: shown in this thread.
-    Raises what the source, the session or the display raises.
+    recorder: one of the sinks, or None. display: shown in this thread.
+    Returns whether the source came to its end. Raises what the source, the session or the display raises.
     """
-    stop = threading.Event()
     failures: list[BaseException] = []
+    came_to_end = False
 
     def recognise() -> None:
+        nonlocal came_to_end
         try:
-            _recognise(source, open_session, sinks, recorder, stop)
+            came_to_end = _Recognition(source, open_session(), sinks, recorder).run(stop)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread has to say it
             failures.append(error)
         finally:
             stop.set()
 
     recognition = threading.Thread(target=recognise, name="recognition", daemon=True)
+    recognition.start()
     try:
-        with _ending_by_signal(stop):
-            recognition.start()
-            display(stop)
+        display(stop)
     finally:
         stop.set()
-        if recognition.ident is not None:
-            recognition.join(_JOIN_TIMEOUT_S)
+        recognition.join(_JOIN_TIMEOUT_S)
         source.close()
         for sink in sinks:
             sink.close()
     if failures:
         raise failures[0]
+    return came_to_end
 
 
-def _recognise(
-    source: Source,
-    open_session: Callable[[], Session],
-    sinks: Sequence[Sink],
-    recorder: Recorder | None,
-    stop: threading.Event,
-) -> None:
-    """The recognising thread: sound from the source, through the session, to every sink."""
-    session = open_session()
-    losses = _Losses()
-    told_state, told_s = None, 0.0
-    with contextlib.closing(session):
-        while not stop.is_set():
-            # Before the read: a source that has ended has then nothing left to read.
-            state = source.state
-            capture = source.read()
+class _Recognition:
+    """What the recognising thread does: sound from the source, through the session, to every sink."""
+
+    def __init__(self, source: Source, session: Session, sinks: Sequence[Sink], recorder: Recorder | None) -> None:
+        self._source = source
+        self._session = session
+        self._sinks = sinks
+        self._recorder = recorder
+        self._losses = _Losses()
+        self._told: SourceState | None = None
+        self._told_s = 0.0
+        self._warned_hz: int | None = None
+        self._restarts = ""
+
+    def run(self, stop: threading.Event) -> bool:
+        """Returns whether the source came to its end before `stop` was set."""
+        with contextlib.closing(self._session):
+            while not stop.is_set():
+                # Before the read: a source that has ended has then nothing left to read.
+                state = self._source.state
+                behind = self._session.backlog_s > _LARGEST_BACKLOG_S
+                capture = None if behind else self._source.read()
+                self._send(self._updates(capture, state, behind))
+                self._losses.note(state)
+                if state is not self._told or time.monotonic() - self._told_s >= _STATUS_INTERVAL_S:
+                    self._tell(state)
+                if capture is None and not behind:
+                    if state is SourceState.ENDED:
+                        return True
+                    if state not in (SourceState.RUNNING, SourceState.PAUSED):
+                        stop.wait(_REST_S)
+            self._send(self._session.end_segment())
+            self._tell(SourceState.ENDED)
+        return False
+
+    def _updates(self, capture: Capture | None, state: SourceState, behind: bool) -> list[Update]:
+        if capture is not None:
+            self._warn_of_rate(capture.rate_hz)
+            if self._recorder is not None:
+                self._recorder.heard(capture)
+        try:
             if capture is not None:
-                if recorder is not None:
-                    recorder.heard(capture)
-                updates = session.hear(capture)
-            elif state in (SourceState.RUNNING, SourceState.PAUSED):
-                updates = session.wait(_REST_S)
-            else:
-                updates = session.end_segment()
-                stop.wait(_REST_S)
-            for update in updates:
-                for sink in sinks:
-                    sink.update(update)
-            losses.note(state)
-            if state is not told_state or time.monotonic() - told_s >= _STATUS_INTERVAL_S:
-                told_state, told_s = state, time.monotonic()
-                _tell(source, state, session, losses, sinks, recorder)
-            if capture is None and state is SourceState.ENDED:
-                return
-        for update in session.end_segment():
-            for sink in sinks:
+                return self._session.hear(capture)
+            if behind or state in (SourceState.RUNNING, SourceState.PAUSED):
+                return self._session.wait(_REST_S)
+            return self._session.end_segment()
+        except (FeatureEngineError, PredictionError) as error:
+            # One bad frame must not end a night; an engine that never gave any will not give the next one either.
+            if not self._session.recover():
+                raise
+            self._restarts = f"The engine had to be started afresh: {error}"
+            return []
+
+    def _send(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            for sink in self._sinks:
                 sink.update(update)
 
+    def _tell(self, state: SourceState) -> None:
+        self._told, self._told_s = state, time.monotonic()
+        source, session, recorder = self._source, self._session, self._recorder
+        status = Status(
+            source=source.name,
+            state=state,
+            detail=source.detail or _hears_less(session.rate_hz) or self._restarts,
+            time_s=session.time_s,
+            level=session.level,
+            gain_db=session.gain_db,
+            dropped_blocks=source.dropped_blocks,
+            dropped_s=session.dropped_s,
+            overflows=source.overflows,
+            replaced_samples=source.replaced_samples,
+            losses=self._losses.n,
+            lost_s=self._losses.total_s(),
+            recording=None if recorder is None else str(recorder.directory),
+            recording_fault="" if recorder is None else recorder.fault,
+        )
+        for sink in self._sinks:
+            sink.status(status)
 
-def _tell(
-    source: Source,
-    state: SourceState,
-    session: Session,
-    losses: _Losses,
-    sinks: Sequence[Sink],
-    recorder: Recorder | None,
-) -> None:
-    status = Status(
-        source=source.name,
-        state=state,
-        detail=source.detail or _hears_less(session.rate_hz),
-        time_s=session.time_s,
-        level=session.level,
-        gain_db=session.gain_db,
-        dropped_blocks=source.dropped_blocks,
-        dropped_s=session.dropped_s,
-        overflows=source.overflows,
-        replaced_samples=source.replaced_samples,
-        losses=losses.n,
-        lost_s=losses.total_s(),
-        recording=None if recorder is None else str(recorder.directory),
-        recording_fault="" if recorder is None else recorder.fault,
-    )
-    for sink in sinks:
-        sink.status(status)
+    def _warn_of_rate(self, rate_hz: int) -> None:
+        if rate_hz != self._warned_hz and (warning := _hears_less(rate_hz)):
+            print(f"realtime-mer: {warning}", file=sys.stderr)
+        self._warned_hz = rate_hz
 
 
 def _hears_less(rate_hz: int | None) -> str:
@@ -166,19 +192,30 @@ def _hears_less(rate_hz: int | None) -> str:
 
 
 @contextlib.contextmanager
-def _ending_by_signal(stop: threading.Event) -> Iterator[None]:
-    """SIGINT, SIGTERM and SIGHUP set `stop`; a second one ends the process at once."""
+def ending_by_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT, SIGTERM and SIGHUP set, for as long as the block lasts, closing included.
+
+    Ctrl-C once more, two seconds later or more, ends the process at once. A signal that was ignored stays ignored
+    (nohup).
+    """
+    stop = threading.Event()
+    first_s = time.monotonic()
 
     def end(number: int, _frame: object) -> None:
-        if stop.is_set():
-            sys.stderr.flush()
+        nonlocal first_s
+        if not stop.is_set():
+            first_s = time.monotonic()
+            stop.set()
+        elif number == signal.SIGINT and time.monotonic() - first_s > _PATIENCE_S:
             os._exit(128 + number)
-        stop.set()
 
-    names = [name for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
-    before = {name: signal.signal(getattr(signal, name), end) for name in names}
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, end)
     try:
-        yield
+        yield stop
     finally:
-        for name, handler in before.items():
-            signal.signal(getattr(signal, name), handler)
+        for number, handler in before.items():
+            signal.signal(number, handler)

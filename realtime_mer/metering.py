@@ -141,7 +141,7 @@ class Entrances:
             passages.append(Passage(waiting[self._passed_samples :], False))
             self._passed_samples = len(waiting)
         self._pending = waiting
-        return passages
+        return [passage for passage in passages if len(passage.samples)]
 
     def flush(self) -> list[Passage]:
         """The samples of a last hop that was never whole."""

@@ -10,11 +10,7 @@ import torch
 from realtime_mer.checkpoint import Checkpoint
 from realtime_mer.extraction import FrameExtractor, frame_names
 from realtime_mer.features import HOP_S
-from realtime_mer.types import FeatureFrame, FloatArray, Prediction
-
-
-class PredictionError(RuntimeError):
-    """The model gave something that is no number."""
+from realtime_mer.types import FeatureFrame, FloatArray, Prediction, PredictionError
 
 
 class Predictor:

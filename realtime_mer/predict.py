@@ -79,7 +79,9 @@ def run_predict(
         raise UsageError(f"One of the names cannot be used: {error}.") from error
     checkpoint = load_checkpoint(checkpoint_path)
     if plot and not can_plot():
-        raise UsageError("--plot needs matplotlib, which is not installed: pip install 'realtime-mer[plot]'.")
+        raise UsageError(
+            "--plot needs matplotlib, which is not installed. Into the same environment: pip install matplotlib"
+        )
     _prepare_outputs(plan)
     model_facts = {
         "name": checkpoint.model_name,

@@ -32,9 +32,10 @@ _NO_SAMPLES = np.empty(0, dtype=np.float32)
 class _Stretch:
     """Sound without interruption or long silence in it, with the engine that hears it.
 
-    start_s: stream time of its first sample. begins: whether it is known to begin with music.
-    heard_samples: what the engine was given. drops: where in that (in samples) how many were lost before it.
-    captured: up to which sample was captured when, for those that no update has told yet.
+    start_s: stream time of its first sample. heard_samples: what the engine was given.
+    dropped_samples: how many were lost in between; of these, drops: where in what was heard, for those that no update
+        has passed yet. captured: up to which sample was captured when, for the same.
+    updated_s: how much of what was heard the updates have told of so far.
     """
 
     rate_hz: int
@@ -42,20 +43,32 @@ class _Stretch:
     recogniser: Recogniser
     meter: LevelMeter
     heard_samples: int = 0
-    drops: list[tuple[int, int]] = field(default_factory=list)
+    dropped_samples: int = 0
+    drops: deque[tuple[int, int]] = field(default_factory=deque)
     captured: deque[tuple[int, float]] = field(default_factory=deque)
+    updated_s: float = 0.0
+
+    @property
+    def end_s(self) -> float:
+        """Stream time of the end of what was heard."""
+        return self.start_s + (self.heard_samples + self.dropped_samples) / self.rate_hz
 
     def stream_s(self, heard_s: float) -> float:
         """Stream time of a moment of the sound heard: what was dropped before it has passed too."""
-        dropped = sum(n_samples for position, n_samples in self.drops if position < heard_s * self.rate_hz)
-        return self.start_s + heard_s + dropped / self.rate_hz
+        while self.drops and self.drops[0][0] < heard_s * self.rate_hz:
+            self.drops.popleft()
+        still_to_come = sum(n_samples for _, n_samples in self.drops)
+        return self.start_s + heard_s + (self.dropped_samples - still_to_come) / self.rate_hz
 
     def latency_s(self, heard_s: float) -> float | None:
-        """Since the capture of the sample at that moment."""
+        """Since the capture of the sample at that moment; samples of one capture came in one after the other."""
         end = heard_s * self.rate_hz
         while self.captured and self.captured[0][0] < end:
             self.captured.popleft()
-        return time.monotonic() - self.captured[0][1] if self.captured else None
+        if not self.captured:
+            return None
+        position, captured_s = self.captured[0]
+        return time.monotonic() - captured_s + (position - end) / self.rate_hz
 
 
 class Session:
@@ -75,13 +88,13 @@ class Session:
         self._end_s = 0.0
         self._n_updates = 0
         self._dropped_s = 0.0
+        self._level: InputLevel | None = None
         self._held = (0.0, 0.0)
 
     @property
     def time_s(self) -> float:
         """Stream time heard so far."""
-        stretch = self._stretch
-        return self._end_s if stretch is None else stretch.stream_s(stretch.heard_samples / stretch.rate_hz)
+        return self._end_s if self._stretch is None else self._stretch.end_s
 
     @property
     def dropped_s(self) -> float:
@@ -96,7 +109,18 @@ class Session:
     @property
     def level(self) -> InputLevel | None:
         """The input's level now; None where nothing is being heard."""
-        return self._stretch.meter.level() if self._stretch else None
+        if self._stretch is None:
+            return None
+        # At an entrance the new meter knows nothing for a moment.
+        self._level = self._stretch.meter.level() or self._level
+        return self._level
+
+    @property
+    def backlog_s(self) -> float:
+        """How much sound openSMILE has been given since the last frame that it has given back; 0.7 s at most when it
+        keeps up."""
+        stretch = self._stretch
+        return 0.0 if stretch is None else stretch.heard_samples / stretch.rate_hz - stretch.updated_s
 
     @property
     def gain_db(self) -> float:
@@ -115,6 +139,7 @@ class Session:
         stretch = self._stretch or self._begin_stretch(capture.rate_hz)
         if capture.dropped_samples:
             stretch.drops.append((stretch.heard_samples, capture.dropped_samples))
+            stretch.dropped_samples += capture.dropped_samples
             self._dropped_s += capture.dropped_samples / capture.rate_hz
         for passage in self._entrances.step(capture.samples):
             if passage.begins and stretch.heard_samples:
@@ -138,7 +163,20 @@ class Session:
             for passage in self._entrances.flush():
                 updates += self._hear(self._stretch, passage.samples, None)
         self._entrances = None
+        self._level = None
         return updates + self._end_stretch()
+
+    def recover(self) -> bool:
+        """After an error of the engine or the model: gives up the stretch, and whether it makes sense to go on.
+
+        It does where the stretch had given an update: then a fresh engine hears what comes, in the same segment.
+        """
+        stretch = self._stretch
+        if stretch is None or not stretch.updated_s:
+            return False
+        self._end_s = stretch.end_s
+        self.close()
+        return True
 
     def close(self) -> None:
         """Frees the engine at once, whatever was under way."""
@@ -162,7 +200,7 @@ class Session:
         if self._stretch is None:
             return []
         updates = self._updates(self._stretch, self._stretch.recogniser.flush())
-        self._end_s = self.time_s
+        self._end_s = self._stretch.end_s
         self._stretch = None
         return updates
 
@@ -170,6 +208,7 @@ class Session:
         return [self._update(stretch, prediction) for prediction in predictions]
 
     def _update(self, stretch: _Stretch, prediction: Prediction) -> Update:
+        stretch.updated_s = prediction.time_s
         held = stretch.meter.is_silent(prediction.time_s - FRAME_S, prediction.time_s)
         if not held:
             self._held = (prediction.valence, prediction.arousal)

@@ -52,3 +52,7 @@ class Prediction:
     time_s: float
     valence: float
     arousal: float
+
+
+class PredictionError(RuntimeError):
+    """The model gave something that is no number."""

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, runtime_checkable
 
 from realtime_mer.config import LiveSettings, UsageError
-from realtime_mer.live import run_live
+from realtime_mer.live import ending_by_signal, run_live
 from realtime_mer.osc import OscSink, parse_target
 from realtime_mer.sources import Source
 from realtime_mer.status import Board, Sink, SourceState
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from realtime_mer.session import Session
 
 _STDIN = "-"
+_WAIT_S = 0.2
 
 
 @runtime_checkable
@@ -49,9 +50,10 @@ def demo(settings: LiveSettings, *, loop: bool, sound: bool) -> None:
 
 
 def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
-    """`realtime-mer replay`: a recording again, as it was recorded; says how it compares, and returns whether it does.
+    """`realtime-mer replay`: a recording again, as it was recorded; says how it compares.
 
-    Raises RecordingError where it cannot be read, or was made with another model.
+    Returns False where a replay that came to its end differs. Raises RecordingError where the recording cannot be read,
+    or was made with another model.
     """
     from realtime_mer.recording import RecordingError
     from realtime_mer.recording.check import ReplayCheck
@@ -62,11 +64,13 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
     settings = replace(settings, level=recording.settings.level)
     if _sha256(_checkpoint_path(settings)) != recording.checkpoint_sha256:
         raise RecordingError(
-            f"The recording {directory} was made with another model than {_checkpoint_path(settings)}, so it cannot be "
-            "compared. Give that model with --checkpoint."
+            f"The recording {directory} was made with another model than {_checkpoint_path(settings)}. Give the model "
+            "that it was made with: --checkpoint PATH"
         )
     check = ReplayCheck(recording)
-    _run(settings, RecordingSource(recording, fast=fast), check)
+    if not _run(settings, RecordingSource(recording, fast=fast), check):
+        print("realtime-mer: The replay was ended early, and is not compared with the recording.", file=sys.stderr)
+        return True
     print(f"realtime-mer: {check.verdict()}", file=sys.stderr)
     return check.identical
 
@@ -75,13 +79,13 @@ def _source(settings: LiveSettings) -> Source:
     audio_input = settings.input
     if audio_input.file is None:
         if audio_input.loop or audio_input.fast:
-            raise UsageError("A sound card plays in real time and has no beginning: --loop and --fast go with --input.")
+            raise UsageError("--loop and --fast go with --input FILE: a sound card is always heard in real time.")
         from realtime_mer.sources.device import DeviceSource
 
         return DeviceSource(settings.audio)
     if audio_input.file == _STDIN:
         if audio_input.loop or audio_input.fast:
-            raise UsageError("Standard input comes as it comes: --loop and --fast go with a file.")
+            raise UsageError("--loop and --fast go with a file: standard input is heard as fast as it arrives.")
         from realtime_mer.sources.pcm import PcmSource
 
         stream = None if sys.stdin is None else sys.stdin.buffer
@@ -91,7 +95,8 @@ def _source(settings: LiveSettings) -> Source:
     return FileSource(Path(audio_input.file), loop=audio_input.loop, fast=audio_input.fast)
 
 
-def _run(settings: LiveSettings, source: Source, *more_sinks: Sink) -> None:
+def _run(settings: LiveSettings, source: Source, *more_sinks: Sink) -> bool:
+    """Whether the source came to its end, before anybody ended the run."""
     osc = OscSink([parse_target(target) for target in settings.osc.targets])
     board = Board(source.name)
     checkpoint_path = _checkpoint_path(settings)
@@ -105,12 +110,12 @@ def _run(settings: LiveSettings, source: Source, *more_sinks: Sink) -> None:
 
         return Session(load_checkpoint(checkpoint_path), settings.level)
 
-    with contextlib.closing(source), contextlib.closing(osc):
+    with ending_by_signal() as stop, contextlib.closing(source), contextlib.closing(osc):
         source.start()
         # Only now: a source that cannot be opened should leave no folder behind.
         recorder = _recorder(settings, source, checkpoint_sha256)
         sinks: list[Sink] = [osc, board, *more_sinks, *([recorder] if recorder else [])]
-        run_live(source, open_session, sinks, _display(settings, board, source, osc), recorder)
+        return run_live(source, open_session, sinks, _display(settings, board, source, osc), stop, recorder)
 
 
 def _recorder(settings: LiveSettings, source: Source, checkpoint_sha256: str) -> Recorder | None:
@@ -129,7 +134,6 @@ def _display(settings: LiveSettings, board: Board, source: Source, osc: OscSink)
         if settings.display.plot and _show_window(board, stop, toggle_pause, osc):
             return
         if settings.display.terminal:
-            from realtime_mer.predict import OutputError
             from realtime_mer.terminal import TerminalView
 
             view = TerminalView(board, quit_=stop.set, toggle_pause=toggle_pause, osc=osc.summary)
@@ -138,11 +142,19 @@ def _display(settings: LiveSettings, board: Board, source: Source, osc: OscSink)
             except BrokenPipeError:
                 raise
             except OSError as error:
-                raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+                # A full disk behind a redirected output must not end the show.
+                print(f"realtime-mer: no more lines: {error.strerror or error}", file=sys.stderr)
+                _wait(stop)
         else:
-            stop.wait()
+            _wait(stop)
 
     return show
+
+
+def _wait(stop: threading.Event) -> None:
+    # In turns, since on Windows a wait without end does not hear Ctrl-C.
+    while not stop.wait(_WAIT_S):
+        pass
 
 
 def _show_window(board: Board, stop: threading.Event, toggle_pause: Callable[[], None] | None, osc: OscSink) -> bool:

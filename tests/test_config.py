@@ -82,8 +82,6 @@ def test_an_override_can_bring_none_back(tmp_path: Path) -> None:
 
 
 def test_a_value_that_is_out_of_range_only_with_what_is_overridden_may_stand(tmp_path: Path) -> None:
-    text = "[level]\nsilence_db = -40.0"
-    assert load(tmp_path, text, {"level.quiet_db": -30.0}).level == LevelMeterSettings(-40.0, -30.0)
     assert load(tmp_path, "[audio]\nblock_samples = 1", {"audio.block_samples": 512}).audio.block_samples == 512
 
 
@@ -141,7 +139,7 @@ def test_files_as_windows_writes_them_can_be_read(tmp_path: Path, content: str) 
         (f"[audio]\nchannels = {'[' * 100_000}", "this cannot be read: a number is too long, or lists lie too deep"),
         # Ranges.
         ("[audio]\nblock_samples = 63", "audio.block_samples: a number from 64 to 16384 was expected, not 63."),
-        ("[level]\nsilence_db = -40", "level.quiet_db: more than level.silence_db, which is -40.0, was expected, not"),
+        ("[level]\nsilence_db = 1", "level.silence_db: a number from -100 to 0 was expected, not 1."),
         # No TOML.
         ("[audio", "this is no TOML: "),
         ("[audio]\ndevice = 'x'\ndevice = 'y'", "this is no TOML: "),
@@ -185,10 +183,6 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
         ({"audio.buffer_s": "4"}, "audio.buffer_s: a finite number was expected, not '4'."),
         ({"audio.buffer_s": math.nan}, "audio.buffer_s: a finite number was expected, not nan."),
         ({"audio.rate_hz": 1}, "audio.rate_hz: a number from 8000 to 384000 was expected, not 1."),
-        (
-            {"level.quiet_db": -70.0},
-            "level.quiet_db: more than level.silence_db, which is -60.0, was expected, not -70",
-        ),
     ],
 )
 def test_mistakes_on_the_command_line_are_named_and_not_blamed_on_the_file(
@@ -234,8 +228,14 @@ def test_a_mistake_in_the_file_is_blamed_on_it_beside_one_on_the_command_line(tm
         (InputSettings, "input.pcm_format", PCM_FORMATS, ("s16", "", "S16LE"), "one of 's16le', 's24le', 's32le', 'f"),
         (InputSettings, "input.pcm_rate_hz", (8_000, 384_000), (7_999, 384_001), "from 8000 to 384000"),
         (InputSettings, "input.pcm_channels", (1, 8), (0, 9), "from 1 to 8"),
-        (LevelMeterSettings, "level.silence_db", (-100.0, -45.001), (-100.1, -45.0, math.nan), " was expected"),
-        (LevelMeterSettings, "level.quiet_db", (-59.999, 0.0), (-60.0, 0.1, math.nan), " was expected"),
+        (LevelMeterSettings, "level.silence_db", (-100.0, 0.0), (-100.1, 0.1, math.nan), " was expected"),
+        (
+            LevelMeterSettings,
+            "level.quiet_db",
+            (-100.0, 0.0),
+            (-100.1, 0.1, math.nan),
+            "a number from -100 to 0 was expected",
+        ),
         (OscSettings, "osc.targets", ((), ("a:1", "b:2")), (("",), ("a:1", " ")), "a text that is not empty"),
         (RecordingSettings, "recording.directory", ("x", None), ("", " "), "a text that is not empty"),
         (ModelSettings, "model.checkpoint", ("x", None), ("", " "), "a text that is not empty"),
@@ -248,10 +248,8 @@ def test_values_out_of_range_are_refused(
     for value in allowed:
         assert getattr(kind(**{name: value}), name) == value
     for value in refused:
-        # A silence that is above the default for quiet is told under the key that is compared with it.
-        with pytest.raises(ConfigError, match=f"^{key.partition('.')[0]}\\.[a-z_]+: .*{re.escape(message)}") as error:
+        with pytest.raises(ConfigError, match=f"^{re.escape(key)}: .*{re.escape(message)}"):
             kind(**{name: value})
-        assert key in str(error.value)
 
 
 # --- writing them out
@@ -259,11 +257,7 @@ def test_values_out_of_range_are_refused(
 TEXTS = st.text(min_size=1).filter(lambda text: text.strip() and "\0" not in text)
 RATES_HZ = st.integers(8_000, 384_000)
 CHANNELS = st.lists(st.integers(1, 256), min_size=1, max_size=8, unique=True).map(tuple)
-LEVELS_DB = (
-    st.lists(st.floats(-100, 0), min_size=2, max_size=2)
-    .filter(lambda levels: levels[0] != levels[1])
-    .map(lambda levels: LevelMeterSettings(*sorted(levels)))
-)
+LEVELS_DB = st.builds(LevelMeterSettings, st.floats(-100, 0), st.floats(-100, 0))
 SETTINGS = st.builds(
     LiveSettings,
     st.builds(

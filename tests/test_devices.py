@@ -43,6 +43,15 @@ def test_what_is_meant(wanted: str, host_api: str | None, expected: InputDevice)
     assert choose(INPUTS, wanted, host_api) is expected
 
 
+def test_the_default_of_a_host_api_is_its_own() -> None:
+    jack = replace(SAME_ON_JACK, is_host_api_default=True)
+    inputs = (INTERFACE, replace(DEFAULT, is_host_api_default=True), jack, replace(MONITOR, is_host_api_default=True))
+    assert choose(inputs, "default", "jack") is jack
+    assert choose(inputs, "default", "pulse").pulse_source == "speakers.monitor"
+    assert choose(inputs, "default", "alsa").name == "default"
+    assert choose(inputs, "default", None).name == "default"
+
+
 @pytest.mark.parametrize("device", INPUTS)
 def test_what_the_table_says_to_type_means_that_very_input(device: InputDevice) -> None:
     assert choose(INPUTS, device.argument, None) is device
@@ -58,7 +67,7 @@ def test_what_the_table_says_to_type_means_that_very_input(device: InputDevice) 
         ("2", None, ["index 2", "--device speakers.monitor"]),
         ("theremin", None, ["called 'theremin'", "ALC257"]),
         ("default", "CoreAudio", ["'CoreAudio'", "ALSA, JACK Audio Connection Kit, PulseAudio"]),
-        ("default", "JACK", ["no default input", "--device 7"]),
+        ("default", "JACK", ["None of these inputs is the default", "--device 7"]),
         ("", None, ["any of 5 inputs"]),
     ],
 )
@@ -80,6 +89,7 @@ def test_no_input_at_all_comes_with_the_cure() -> None:
         ([replace(INTERFACE, name="Scarlett 2i2 USB: Audio (hw:3,0)", index=2), LAPTOP], 2),
         ([replace(INTERFACE, index=6), INTERFACE], 0),
         ([replace(INTERFACE, host_api="OSS", index=3), replace(INTERFACE, index=9)], 9),
+        ([replace(INTERFACE, remixes=True, index=3), replace(INTERFACE, index=9)], 9),
     ],
 )
 def test_a_lost_input_is_found_again_by_name_and_host_api(
@@ -125,12 +135,25 @@ def test_the_servers_sources_are_listed_with_their_own_rates(server: SoundServer
     assert "44100 Hz" in lines["music.monitor"]
 
 
+def test_the_server_is_asked_in_its_own_language(server: SoundServer, tmp_path_factory: pytest.TempPathFactory) -> None:
+    """pactl translates even "s16le 2ch 44100Hz"; here, one that does so wherever the locale is not C.UTF-8."""
+    folder = tmp_path_factory.mktemp("bin")
+    pactl = folder / "pactl"
+    pactl.write_text(
+        '#!/bin/sh\n[ "$LC_ALL" = C.UTF-8 ] || { echo "[]"; exit 0; }\nexec /usr/bin/env PATH="$REAL" pactl "$@"\n'
+    )
+    pactl.chmod(0o755)
+    real = server.environment["PATH"]
+    listed = list_devices({**server.environment, "PATH": f"{folder}:{real}", "REAL": real, "LC_ALL": "it_IT.UTF-8"})
+    assert "music.monitor" in listed.stdout
+
+
 def test_without_a_server_the_cure_is_told(tmp_path_factory: pytest.TempPathFactory, server: SoundServer) -> None:
     nowhere = {**server.environment, "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("nowhere"))}
     listed = list_devices(nowhere)
     if listed.returncode == 0:
         # A machine with a sound card of its own.
-        assert "None of them is known to hear what is playing" in listed.stdout
+        assert "None of these inputs is known to hear what this machine plays" in listed.stdout
     else:
         assert (listed.returncode, listed.stdout) == (1, "")
         assert listed.stderr.startswith("realtime-mer: error: This machine has no sound input. Plug one in, or start")

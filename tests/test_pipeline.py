@@ -18,9 +18,9 @@ from threadpoolctl import threadpool_info, threadpool_limits
 from realtime_mer.checkpoint import Checkpoint, CheckpointError
 from realtime_mer.extraction import AudioFileError, extract_file, frame_names
 from realtime_mer.models import MODELS
-from realtime_mer.pipeline import PredictionError, Predictor, Recogniser
+from realtime_mer.pipeline import Predictor, Recogniser
 from realtime_mer.session import predict_file
-from realtime_mer.types import FeatureFrame, FloatArray, Prediction
+from realtime_mer.types import FeatureFrame, FloatArray, Prediction, PredictionError
 
 
 @pytest.fixture(scope="module")

@@ -12,11 +12,13 @@ import soundfile
 from checkpoints import music, small_checkpoint
 
 from realtime_mer.config import LevelMeterSettings
+from realtime_mer.features import FeatureEngineError
+from realtime_mer.pipeline import Recogniser
 from realtime_mer.session import Session, predict_file
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.status import LevelState, Update
-from realtime_mer.types import FloatArray
+from realtime_mer.types import FloatArray, Prediction
 
 RATE_HZ = 44_100
 SETTINGS = LevelMeterSettings()
@@ -128,6 +130,63 @@ def test_a_general_pause_ends_nothing() -> None:
     assert values(u for u in updates if not u.held) == values(
         v for u, v in zip(updates, never_silent, strict=True) if not u.held
     )
+
+
+class Failing:
+    """A recogniser whose engine has failed."""
+
+    def __init__(self, recogniser: Recogniser) -> None:
+        self._recogniser = recogniser
+
+    def step(self, _samples: FloatArray) -> list[Prediction]:
+        raise FeatureEngineError("openSMILE stopped.")
+
+    def close(self) -> None:
+        self._recogniser.close()
+
+
+def test_after_an_error_a_fresh_engine_goes_on_where_one_had_worked(tune: FloatArray, whole: list[Update]) -> None:
+    session = Session(small_checkpoint(), SETTINGS)
+    assert not session.recover(), "there is nothing to go on with"
+    updates = session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    while len(updates) < 2:
+        updates += session.wait(1.0)
+    assert session._stretch is not None
+    session._stretch.recogniser = Failing(session._stretch.recogniser)  # type: ignore[assignment]
+    with pytest.raises(FeatureEngineError):
+        session.hear(Capture(tune[:441], RATE_HZ, 0, 0, None))
+    assert session.recover()
+    again = session.hear(Capture(tune, RATE_HZ, 0, 0, None)) + session.end_segment()
+    assert values(again) == values(whole), "a fresh engine and model"
+    assert again[0].index == len(updates)
+    assert again[0].time_s == pytest.approx(4.01 + 1.0)
+
+
+def test_an_engine_that_never_gave_anything_is_not_started_again(tune: FloatArray) -> None:
+    session = Session(small_checkpoint(), SETTINGS)
+    session.hear(Capture(tune[:4_410], RATE_HZ, 0, 0, None))
+    assert not session.recover()
+    session.close()
+
+
+def test_the_backlog_is_what_the_engine_has_not_answered_yet(tune: FloatArray) -> None:
+    session = Session(small_checkpoint(), SETTINGS)
+    assert session.backlog_s == 0.0
+    updates = session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    assert session.backlog_s == 4.0 - (updates[-1].time_s if updates else 0.0)
+    while len(updates) < 5:
+        updates += session.wait(1.0)
+    assert session.backlog_s == 4.0 - updates[-1].time_s
+    session.end_segment()
+    assert session.backlog_s == 0.0
+
+
+def test_drops_at_the_end_of_a_stretch_take_their_time_too(tune: FloatArray) -> None:
+    session = Session(small_checkpoint(), SETTINGS)
+    session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    session.hear(Capture(tune[:1], RATE_HZ, 0, RATE_HZ, None))
+    session.end_segment()
+    assert session.time_s == pytest.approx(5.0, abs=1e-4)
 
 
 def test_after_its_end_a_segment_goes_on_no_more(tune: FloatArray) -> None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
@@ -16,10 +18,10 @@ from sound_server import start_sound_server
 from benchmarks.sound_server import SoundServer
 from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.config import AudioSettings, LevelMeterSettings
-from realtime_mer.devices import DeviceError, portaudio
+from realtime_mer.devices import DeviceError, InputDevice, portaudio
 from realtime_mer.session import Session
 from realtime_mer.sources import Capture
-from realtime_mer.sources.device import DeviceSource
+from realtime_mer.sources.device import DeviceSource, open_stream
 from realtime_mer.status import SourceState, Update
 from realtime_mer.types import FloatArray
 
@@ -184,6 +186,35 @@ def test_a_device_that_is_not_there_stays_unopened(server: SoundServer) -> None:
         source.start()
     source.close()
     assert source.read() is None
+
+
+class PortAudioError(Exception):
+    """As sounddevice raises it: what went wrong, and PortAudio's number for it."""
+
+
+@pytest.mark.parametrize(
+    ("error", "sentence"),
+    [
+        (
+            PortAudioError("Error opening InputStream: Device unavailable", -9985),
+            "is in use by another program, or gone",
+        ),
+        (PortAudioError("Error opening InputStream: Invalid number of channels", -9998), "has no 2 channels; it has 2"),
+        (PortAudioError("Error opening InputStream: Invalid sample rate", -9997), "its own rate is 48000 Hz"),
+        (PortAudioError("Unanticipated host error", -9999, (2, -13, "Permission denied")), "Join the group audio"),
+        (PortAudioError("Error opening InputStream: Internal PortAudio error", -9986), "Internal PortAudio error"),
+    ],
+)
+def test_why_a_device_cannot_be_opened_is_one_sentence_with_the_cure(error: PortAudioError, sentence: str) -> None:
+    def refuse(**_settings: object) -> None:
+        raise error
+
+    library = ModuleType("sounddevice")
+    library.__dict__.update(PortAudioError=PortAudioError, InputStream=refuse)
+    card = InputDevice("Scarlett 2i2 USB: Audio (hw:1,0)", 0, "ALSA", 2, 48_000, False, False)
+    with pytest.raises(DeviceError, match=re.escape(sentence)) as raised:
+        open_stream(library, card, AudioSettings(), 0)
+    assert str(raised.value).startswith("The input 'Scarlett 2i2 USB: Audio (hw:1,0)' ")
 
 
 def test_a_reader_that_sleeps_loses_the_oldest_blocks_and_is_told(server: SoundServer) -> None:

@@ -145,6 +145,33 @@ def test_the_built_in_piece_can_be_ended(folder: Path) -> None:
     assert code == 0, errors
 
 
+def test_lines_that_cannot_be_written_do_not_end_the_run(folder: Path, tmp_path: Path) -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full on this machine: this test needs an output that is always full")
+    arguments = ["--input", str(folder / "song.wav"), "--no-plot", "--no-osc", "--record", str(tmp_path / "kept")]
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            LiveRun.command(*arguments, "--checkpoint", str(folder / "model.safetensors")),
+            env=ENVIRONMENT,
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+    assert "no more lines: No space left on device" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.returncode == 0
+    assert recorded(tmp_path / "kept") == recorded(folder / "recording")
+
+
+def test_a_low_sample_rate_is_warned_of_once(folder: Path) -> None:
+    pcm = (music(3.0, 8_000) * 30_000).astype("<i2").tobytes()
+    arguments = ["--input", "-", "--pcm-rate", "8000", "--pcm-channels", "1", "--no-osc", "--no-terminal"]
+    _, errors = run(*arguments, folder=folder, stdin=pcm)
+    assert errors.count("At 8000 Hz the model hears nothing above 4 kHz") == 1
+
+
 def test_lines_into_a_pipe_that_is_closed_end_the_run(folder: Path) -> None:
     arguments = ["demo", "--no-plot", "--no-osc", "--no-sound", "--checkpoint", str(folder / "model.safetensors")]
     with LiveRun(*arguments, environment=ENVIRONMENT) as demo:

@@ -32,10 +32,10 @@ _TICKS = [(-1.0, "−1"), (-0.5, "−0.5"), (0.0, "0"), (0.5, "0.5"), (1.0, "1")
 # Two of the words that Russell, "A circumplex model of affect", Journal of Personality and Social Psychology 39 (1980),
 # places in each quadrant, and the sign of the quadrant's valence and arousal.
 _QUADRANTS = (
-    ("happy\nexcited", 1, 1),
-    ("tense\nangry", -1, 1),
-    ("sad\ntired", -1, -1),
-    ("calm\ncontent", 1, -1),
+    ("happy,\nexuberant", 1, 1),
+    ("tense,\nangry", -1, 1),
+    ("sad,\ngloomy", -1, -1),
+    ("calm,\ntender", 1, -1),
 )
 
 

@@ -14,14 +14,13 @@ from typing import Any
 
 from realtime_mer.config import AudioSettings
 from realtime_mer.devices import (
-    DEFAULT,
     DeviceError,
     InputDevice,
     find_again,
     find_input,
+    is_gone,
     portaudio,
     pulse_source_chosen,
-    pulse_sources,
 )
 from realtime_mer.ring import BlockRing
 from realtime_mer.sources import Capture
@@ -37,7 +36,7 @@ _LOOK_S = 0.1
 _STALLED_S = 1.0
 _STALLED_BLOCKS = 4
 _FIRST_CALLBACK_S = 4.0
-_SOURCE_CHECK_S = 1.0
+_SOURCE_CHECK_S = 2.0
 _OPEN_TIMEOUT_S = 10.0
 _BACKOFF_S = (0.1, 0.2, 0.4, 0.5)
 _CLOSE_TIMEOUT_S = 0.7
@@ -127,7 +126,6 @@ class DeviceSource:
 
     def start(self) -> None:
         """Opens the device. Raises DeviceError where that is impossible, or takes longer than ten seconds."""
-        self._sounddevice = portaudio()
         self._keeper.start()
         if not self._settled.wait(_OPEN_TIMEOUT_S):
             self.close()
@@ -154,10 +152,12 @@ class DeviceSource:
         return None
 
     def close(self) -> None:
+        if self._closing.is_set():
+            return
         self._closing.set()
         if self._keeper.ident is not None:
             self._keeper.join(_CLOSE_TIMEOUT_S)
-        if self._keeper.is_alive():
+        if self._keeper.is_alive() and hasattr(self, "_sounddevice"):
             # It is stuck inside PortAudio, where its own good-bye at the end of the process would be stuck too.
             atexit.unregister(self._sounddevice._exit_handler)
         self._state = SourceState.ENDED
@@ -165,15 +165,17 @@ class DeviceSource:
     def _keep(self) -> None:
         """The keeper thread: opens the device, watches it, and opens it again."""
         try:
+            self._sounddevice = portaudio()
             self._open()
         except DeviceError as error:
             self._failure = error
             return
+        except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for the device must hear of it
+            self._failure = DeviceError(f"The input {self._name!r} cannot be opened: {type(error).__name__}: {error}.")
+            return
         finally:
             self._settled.set()
-        while not self._closing.is_set():
-            opened = self._current
-            assert opened is not None
+        while (opened := self._current) is not None:
             reason = self._watch(opened)
             self._past_overflows += opened.overflows
             # Together, so that whoever sees the state gets what is left of this segment, and then no more of it.
@@ -186,21 +188,24 @@ class DeviceSource:
                 self._reopen()
 
     def _open(self) -> None:
-        first = self._n_segments == 0
-        if first or self._settings.device == DEFAULT:
+        if self._n_segments == 0:
             device = find_input(self._settings.device, self._settings.host_api)
         else:
+            # The default too: while a sound server is away, PortAudio's default is some card that nobody chose.
             device = find_again(self._device)
         opened = open_stream(self._sounddevice, device, self._settings, self._n_segments)
         self._n_segments += 1
         self._device, self._name = device, device.name
         with self._lock:
-            self._segments.append(opened)
+            # In this order: the reader lets go of an empty segment that is not the current one.
             self._current = opened
+            self._segments.append(opened)
 
     def _watch(self, opened: _Opened) -> str | None:
         """Returns why the device counts as lost, once it does; None when this source is being closed."""
-        stalled_s = max(_STALLED_S, _STALLED_BLOCKS * opened.block_samples / opened.rate_hz)
+        # With a long buffer the sound comes in bursts.
+        block_s, buffer_s = opened.block_samples / opened.rate_hz, float(opened.stream.latency)
+        stalled_s = max(_STALLED_S, _STALLED_BLOCKS * block_s, 2.0 * buffer_s)
         seen_blocks, seen_s, checked_s, looked_s = 0, opened.opened_s, opened.opened_s, time.monotonic()
         while not self._closing.wait(_LOOK_S):
             now_s = time.monotonic()
@@ -211,13 +216,13 @@ class DeviceSource:
             if written != seen_blocks:
                 seen_blocks, seen_s = written, now_s
             if opened.finished:
-                return "The sound system ended it. Waiting for its return."
+                return "The sound system closed this input. Waiting for its return."
             if now_s - seen_s > (stalled_s if seen_blocks else max(stalled_s, _FIRST_CALLBACK_S)):
-                return "It gives no sound any more. Waiting for its return."
+                return "It delivers no data any more. Waiting for its return."
             if opened.device.pulse_source and now_s - checked_s > _SOURCE_CHECK_S:
                 checked_s = now_s
                 # The server would move the stream to another source, and nobody would notice.
-                if opened.device.pulse_source not in [source.name for source in pulse_sources()]:
+                if is_gone(opened.device.pulse_source):
                     return "The sound server no longer has it. Waiting for its return."
         return None
 
@@ -231,6 +236,8 @@ class DeviceSource:
                 self._open()
             except DeviceError as error:
                 self._detail = str(error).partition("\n")[0]
+            except Exception as error:  # noqa: BLE001 - a night's run must not end with a strange answer of a driver
+                self._detail = f"It cannot be opened yet: {type(error).__name__}: {error}."
             else:
                 return
 
@@ -264,6 +271,8 @@ def open_stream(sounddevice: ModuleType, device: InputDevice, settings: AudioSet
     rate_hz = settings.rate_hz or device.rate_hz
     channels = settings.channels or tuple(range(1, min(device.n_channels, _DEFAULT_CHANNELS) + 1))
     n_channels = max(device.n_channels if device.remixes else 1, *channels)
+    if device.remixes and n_channels > device.n_channels:
+        raise DeviceError(_too_few_channels(device, n_channels))
     block_samples = settings.block_samples or max(round(rate_hz * _DEFAULT_BLOCK_S), 1)
     n_blocks = max(math.ceil(settings.buffer_s * rate_hz / block_samples), 2)
     ring = BlockRing(n_blocks, block_samples, n_channels)
@@ -293,11 +302,21 @@ def _why_not(error: Exception, device: InputDevice, n_channels: int, rate_hz: in
     code = error.args[1] if len(error.args) > 1 else None
     name = f"The input {device.name!r}"
     if code == _UNAVAILABLE:
-        return f"{name} is in use by another program, or gone. Close that program, or choose another input."
+        return (
+            f"{name} is in use by another program, or gone. Close that program, or choose another input: if it is the "
+            "sound server that holds it, the one that `realtime-mer devices` lists under PulseAudio."
+        )
     if code == _INVALID_CHANNELS:
-        return f"{name} has no {n_channels} channels; it has {device.n_channels}. Choose others with --channels."
+        return _too_few_channels(device, n_channels)
     if code == _INVALID_RATE:
         return f"{name} does not run at {rate_hz} Hz; its own rate is {device.rate_hz} Hz. Leave --rate away."
     if "permission" in str(error).casefold():
         return f"{name} cannot be opened: permission denied. Join the group audio, or allow microphone access."
     return f"{name} cannot be opened: {error}."
+
+
+def _too_few_channels(device: InputDevice, n_channels: int) -> str:
+    return (
+        f"The input {device.name!r} has no {n_channels} channels; it has {device.n_channels}. "
+        "Choose others with --channels."
+    )

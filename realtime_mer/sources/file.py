@@ -57,7 +57,7 @@ def _check_is_file(path: Path) -> None:
     if not there:
         raise SourceError(f"{path}: there is no such file.")
     if not is_file:
-        raise SourceError(f"{path} is no audio file. Sound from a pipe comes in as raw PCM: --input - .")
+        raise SourceError(f"{path} is no audio file. Sound from a pipe comes in as raw PCM: --input -")
 
 
 def _check_channels(path: Path, n_channels: int) -> None:

@@ -22,7 +22,7 @@ _READ_BYTES = 2**16
 _SAMPLE_BYTES = {"s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4}
 # How files begin that hold their sound in another way; played as PCM they would be noise.
 _OTHER_FORMATS = {b"RIFF": "WAV", b"RF64": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg", b"FORM": "AIFF", b"ID3": "MP3"}
-_HOW_TO = "Pipe raw PCM into it: ffmpeg -i SONG -f s16le -ar 44100 -ac 2 - | realtime-mer --input - ."
+_HOW_TO = "Pipe raw PCM into it: ffmpeg -re -i SONG -f s16le -ar 44100 -ac 2 - | realtime-mer --input -"
 
 
 class PcmSource:
