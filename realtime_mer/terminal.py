@@ -21,6 +21,7 @@ from rich.screen import Screen
 from rich.text import Text
 
 from realtime_mer.keys import Keys, in_foreground, terminal_fd
+from realtime_mer.moods import QUADRANT_WORDS
 from realtime_mer.status import Board, InputLevel, LevelState, SourceState, Status, Update
 
 REFRESH_S = 0.1
@@ -59,8 +60,8 @@ _LEVEL_ADVICE = {
     LevelState.SILENCE: "the prediction holds",
 }
 # Left and right at the top, left and right at the bottom; the long words where there is room.
-_QUADRANTS = ("tense, angry", "happy, exuberant", "sad, gloomy", "calm, tender")
-_QUADRANTS_SHORT = ("tense", "happy", "sad", "calm")
+_QUADRANTS = tuple(", ".join(QUADRANT_WORDS[signs]) for signs in ((-1, 1), (1, 1), (-1, -1), (1, -1)))
+_QUADRANTS_SHORT = tuple(words.partition(",")[0] for words in _QUADRANTS)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from realtime_mer.monitor.labels import font
 from realtime_mer.monitor.plots import still_plot
 from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets, pg
 from realtime_mer.monitor.theme import Theme
+from realtime_mer.moods import QUADRANT_WORDS
 
 Values = npt.NDArray[np.float64]
 
@@ -29,14 +30,6 @@ _FAINTEST, _STRONGEST = 0.06, 0.9
 _POINT_RADIUS_PX = 11.0
 _AXIS_PX = 50
 _TICKS = [(-1.0, "−1"), (-0.5, "−0.5"), (0.0, "0"), (0.5, "0.5"), (1.0, "1")]
-# Two of the words that Russell, "A circumplex model of affect", Journal of Personality and Social Psychology 39 (1980),
-# places in each quadrant, and the sign of the quadrant's valence and arousal.
-_QUADRANTS = (
-    ("happy,\nexuberant", 1, 1),
-    ("tense,\nangry", -1, 1),
-    ("sad,\ngloomy", -1, -1),
-    ("calm,\ntender", 1, -1),
-)
 
 
 class PlaneView(QtWidgets.QWidget):
@@ -134,8 +127,10 @@ class PlaneView(QtWidgets.QWidget):
             line = QtWidgets.QGraphicsLineItem(*ends)
             line.setPen(frame)
             box.addItem(line)
-        for words, valence, arousal in _QUADRANTS:
-            text = pg.TextItem(words, color=self._theme.faint, anchor=((1 + valence) / 2, (1 - arousal) / 2))
+        for (valence, arousal), words in QUADRANT_WORDS.items():
+            text = pg.TextItem(
+                ",\n".join(words), color=self._theme.faint, anchor=((1 + valence) / 2, (1 - arousal) / 2)
+            )
             text.setFont(font(self._theme.medium_pt + 2))
             text.setPos(0.97 * valence, 0.97 * arousal)
             box.addItem(text)
