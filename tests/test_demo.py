@@ -328,7 +328,6 @@ def install_card(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeCard], FakeCa
         monkeypatch.setattr(output_module, "portaudio", lambda: card)
         # The test may take its time between two blocks.
         monkeypatch.setattr(output_module, "_STALLED_S", 1000.0)
-        monkeypatch.setattr(output_module, "_FIRST_CALLBACK_S", 1000.0)
         return card
 
     return install

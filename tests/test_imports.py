@@ -15,7 +15,7 @@ NOT_FOR_TRAINING = tuple(
     "realtime_mer." + name
     for name in (
         *("cli", "config", "demo", "devices", "keys", "live", "metering", "monitor", "osc", "recording", "ring"),
-        *("session", "sources", "status", "terminal", "wiring"),
+        *("session", "sources", "status", "streams", "terminal", "wiring"),
     )
 )
 

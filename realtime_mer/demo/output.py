@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import threading
 import time
 from types import ModuleType
@@ -13,6 +11,7 @@ import soxr
 
 from realtime_mer.demo.instruments import RATE_HZ
 from realtime_mer.devices import DeviceError, portaudio
+from realtime_mer.streams import LOOK_S, CallbackWatch, end_keeper, shut
 from realtime_mer.types import FloatArray
 
 _N_CHANNELS = 2
@@ -21,13 +20,8 @@ _LATENCY_S = 0.1
 # Silence before the sound: the first moments after a start are lost on the way in some sound systems.
 _LEAD_IN_S = 0.1
 _OPEN_TIMEOUT_S = 5.0
-_CLOSE_TIMEOUT_S = 0.7
-# How often the keeper looks whether the callback is still called, and for how long it may not be. A first call may take
-# longer: the sound server has to wake its card up; and an idle virtual sink of PulseAudio's rests for 1.8 s after the
-# first calls.
-_LOOK_S = 0.1
+# For how long the callback may not be called: an idle virtual sink of PulseAudio's rests for 1.8 s after its first.
 _STALLED_S = 3.0
-_FIRST_CALLBACK_S = 4.0
 
 
 class SoundOutput:
@@ -100,11 +94,7 @@ class SoundOutput:
         """Ends the sound at once. Harmless when called twice, or before `open`."""
         self._closing.set()
         self._begun.set()
-        if self._keeper.ident is not None:
-            self._keeper.join(_CLOSE_TIMEOUT_S)
-        if self._keeper.is_alive() and hasattr(self, "_sounddevice"):
-            # It is stuck inside PortAudio, where its own good-bye at the end of the process would be stuck too.
-            atexit.unregister(self._sounddevice._exit_handler)
+        end_keeper(self._keeper, getattr(self, "_sounddevice", None))
 
     def _callback(self, out: FloatArray, n_samples: int, _time: object, _status: object) -> None:
         """PortAudio's: copies and counts."""
@@ -143,11 +133,7 @@ class SoundOutput:
         self._begun.wait()
         if not self._closing.is_set():
             self._fault = self._start(stream) or self._watch()
-        # An output that is gone may refuse even that.
-        with contextlib.suppress(Exception):
-            stream.abort()
-        with contextlib.suppress(Exception):
-            stream.close()
+        shut(stream)
 
     def _open_stream(self) -> Any:
         sounddevice = self._sounddevice = portaudio()
@@ -183,14 +169,8 @@ class SoundOutput:
 
     def _watch(self) -> str | None:
         """Returns why the output counts as gone, once it does; None when it is being closed."""
-        seen_callbacks, waited_s, looked_s = 0, 0.0, time.monotonic()
-        while not self._closing.wait(_LOOK_S):
-            now_s = time.monotonic()
-            # No more than this thread's own turn: where the whole process was suspended, the callback was too.
-            waited_s += min(now_s - looked_s, 2.0 * _LOOK_S)
-            looked_s = now_s
-            if self._n_callbacks != seen_callbacks:
-                seen_callbacks, waited_s = self._n_callbacks, 0.0
-            if self._finished or waited_s > (_STALLED_S if seen_callbacks else _FIRST_CALLBACK_S):
+        watch = CallbackWatch()
+        while not self._closing.wait(LOOK_S):
+            if watch.is_stalled(self._n_callbacks, _STALLED_S) or self._finished:
                 return "The sound output has gone away."
         return None

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
-import contextlib
 import math
 import threading
 import time
@@ -26,20 +24,17 @@ from realtime_mer.ring import BlockRing
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.status import SourceState
+from realtime_mer.streams import LOOK_S, CallbackWatch, end_keeper, shut
 from realtime_mer.types import FloatArray
 
 _DEFAULT_BLOCK_S = 0.01
 _DEFAULT_CHANNELS = 2
-# How often the keeper looks at the callback's age, and what age means that the device is gone. A first callback may
-# take longer: the monitor of an idle PulseAudio sink gives nothing for up to two seconds.
-_LOOK_S = 0.1
+# For how long the callback may not be called before the device counts as gone.
 _STALLED_S = 1.0
 _STALLED_BLOCKS = 4
-_FIRST_CALLBACK_S = 4.0
 _SOURCE_CHECK_S = 2.0
 _OPEN_TIMEOUT_S = 10.0
 _BACKOFF_S = (0.1, 0.2, 0.4, 0.5)
-_CLOSE_TIMEOUT_S = 0.7
 # PortAudio's error codes (portaudio.h) that have a cure of their own.
 _INVALID_CHANNELS, _INVALID_RATE, _UNAVAILABLE = -9998, -9997, -9985
 
@@ -57,7 +52,6 @@ class _Opened:
     stream: Any
     overflows: int = 0
     finished: bool = False
-    opened_s: float = 0.0
 
     def callback(self, samples: FloatArray, _n_samples: int, _time: object, status: Any) -> None:
         """PortAudio's: copies and counts."""
@@ -87,49 +81,29 @@ class DeviceSource:
         self._current: _Opened | None = None
         self._n_segments = 0
         self._past_overflows = 0
-        self._dropped_blocks = 0
-        self._replaced_samples = 0
+        self.dropped_blocks = 0
+        self.replaced_samples = 0
         # What is open, and what that means; changed together by the reader and the keeper.
         self._lock = threading.Lock()
-        self._state = SourceState.OPENING
-        self._detail = ""
-        self._name = settings.device
+        self.state = SourceState.OPENING
+        self.detail = ""
+        self.name = settings.device
         self._failure: DeviceError | None = None
         self._settled = threading.Event()
         self._closing = threading.Event()
         self._keeper = threading.Thread(target=self._keep, name="device keeper", daemon=True)
 
     @property
-    def name(self) -> str:
-        return self._name
-
-    @property
-    def state(self) -> SourceState:
-        return self._state
-
-    @property
-    def detail(self) -> str:
-        return self._detail
-
-    @property
     def overflows(self) -> int:
         current = self._current
         return self._past_overflows + (current.overflows if current else 0)
-
-    @property
-    def dropped_blocks(self) -> int:
-        return self._dropped_blocks
-
-    @property
-    def replaced_samples(self) -> int:
-        return self._replaced_samples
 
     def start(self) -> None:
         """Opens the device. Raises DeviceError where that is impossible, or takes longer than ten seconds."""
         self._keeper.start()
         if not self._settled.wait(_OPEN_TIMEOUT_S):
             self.close()
-            raise DeviceError(f"The input {self._name!r} does not open: the sound system does not answer. Restart it.")
+            raise DeviceError(f"The input {self.name!r} does not open: the sound system does not answer. Restart it.")
         if self._failure is not None:
             raise self._failure
 
@@ -139,10 +113,10 @@ class DeviceSource:
             # Before the read: what is written between the two is then sure to be read.
             over = opened is not self._current
             heard = opened.ring.read()
-            self._dropped_blocks += heard.dropped_blocks
+            self.dropped_blocks += heard.dropped_blocks
             if len(heard.samples):
                 samples, n_replaced = on_grid(heard.samples[:, opened.columns])
-                self._replaced_samples += n_replaced
+                self.replaced_samples += n_replaced
                 self._note_sound(opened)
                 dropped_samples = heard.dropped_blocks * opened.block_samples
                 return Capture(samples, opened.rate_hz, opened.segment, dropped_samples, heard.captured_s)
@@ -155,12 +129,8 @@ class DeviceSource:
         if self._closing.is_set():
             return
         self._closing.set()
-        if self._keeper.ident is not None:
-            self._keeper.join(_CLOSE_TIMEOUT_S)
-        if self._keeper.is_alive() and hasattr(self, "_sounddevice"):
-            # It is stuck inside PortAudio, where its own good-bye at the end of the process would be stuck too.
-            atexit.unregister(self._sounddevice._exit_handler)
-        self._state = SourceState.ENDED
+        end_keeper(self._keeper, getattr(self, "_sounddevice", None))
+        self.state = SourceState.ENDED
 
     def _keep(self) -> None:
         """The keeper thread: opens the device, watches it, and opens it again."""
@@ -171,7 +141,7 @@ class DeviceSource:
             self._failure = error
             return
         except Exception as error:  # noqa: BLE001 - whatever it is, whoever waits for the device must hear of it
-            self._failure = DeviceError(f"The input {self._name!r} cannot be opened: {type(error).__name__}: {error}.")
+            self._failure = DeviceError(f"The input {self.name!r} cannot be opened: {type(error).__name__}: {error}.")
             return
         finally:
             self._settled.set()
@@ -182,8 +152,8 @@ class DeviceSource:
             with self._lock:
                 self._current = None
                 if reason is not None:
-                    self._state, self._detail = SourceState.LOST, reason
-            _shut(opened)
+                    self.state, self.detail = SourceState.LOST, reason
+            shut(opened.stream)
             if reason is not None:
                 self._reopen()
 
@@ -195,7 +165,7 @@ class DeviceSource:
             device = find_again(self._device)
         opened = open_stream(self._sounddevice, device, self._settings, self._n_segments)
         self._n_segments += 1
-        self._device, self._name = device, device.name
+        self._device, self.name = device, device.name
         with self._lock:
             # In this order: the reader lets go of an empty segment that is not the current one.
             self._current = opened
@@ -206,21 +176,16 @@ class DeviceSource:
         # With a long buffer the sound comes in bursts.
         block_s, buffer_s = opened.block_samples / opened.rate_hz, float(opened.stream.latency)
         stalled_s = max(_STALLED_S, _STALLED_BLOCKS * block_s, 2.0 * buffer_s)
-        seen_blocks, seen_s, checked_s, looked_s = 0, opened.opened_s, opened.opened_s, time.monotonic()
-        while not self._closing.wait(_LOOK_S):
-            now_s = time.monotonic()
-            # Where this thread itself was held up (a suspended process), the callback was too.
-            held_up_s = max(now_s - looked_s - 2 * _LOOK_S, 0.0)
-            seen_s, looked_s = seen_s + held_up_s, now_s
-            written = opened.ring.written_blocks
-            if written != seen_blocks:
-                seen_blocks, seen_s = written, now_s
+        watch = CallbackWatch()
+        checked_s = time.monotonic()
+        while not self._closing.wait(LOOK_S):
+            stalled = watch.is_stalled(opened.ring.written_blocks, stalled_s)
             if opened.finished:
                 return "The sound system closed this input. Waiting for its return."
-            if now_s - seen_s > (stalled_s if seen_blocks else max(stalled_s, _FIRST_CALLBACK_S)):
+            if stalled:
                 return "It delivers no data any more. Waiting for its return."
-            if opened.device.pulse_source and now_s - checked_s > _SOURCE_CHECK_S:
-                checked_s = now_s
+            if opened.device.pulse_source and time.monotonic() - checked_s > _SOURCE_CHECK_S:
+                checked_s = time.monotonic()
                 # The server would move the stream to another source, and nobody would notice.
                 if is_gone(opened.device.pulse_source):
                     return "The sound server no longer has it. Waiting for its return."
@@ -235,9 +200,9 @@ class DeviceSource:
                 self._look_for_devices_again()
                 self._open()
             except DeviceError as error:
-                self._detail = str(error).partition("\n")[0]
+                self.detail = str(error).partition("\n")[0]
             except Exception as error:  # noqa: BLE001 - a night's run must not end with a strange answer of a driver
-                self._detail = f"It cannot be opened yet: {type(error).__name__}: {error}."
+                self.detail = f"It cannot be opened yet: {type(error).__name__}: {error}."
             else:
                 return
 
@@ -252,18 +217,10 @@ class DeviceSource:
             raise DeviceError(f"PortAudio does not start: {error}") from error
 
     def _note_sound(self, opened: _Opened) -> None:
-        if self._state is not SourceState.RUNNING:
+        if self.state is not SourceState.RUNNING:
             with self._lock:
                 if opened is self._current:
-                    self._state, self._detail = SourceState.RUNNING, ""
-
-
-def _shut(opened: _Opened) -> None:
-    # A device that is gone may refuse even that.
-    with contextlib.suppress(Exception):
-        opened.stream.abort()
-    with contextlib.suppress(Exception):
-        opened.stream.close()
+                    self.state, self.detail = SourceState.RUNNING, ""
 
 
 def open_stream(sounddevice: ModuleType, device: InputDevice, settings: AudioSettings, segment: int) -> _Opened:
@@ -289,7 +246,6 @@ def open_stream(sounddevice: ModuleType, device: InputDevice, settings: AudioSet
                 callback=opened.callback,
                 finished_callback=opened.on_finished,
             )
-            opened.opened_s = time.monotonic()
             opened.stream.start()
     except (sounddevice.PortAudioError, ValueError) as error:
         if opened.stream is not None:

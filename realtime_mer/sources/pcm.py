@@ -60,21 +60,9 @@ class PcmSource:
         self._rest = b""
         self._at_beginning = True
         self._captured_s = 0.0
-        self._state = SourceState.OPENING
-        self._detail = ""
-        self._replaced_samples = 0
-
-    @property
-    def state(self) -> SourceState:
-        return self._state
-
-    @property
-    def detail(self) -> str:
-        return self._detail
-
-    @property
-    def replaced_samples(self) -> int:
-        return self._replaced_samples
+        self.state = SourceState.OPENING
+        self.detail = ""
+        self.replaced_samples = 0
 
     def start(self) -> None:
         """Raises SourceError where standard input is closed, or a terminal."""
@@ -87,13 +75,13 @@ class PcmSource:
             raise SourceError(f"Standard input is closed. {_HOW_TO}") from error
         if is_terminal:
             raise SourceError(f"Standard input is a terminal, which brings no sound. {_HOW_TO}")
-        self._state = SourceState.RUNNING
+        self.state = SourceState.RUNNING
         # Nothing can wake it while it waits for the pipe, so that it must not keep the process from ending.
         threading.Thread(target=self._take_in, args=(fd,), name="standard input", daemon=True).start()
 
     def read(self) -> Capture | None:
         """As for every source. Raises SourceError where the pipe breaks, or brings another format than raw PCM."""
-        if self._state is not SourceState.RUNNING:
+        if self.state is not SourceState.RUNNING:
             return None
         chunks, ended = self._next_chunks()
         content = b"".join([self._rest, *chunks])
@@ -107,7 +95,7 @@ class PcmSource:
                 self._end()
             return None
         samples, n_replaced = on_grid(_decoded(content[:whole_bytes], self._pcm_format, self._n_channels))
-        self._replaced_samples += n_replaced
+        self.replaced_samples += n_replaced
         return Capture(samples, self._rate_hz, 0, 0, self._captured_s)
 
     def close(self) -> None:
@@ -115,7 +103,7 @@ class PcmSource:
             self._closing = True
             self._chunks.clear()
             self._condition.notify()
-        self._state = SourceState.ENDED
+        self.state = SourceState.ENDED
 
     def _next_chunks(self) -> tuple[list[bytes], bool]:
         """The oldest chunks that make one capture, and whether nothing comes after them."""
@@ -137,17 +125,17 @@ class PcmSource:
                 raise SourceError(f"Standard input brings a file in the {format_name} format, not raw PCM. {_HOW_TO}")
 
     def _end(self) -> None:
-        self._state = SourceState.ENDED
+        self.state = SourceState.ENDED
         if self._failure is not None:
             failure = self._failure
             raise SourceError(f"Standard input broke off: {failure.strerror or failure}.") from failure
         if self._rest:
-            self._detail = (
+            self.detail = (
                 f"Standard input ended within a frame; left out at its end: {len(self._rest)} B. "
                 f"Does it really bring {self._n_channels} channels of {self._pcm_format}?"
             )
         elif self._at_beginning:
-            self._detail = "Standard input ended without any sound."
+            self.detail = "Standard input ended without any sound."
 
     def _take_in(self, fd: int) -> None:
         """The thread: from the pipe into the queue."""
