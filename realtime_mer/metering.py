@@ -54,19 +54,12 @@ class LevelMeter:
 
     def __init__(self, settings: LevelMeterSettings, rate_hz: int) -> None:
         self._settings = settings
-        self._rate_hz = rate_hz
-        self._pending: FloatArray | None = None
+        self._cutter = _HopCutter(rate_hz, _HOPS_PER_S)
         self._hops: deque[_Hop] = deque(maxlen=_KEPT_HOPS)
-        self._n_hops = 0
 
     def step(self, samples: FloatArray) -> None:
         """samples: float32, shape (n_samples, n_channels), the segment's next, finite."""
-        waiting = samples if self._pending is None else np.concatenate([self._pending, samples])
-        while len(waiting) >= (hop_samples := _hop_samples(self._n_hops, self._rate_hz, _HOPS_PER_S)):
-            self._hops.append(_measured(waiting[:hop_samples]))
-            self._n_hops += 1
-            waiting = waiting[hop_samples:]
-        self._pending = waiting
+        self._hops.extend(_measured(hop) for hop in self._cutter.step(samples))
 
     def level(self) -> InputLevel | None:
         """The level now; None before the first hop."""
@@ -82,7 +75,7 @@ class LevelMeter:
 
     def is_silent(self, start_s: float, end_s: float) -> bool:
         """Whether nothing in this stretch of the segment, already heard, was louder than silence."""
-        oldest = self._n_hops - len(self._hops)
+        oldest = self._cutter.n_hops - len(self._hops)
         first = max(math.floor(start_s * _HOPS_PER_S + 1e-6) - oldest, 0)
         last = math.ceil(end_s * _HOPS_PER_S - 1e-6) - oldest
         return _all_below(list(self._hops)[first:last], self._settings.silence_db)
@@ -114,21 +107,18 @@ class Entrances:
     """
 
     def __init__(self, settings: LevelMeterSettings, rate_hz: int) -> None:
-        self._settings = settings
-        self._rate_hz = rate_hz
-        self._pending: FloatArray | None = None
+        self._silence_db = settings.silence_db
         self._silence = 10.0 ** (settings.silence_db / 20.0)
+        self._cutter = _HopCutter(rate_hz, _ENTRANCE_HOPS_PER_S)
+        # How much of the hop that is not whole yet has passed.
         self._passed_samples = 0
-        self._n_hops = 0
         self._silent_hops = _ENDING_HOPS
 
     def step(self, samples: FloatArray) -> list[Passage]:
         """samples: float32, shape (n_samples, n_channels), the segment's next, finite."""
-        waiting = samples if self._pending is None else np.concatenate([self._pending, samples])
         passages = []
-        while len(waiting) >= (hop_samples := _hop_samples(self._n_hops, self._rate_hz, _ENTRANCE_HOPS_PER_S)):
-            hop, waiting = waiting[:hop_samples], waiting[hop_samples:]
-            silent = to_db(math.sqrt(_mean_square(hop))) < self._settings.silence_db
+        for hop in self._cutter.step(samples):
+            silent = _is_below(_mean_square(hop), self._silence_db)
             if not silent and self._silent_hops >= _ENDING_HOPS:
                 first = int(np.argmax(np.abs(_mono(hop)) >= self._silence))
                 passages += [Passage(hop[:first], False), Passage(hop[first:], True)]
@@ -136,29 +126,54 @@ class Entrances:
                 passages.append(Passage(hop[self._passed_samples :], False))
             self._silent_hops = self._silent_hops + 1 if silent else 0
             self._passed_samples = 0
-            self._n_hops += 1
         if self._silent_hops < _ENDING_HOPS:
-            passages.append(Passage(waiting[self._passed_samples :], False))
-            self._passed_samples = len(waiting)
-        self._pending = waiting
+            passages.append(self._rest())
         return [passage for passage in passages if len(passage.samples)]
 
     def flush(self) -> list[Passage]:
         """The samples of a last hop that was never whole."""
-        if self._pending is None:
-            return []
-        rest = Passage(self._pending[self._passed_samples :], False)
-        self._passed_samples = len(self._pending)
-        return [rest]
+        return [self._rest()]
+
+    def _rest(self) -> Passage:
+        """What has not passed yet of the hop that is not whole."""
+        passed, self._passed_samples = self._passed_samples, len(self._cutter.rest)
+        return Passage(self._cutter.rest[passed:], False)
 
 
-def _hop_samples(number: int, rate_hz: int, hops_per_s: int) -> int:
-    # By whole numbers, so that at rates that these do not divide nothing adds up over a night.
-    return (number + 1) * rate_hz // hops_per_s - number * rate_hz // hops_per_s
+class _HopCutter:
+    """Cuts samples into whole hops, the same ones however they come.
+
+    n_hops: how many so far. rest: the samples of the hop that is not whole yet.
+    """
+
+    def __init__(self, rate_hz: int, hops_per_s: int) -> None:
+        self._rate_hz = rate_hz
+        self._hops_per_s = hops_per_s
+        self.n_hops = 0
+        self.rest: FloatArray = np.empty((0, 1), dtype=np.float32)
+
+    def step(self, samples: FloatArray) -> list[FloatArray]:
+        """samples: float32, shape (n_samples, n_channels). Returns the hops that they complete, of that shape each."""
+        waiting = np.concatenate([self.rest, samples]) if len(self.rest) else samples
+        hops = []
+        while len(waiting) >= (hop_samples := self._start(self.n_hops + 1) - self._start(self.n_hops)):
+            hops.append(waiting[:hop_samples])
+            waiting = waiting[hop_samples:]
+            self.n_hops += 1
+        self.rest = waiting
+        return hops
+
+    def _start(self, number: int) -> int:
+        # By whole numbers, so that at rates that the hops do not divide nothing adds up over a night.
+        return number * self._rate_hz // self._hops_per_s
 
 
 def _all_below(hops: list[_Hop], limit_db: float) -> bool:
-    return all(to_db(math.sqrt(hop.mean_square)) < limit_db for hop in hops)
+    return all(_is_below(hop.mean_square, limit_db) for hop in hops)
+
+
+def _is_below(mean_square: float, limit_db: float) -> bool:
+    return to_db(math.sqrt(mean_square)) < limit_db
 
 
 def _measured(hop: FloatArray) -> _Hop:

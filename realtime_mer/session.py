@@ -109,11 +109,8 @@ class Session:
     @property
     def level(self) -> InputLevel | None:
         """The input's level now; None where nothing is being heard."""
-        if self._stretch is None:
-            return None
         # At an entrance the new meter knows nothing for a moment.
-        self._level = self._stretch.meter.level() or self._level
-        return self._level
+        return self._level if self._stretch is None else self._stretch.meter.level() or self._level
 
     @property
     def backlog_s(self) -> float:
@@ -162,9 +159,10 @@ class Session:
         if self._entrances is not None and self._stretch is not None:
             for passage in self._entrances.flush():
                 updates += self._hear(self._stretch, passage.samples, None)
+        updates += self._end_stretch()
         self._entrances = None
         self._level = None
-        return updates + self._end_stretch()
+        return updates
 
     def recover(self) -> bool:
         """After an error of the engine or the model: gives up the stretch, and whether it makes sense to go on.
@@ -174,7 +172,6 @@ class Session:
         stretch = self._stretch
         if stretch is None or not stretch.updated_s:
             return False
-        self._end_s = stretch.end_s
         self.close()
         return True
 
@@ -182,7 +179,7 @@ class Session:
         """Frees the engine at once, whatever was under way."""
         if self._stretch is not None:
             self._stretch.recogniser.close()
-            self._stretch = None
+            self._let_go(self._stretch)
 
     def _begin_stretch(self, rate_hz: int) -> _Stretch:
         recogniser = Recogniser(self._checkpoint, rate_hz)
@@ -200,9 +197,13 @@ class Session:
         if self._stretch is None:
             return []
         updates = self._updates(self._stretch, self._stretch.recogniser.flush())
-        self._end_s = self._stretch.end_s
-        self._stretch = None
+        self._let_go(self._stretch)
         return updates
+
+    def _let_go(self, stretch: _Stretch) -> None:
+        self._end_s = stretch.end_s
+        self._level = stretch.meter.level() or self._level
+        self._stretch = None
 
     def _updates(self, stretch: _Stretch, predictions: list[Prediction]) -> list[Update]:
         return [self._update(stretch, prediction) for prediction in predictions]
