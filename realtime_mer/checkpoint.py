@@ -2,7 +2,7 @@
 
 The format is safetensors: the tensors `weights.<name>` are the model's, `scaler.<field>` the scaler's, and one metadata
 entry holds everything else as JSON: which model, which features in which order, how they are extracted, how the model
-was trained, with which library versions.
+was trained, with which library versions, and, once `python -m train calibrate` has found it, how far it is off.
 """
 
 from __future__ import annotations
@@ -28,6 +28,7 @@ from realtime_mer.extraction import ExtractionSettings, frame_names
 from realtime_mer.features import ENGINE_RATE_HZ
 from realtime_mer.level import LevelStage
 from realtime_mer.scaling import Scaler
+from realtime_mer.uncertainty import Calibration
 
 if TYPE_CHECKING:
     from realtime_mer.models import StreamingModel
@@ -47,6 +48,7 @@ _METADATA_FIELDS: dict[str, type] = {
     "training": dict,
     "libraries": dict,
 }
+_OPTIONAL_FIELDS: dict[str, type] = {"calibration": dict}
 _WEIGHTS, _SCALER = "weights.", "scaler."
 # The types of tensors, as safetensors and as numpy call them.
 _DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}
@@ -85,6 +87,7 @@ class Checkpoint:
     extraction: how the frames are extracted from which those features are taken.
     training: whatever should be known about the training (data, protocol, seeds, scores); what JSON can say.
     libraries: versions, library_versions() of the machine that trained.
+    calibration: how far its predictions are off; None where nobody has looked.
     """
 
     model_name: str
@@ -94,6 +97,7 @@ class Checkpoint:
     extraction: ExtractionSettings
     training: dict[str, Any]
     libraries: dict[str, str] = field(default_factory=library_versions)
+    calibration: Calibration | None = None
 
     @classmethod
     def of_model(
@@ -211,6 +215,8 @@ def _serialized(checkpoint: Checkpoint) -> bytes:
         "training": checkpoint.training,
         "libraries": checkpoint.libraries,
     }
+    if checkpoint.calibration is not None:
+        metadata["calibration"] = checkpoint.calibration.to_dict()
     try:
         text = json.dumps(metadata, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -275,6 +281,12 @@ def _deserialized(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> Checkpo
         extraction = ExtractionSettings.from_dict(metadata["extraction"])
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"its extraction settings are not usable: {error}") from error
+    calibration = None
+    if "calibration" in metadata:
+        try:
+            calibration = Calibration.from_dict(metadata["calibration"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"its calibration is not usable: {error}") from error
     return Checkpoint(
         metadata["model"],
         metadata["model_arguments"],
@@ -283,6 +295,7 @@ def _deserialized(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> Checkpo
         extraction,
         metadata["training"],
         metadata["libraries"],
+        calibration,
     )
 
 
@@ -300,10 +313,11 @@ def _parse_metadata(text: str) -> dict[str, Any]:
             f"it has the format version {format_version!r}, but realtime-mer {__version__} reads {FORMAT_VERSION}. "
             "Use the version of realtime-mer that wrote it."
         )
-    odd = sorted(metadata.keys() ^ _METADATA_FIELDS.keys())
+    odd = sorted((metadata.keys() - _OPTIONAL_FIELDS.keys()) ^ _METADATA_FIELDS.keys())
     if odd:
         raise CheckpointError(f"its metadata has fields missing or unknown: {_listed(odd)}.")
-    wrong = sorted(name for name, kind in _METADATA_FIELDS.items() if type(metadata[name]) is not kind)
+    kinds = _METADATA_FIELDS | _OPTIONAL_FIELDS
+    wrong = sorted(name for name, value in metadata.items() if type(value) is not kinds[name])
     if wrong:
         raise CheckpointError(f"its metadata has fields of the wrong type: {_listed(wrong)}.")
     return dict(metadata)

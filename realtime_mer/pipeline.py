@@ -15,6 +15,7 @@ from realtime_mer.types import FeatureFrame, FloatArray, Prediction, PredictionE
 
 class Predictor:
     """Frames in, one prediction each: selects the model's features, scales them, and carries the model's state on.
+    How far the prediction may be off comes with it where the checkpoint holds a calibration.
 
     A reset is a new predictor. Holds torch to one thread in the whole process.
 
@@ -31,6 +32,7 @@ class Predictor:
         self._scaler = checkpoint.scaler
         self._model = checkpoint.build_model()
         self._state = self._model.initial_state(1)
+        self._calibration = checkpoint.calibration
         self.latency_s = self._model.latency_s
         self.receptive_field_s = self._model.receptive_field_s
 
@@ -45,7 +47,9 @@ class Predictor:
         valence, arousal = outputs[0].tolist()
         if not (math.isfinite(valence) and math.isfinite(arousal)):
             raise PredictionError(f"The model's answer at {frame.end_s} s is valence {valence}, arousal {arousal}.")
-        return Prediction(frame.end_s, valence, arousal)
+        if self._calibration is None:
+            return Prediction(frame.end_s, valence, arousal)
+        return Prediction(frame.end_s, valence, arousal, *self._calibration.after(frame.end_s))
 
 
 class Recogniser:

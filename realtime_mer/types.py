@@ -47,11 +47,17 @@ class Prediction:
     """What the model says of the music up to `time_s` (the end of its last frame).
 
     valence, arousal: each in [-1, 1].
+    valence_sd, arousal_sd: expected standard deviation of the error, > 0. confidence: in [0, 1]; 0 is no better than
+        always saying the average song, 1 would be no error. All three None where the model was not calibrated, and in
+        the silence before any music.
     """
 
     time_s: float
     valence: float
     arousal: float
+    valence_sd: float | None = None
+    arousal_sd: float | None = None
+    confidence: float | None = None
 
 
 class PredictionError(RuntimeError):

@@ -17,9 +17,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from checkpoints import Metadata, Tensors, rewrite, small_checkpoint
+from checkpoints import CALIBRATION, Metadata, Tensors, rewrite, small_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.numpy import save
 from torch import nn
 
@@ -66,9 +67,35 @@ def test_what_is_saved_comes_back(model_name: str, level: bool, descriptors: boo
         assert torch.equal(model(sequence), original.build_model()(sequence))
 
 
-def test_saving_again_gives_the_same_bytes(saved: Path, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "again", load_checkpoint(saved))
-    assert (tmp_path / "again").read_bytes() == saved.read_bytes()
+def test_a_calibration_comes_back_and_changes_nothing_else(saved: Path, tmp_path: Path) -> None:
+    assert load_checkpoint(saved).calibration is None
+    calibrated = tmp_path / "calibrated"
+    save_checkpoint(calibrated, small_checkpoint("mlp", calibrated=True))
+    assert load_checkpoint(calibrated).calibration == CALIBRATION
+    found = [contents(path) for path in (saved, calibrated)]
+    entry = found[1][0].pop("calibration")
+    assert found[0] == found[1]
+    assert entry == {
+        "valence": {"settled": 0.03, "early": 0.01, "decay_s": 3.0},
+        "arousal": {"settled": 0.02, "early": 0.04, "decay_s": 1.5},
+        "label_variance": 0.15,
+    }
+
+
+def contents(path: Path) -> tuple[Metadata, dict[str, tuple[str, tuple[int, ...], bytes]]]:
+    """A file's metadata, and type, shape and bytes of its tensors."""
+    with safe_open(path, framework="np") as file:
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+        metadata = json.loads(file.metadata()[ENTRY])
+    return metadata, {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in tensors.items()}
+
+
+@pytest.mark.parametrize("calibrated", [False, True])
+def test_saving_again_gives_the_same_bytes(calibrated: bool, tmp_path: Path) -> None:
+    first, again = tmp_path / "first", tmp_path / "again"
+    save_checkpoint(first, small_checkpoint("mlp", calibrated=calibrated))
+    save_checkpoint(again, load_checkpoint(first))
+    assert again.read_bytes() == first.read_bytes()
 
 
 def test_a_model_of_ones_own_has_no_name(tmp_path: Path) -> None:
@@ -283,6 +310,62 @@ def test_a_part_that_does_not_fit(change: Callable[[Metadata, Tensors], object],
     assert str(saved) in str(caught.value)
 
 
+def with_calibration(*path: str, value: object) -> Callable[[Metadata, Tensors], object]:
+    """CALIBRATION with another value at one place."""
+
+    def change(metadata: Metadata, tensors: Tensors) -> None:
+        place = metadata["calibration"] = CALIBRATION.to_dict()
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+
+    return change
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        (with_entry("calibration", None), "wrong type: 'calibration'"),
+        (with_entry("calibration", 0.2), "wrong type: 'calibration'"),
+        (with_entry("calibration", []), "wrong type: 'calibration'"),
+        (with_entry("calibration", {}), "calibration is not usable: .*valence"),
+        (with_calibration("valence", value=None), "calibration is not usable"),
+        (with_calibration("valence", value=[0.03, 0.01, 3.0]), "calibration is not usable"),
+        (with_calibration("arousal", value={"settled": 0.1}), "calibration is not usable: .*early"),
+        (with_calibration("valence", "spread", value=1.0), "calibration is not usable: .*spread"),
+        (with_calibration("dominance", value=1.0), "calibration is not usable: .*dominance"),
+        (with_calibration("valence", "settled", value=float("nan")), "no usable JSON: the number NaN"),
+        (with_calibration("valence", "early", value=float("inf")), "no usable JSON: the number Infinity"),
+        (with_calibration("valence", "settled", value=0), "settled must lie between"),
+        (with_calibration("valence", "settled", value=-0.03), "settled must lie between"),
+        (with_calibration("arousal", "settled", value=4.001), "settled must lie between"),
+        (with_calibration("arousal", "settled", value=10**400), "settled must lie between"),
+        (with_calibration("arousal", "early", value=-1e-9), "early must lie between"),
+        (with_calibration("arousal", "early", value=1e300), "early must lie between"),
+        (with_calibration("arousal", "decay_s", value=0.0), "decay_s must lie between"),
+        (with_calibration("arousal", "decay_s", value=-1.0), "decay_s must lie between"),
+        (with_calibration("valence", "decay_s", value=1e9), "decay_s must lie between"),
+        (with_calibration("valence", "decay_s", value="3"), "decay_s must be a number, not '3'"),
+        (with_calibration("valence", "early", value=True), "early must be a number, not True"),
+        (with_calibration("label_variance", value=0.0), "label_variance must lie between"),
+        (with_calibration("label_variance", value=2.1), "label_variance must lie between"),
+        (with_calibration("label_variance", value=[0.15]), "label_variance must be a number"),
+    ],
+)
+def test_a_calibration_that_cannot_be(change: Callable[[Metadata, Tensors], object], reason: str, saved: Path) -> None:
+    rewrite(saved, change)
+    with pytest.raises(CheckpointError, match=reason) as caught:
+        load_checkpoint(saved)
+    assert str(saved) in str(caught.value)
+
+
+def test_rewriting_a_calibration_alone_breaks_nothing(saved: Path) -> None:
+    rewrite(saved, with_calibration("label_variance", value=2))
+    calibration = load_checkpoint(saved).calibration
+    assert calibration is not None
+    assert calibration.label_variance == 2
+
+
 def test_rewriting_alone_breaks_nothing(saved: Path) -> None:
     """What the faults above are made with is not what is refused."""
     rewrite(saved, lambda metadata, tensors: None)
@@ -361,3 +444,6 @@ def test_the_default_checkpoint() -> None:
     assert default_checkpoint_path().stat().st_size <= 5_000_000
     assert checkpoint.training
     assert json.loads(json.dumps(checkpoint.training)) == checkpoint.training
+    assert checkpoint.calibration is not None
+    # Worth more than the average song, and more once it has heard some; the scores forbid what would be boasting.
+    assert 0.3 < checkpoint.calibration.after(1.0).confidence < checkpoint.calibration.after(10.0).confidence < 0.7

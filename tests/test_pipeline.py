@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import soundfile
 import torch
-from checkpoints import music, small_checkpoint
+from checkpoints import CALIBRATION, music, small_checkpoint
 from contract import verify_contract
 from threadpoolctl import threadpool_info, threadpool_limits
 
@@ -91,6 +91,30 @@ def test_a_predictor_remembers_and_a_new_one_does_not() -> None:
     assert predictor.step(frames[0]).valence != first[0].valence
     again = Predictor(checkpoint)
     assert [again.step(frame) for frame in frames] == first
+
+
+@pytest.mark.parametrize("model_name", MODELS)
+def test_a_calibrated_checkpoint_says_how_far_it_may_be_off(model_name: str) -> None:
+    """By how long the predictor has heard; what it predicts is the same to the last bit."""
+    plain = small_checkpoint(model_name, level=False, descriptors=False, all_features=True)
+    calibrated = small_checkpoint(model_name, level=False, descriptors=False, all_features=True, calibrated=True)
+    noise = np.random.default_rng(0).normal(size=(5, 260)).astype(np.float32)
+    frames = [FeatureFrame(i, 0.5 * i, 0.5 * i + 1.0, values) for i, values in enumerate(noise)]
+    one, other = Predictor(plain), Predictor(calibrated)
+    for frame in frames:
+        before, after = one.step(frame), other.step(frame)
+        assert (before.valence_sd, before.arousal_sd, before.confidence) == (None, None, None)
+        assert (after.time_s, after.valence, after.arousal) == (before.time_s, before.valence, before.arousal)
+        assert (after.valence_sd, after.arousal_sd, after.confidence) == CALIBRATION.after(frame.end_s)
+
+
+def test_the_uncertainty_keeps_the_streaming_contract() -> None:
+    checkpoint = small_checkpoint("live", calibrated=True)
+    verify_contract(lambda: Recogniser(checkpoint, 44_100), music(2.1), one_by_one=False)
+    said = recognise(checkpoint, music(2.1), 44_100, 4_410)
+    assert [(p.valence_sd, p.arousal_sd, p.confidence) for p in said] == [
+        CALIBRATION.after(heard_s) for heard_s in (1.0, 1.5, 2.0)
+    ]
 
 
 def test_predictions_come_while_the_stream_runs() -> None:

@@ -26,7 +26,9 @@ from realtime_mer.extraction import ExtractionSettings
 from realtime_mer.features import FeatureEngineError
 from realtime_mer.workers import default_jobs
 from train.baselines import fit_baselines, score_all
-from train.config import Config, ConfigError, load_config
+from train.calibration import calibrate
+from train.calibration import markdown as uncertainty_page
+from train.config import Config, ConfigError, load_config, parse_config
 from train.data import Dataset, load_dataset
 from train.deam import DeamError, Split, has_long_stretches
 from train.explore import explore
@@ -111,6 +113,12 @@ def _parser() -> argparse.ArgumentParser:
         "--seed", type=_count, default=0, metavar="N", help="of the random split, where DEAM comes without one"
     )
     stage.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+
+    calibrate = command(
+        "calibrate", _calibrate, "Find how far a checkpoint's predictions are off, and write it into it."
+    )
+    calibrate.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
+    calibrate.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
 
     scores = command("scores", _scores, "Score checkpoints, and the baselines beside them, by the streaming score.")
     scores.add_argument("--checkpoint", type=Path, nargs="+", default=[], metavar="FILE")
@@ -276,6 +284,33 @@ def _stage(options: argparse.Namespace, console: Console) -> None:
     )
     write_atomically(options.output / f"stage_{options.split}.md", page.encode())
     print(page, end="")
+
+
+def _calibrate(options: argparse.Namespace, console: Console) -> None:
+    checkpoint = load_checkpoint(options.checkpoint)
+    config = _config_of(options.checkpoint, checkpoint)
+    options.output.mkdir(parents=True, exist_ok=True)
+    dataset = _load_for(config, options, console)
+    outcome = calibrate(config, checkpoint, dataset, console, cache_dir=options.cache, jobs=options.jobs)
+    save_checkpoint(options.checkpoint, replace(checkpoint, calibration=outcome.calibration))
+    page = uncertainty_page(outcome, "python -m train calibrate --deam PATH")
+    write_atomically(options.output / "uncertainty.md", page.encode())
+    print(page, end="")
+    console.print(f"The calibration is in {options.checkpoint}.", markup=False, highlight=False, soft_wrap=True)
+
+
+def _config_of(path: Path, checkpoint: Checkpoint) -> Config:
+    """What the checkpoint was trained with. Raises ConfigError where that is not told or leaves nothing to test on."""
+    if "config" not in checkpoint.training:
+        raise ConfigError(f"{path} does not tell the configuration that it was trained with: train it again.")
+    config = parse_config(checkpoint.training["config"])
+    if config.features.extraction() != checkpoint.extraction:
+        raise ConfigError(f"{path} was trained on features that are extracted otherwise now: train it again.")
+    if "test" in checkpoint.training.get("trained_on", ()):
+        raise ConfigError(
+            f"{path} was trained on the test songs, so none are left to tell how well the calibration holds."
+        )
+    return config
 
 
 def _load_for(
