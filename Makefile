@@ -6,14 +6,15 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 # Installed before everything else: a range would take the newest torch there is, whatever is already at hand.
 TORCH ?= torch==2.13.0
-EXTRAS := train,plot,dev
+EXTRAS := train,plot,query,dev
 
 # Debian's and Ubuntu's packages. The program needs PortAudio, its way to the sound server, and Qt's libraries; the tests
-# need a sound server and a display of their own, an independent OSC receiver, and ffmpeg.
+# need a sound server and a display of their own, ffmpeg, and OSC software that others wrote.
 RUN_PACKAGES := libportaudio2 libasound2-plugins pulseaudio-utils \
   libdbus-1-3 libfontconfig1 libgl1 libglib2.0-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 \
   libxcb-shape0 libxcb-xinerama0 libxkbcommon-x11-0
-TEST_PACKAGES := pulseaudio liblo-tools xvfb ffmpeg locales binutils
+TEST_PACKAGES := pulseaudio xvfb ffmpeg locales binutils \
+  liblo-tools puredata-core supercollider-language qlcplus
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lint types test clean

@@ -3,13 +3,28 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import math
 import os
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 from realtime_mer import __version__
-from realtime_mer.config import PCM_FORMATS, LiveSettings, UsageError, load_settings, settings_toml
+from realtime_mer.config import (
+    MODES,
+    PCM_FORMATS,
+    THEMES,
+    LiveSettings,
+    TargetSettings,
+    UsageError,
+    address_text,
+    load_settings,
+    settings_toml,
+)
+from realtime_mer.config.addresses import LARGEST_PORT
+from realtime_mer.config.profiles import profile_names
 
 _OK, _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 0, 1, 2, 130, 141
 
@@ -17,17 +32,17 @@ _OK, _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 0, 1, 2, 130, 141
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs the command with these arguments (the process's own where None) and returns its exit code.
 
-    0 where all went well (a live run that was ended by Ctrl-C too), 1 where something failed, 2 for a wrong use, 130
-    after Ctrl-C in anything else, 141 (as a program that SIGPIPE ends) where whoever read the standard output has
-    closed it.
+    0 where all went well (a live run or osc-monitor that was ended by Ctrl-C too), 1 where something failed, 2 for a
+    wrong use, 130 after Ctrl-C in anything else, 141 (as a program that SIGPIPE ends) where whoever read the standard
+    output has closed it.
     """
     options = _parser().parse_args(arguments)
     try:
         code: int = options.run(options)
         _flush_stdout()
-    # Asked for only once something was raised: the modules that these come from take time to import.
-    except _misuses() as error:
+    except UsageError as error:
         return _fail(error, _MISUSED)
+    # Asked for only once something was raised: the modules that these come from take time to import.
     except _failures() as error:
         return _fail(error, _FAILED)
     except KeyboardInterrupt:
@@ -55,24 +70,19 @@ def _flush_stdout() -> None:
         raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
 
 
-def _misuses() -> tuple[type[Exception], ...]:
-    from realtime_mer.osc import OscError
-
-    return UsageError, OscError
-
-
 def _failures() -> tuple[type[Exception], ...]:
     from realtime_mer.checkpoint import CheckpointError
     from realtime_mer.extraction import AudioFileError
     from realtime_mer.features import FeatureEngineError
+    from realtime_mer.osc import OscError
     from realtime_mer.predict import OutputError
     from realtime_mer.recording import RecordingError
     from realtime_mer.sources import SourceError
     from realtime_mer.types import PredictionError
 
     return (
-        *(AudioFileError, CheckpointError, FeatureEngineError, OutputError),
-        *(PredictionError, RecordingError, SourceError),
+        *(AudioFileError, CheckpointError, FeatureEngineError, OscError),
+        *(OutputError, PredictionError, RecordingError, SourceError),
     )
 
 
@@ -119,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(run=_replay)
 
     _add_predict(commands)
+    _add_osc_monitor(commands)
     return parser
 
 
@@ -193,15 +204,43 @@ def _output_options() -> argparse.ArgumentParser:
     defaults = LiveSettings()
     options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
     group = options.add_argument_group("where predictions go")
+    targets = ", ".join(address_text(target.host, target.port) for target in defaults.osc.targets)
     group.add_argument(
         "--osc",
         dest="osc.targets",
         action="append",
-        metavar="HOST:PORT",
-        help=f"send OSC there; may be given more than once (default: {', '.join(defaults.osc.targets)})",
+        metavar="[PROFILE@]HOST:PORT",
+        help=f"send OSC there; may be given more than once (default: {targets})",
+    )
+    group.add_argument(
+        "--osc-profile",
+        dest="osc.targets",
+        action="append",
+        type=_profile_target,
+        metavar="NAME[@HOST[:PORT]]",
+        help=f"send OSC as this tool wants it: {', '.join(profile_names())}, or a path that ends in .toml; may be "
+        "given more than once, and beside --osc",
     )
     group.add_argument("--no-osc", dest="osc.targets", action="store_const", const=[], help="send no OSC")
-    group.add_argument("--no-plot", dest="display.plot", action="store_false", help="no window")
+    group.add_argument(
+        "--osc-delay",
+        dest="osc.delay_s",
+        type=float,
+        metavar="S",
+        help=f"send it this much later, 0 to 10 seconds (default: {defaults.osc.delay_s:g})",
+    )
+    group.add_argument(
+        "--osc-query",
+        dest="osc.query",
+        metavar="[HOST:]PORT",
+        help="tell by OSCQuery what is sent, on this port (default: do not)",
+    )
+    group.add_argument(
+        "--control",
+        dest="control.listen",
+        metavar="[HOST:]PORT",
+        help="take commands by OSC on this port, from this computer unless HOST says more (default: take none)",
+    )
     group.add_argument(
         "--no-terminal",
         dest="display.terminal",
@@ -209,6 +248,7 @@ def _output_options() -> argparse.ArgumentParser:
         help="no view in the terminal, which is shown where no window is",
     )
     group.add_argument("--record", dest="recording.directory", metavar="DIR", help="record into this new folder")
+    _add_window_options(options, defaults)
     group = options.add_argument_group("settings")
     group.add_argument(
         "--checkpoint", dest="model.checkpoint", metavar="PATH", help="the model (default: the one that comes with it)"
@@ -216,6 +256,35 @@ def _output_options() -> argparse.ArgumentParser:
     group.add_argument("--config", type=Path, metavar="FILE", help="settings, as configs/live.toml describes them")
     group.add_argument("--print-config", action="store_true", help="print the settings in force, and end")
     return options
+
+
+def _add_window_options(options: argparse.ArgumentParser, defaults: LiveSettings) -> None:
+    group = options.add_argument_group("the window")
+    group.add_argument("--no-plot", dest="display.plot", action="store_false", help="no window")
+    group.add_argument(
+        "--mode",
+        dest="display.mode",
+        choices=MODES,
+        help="everything, or the plane alone on a whole screen (default: as it was left)",
+    )
+    group.add_argument("--theme", dest="display.theme", choices=THEMES, help="its colours (default: as they were left)")
+    group.add_argument(
+        "--screen",
+        dest="display.screen",
+        type=_positive,
+        metavar="N",
+        help="the screen that it is on, counted from 1 (default: as it was left)",
+    )
+    group.add_argument(
+        "--trail",
+        dest="display.trail_s",
+        type=float,
+        metavar="S",
+        help=f"the point's trail fades in this time, 1 to 120 seconds (default: {defaults.display.trail_s:g})",
+    )
+    group.add_argument(
+        "--keep-running", dest="display.keep_running", action="store_true", help="closing it does not end the run"
+    )
 
 
 def _level_options() -> argparse.ArgumentParser:
@@ -282,6 +351,34 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     predict.set_defaults(run=_predict)
 
 
+def _add_osc_monitor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    defaults = TargetSettings()
+    monitor = commands.add_parser(
+        "osc-monitor",
+        help="show the OSC that arrives on a port",
+        description="Shows the OSC that arrives on a port, from this program or any other, with rates and jitter.",
+    )
+    monitor.add_argument(
+        "port",
+        nargs="?",
+        type=_port,
+        default=defaults.port,
+        metavar="PORT",
+        help="the port to listen on (default: %(default)s)",
+    )
+    monitor.add_argument(
+        "--host",
+        default=defaults.host,
+        help="this computer's address to listen on; 0.0.0.0 hears other computers too (default: %(default)s)",
+    )
+    transport = monitor.add_mutually_exclusive_group()
+    transport.add_argument("--multicast", metavar="GROUP", help="join this multicast group")
+    transport.add_argument("--tcp", action="store_true", help="take TCP connections, framed with SLIP, instead of UDP")
+    monitor.add_argument("--plain", action="store_true", help="a line for each message instead of the table")
+    monitor.add_argument("--seconds", type=_seconds, metavar="S", help="end after so long (default: at Ctrl-C)")
+    monitor.set_defaults(run=_osc_monitor)
+
+
 def _listen(options: argparse.Namespace) -> int:
     from realtime_mer.wiring import listen
 
@@ -329,6 +426,22 @@ def _predict(options: argparse.Namespace) -> int:
     return _FAILED if n_skipped else _OK
 
 
+def _osc_monitor(options: argparse.Namespace) -> int:
+    from realtime_mer.osc import listening
+
+    # Ctrl-C is its usual end.
+    with contextlib.suppress(KeyboardInterrupt):
+        listening.run(
+            options.host,
+            options.port,
+            multicast=options.multicast,
+            tcp=options.tcp,
+            plain=options.plain,
+            seconds=options.seconds,
+        )
+    return _OK
+
+
 def _settings(options: argparse.Namespace) -> LiveSettings | None:
     """What the settings file and the command line say; None where they were only to be printed, and now are."""
     given = vars(options)
@@ -346,6 +459,24 @@ def _positive(text: str) -> int:
     if number < 1:
         raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
     return number
+
+
+def _port(text: str) -> int:
+    number = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
+    if not 1 <= number <= LARGEST_PORT:
+        raise argparse.ArgumentTypeError(f"expected a port from 1 to {LARGEST_PORT}, not {text!r}")
+    return number
+
+
+def _seconds(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 < (seconds := float(text)) < math.inf:
+            return seconds
+    raise argparse.ArgumentTypeError(f"expected a number of seconds, more than 0, not {text!r}")
+
+
+def _profile_target(text: str) -> str:
+    return text if "@" in text else f"{text}@"
 
 
 def _latency(text: str) -> str | float:

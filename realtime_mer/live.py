@@ -9,10 +9,12 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from realtime_mer.controls import RefusedError, Requests
 from realtime_mer.features import FeatureEngineError
+from realtime_mer.osc.composing import Event
 from realtime_mer.sources import Capture, Source
 from realtime_mer.status import Sink, SourceState, Status, Update
 from realtime_mer.types import PredictionError
@@ -59,17 +61,11 @@ class _Losses:
 
 
 def run_live(
-    source: Source,
-    open_session: Callable[[], Session],
-    sinks: Sequence[Sink],
-    display: Display,
-    stop: threading.Event,
-    recorder: Recorder | None = None,
+    source: Source, recognition: Recognition, sinks: Sequence[Sink], display: Display, stop: threading.Event
 ) -> bool:
     """Runs until the source ends or `stop` is set, by the display or by anybody else; then source and sinks are closed.
 
-    source: already started. open_session: called in the recognising thread, since it takes a second to import torch.
-    recorder: one of the sinks, or None. display: shown in this thread.
+    source: already started. sinks: what the recognition sends to, from the beginning. display: shown in this thread.
     Returns whether the source came to its end. Raises what the source, the session or the display raises.
     """
     failures: list[BaseException] = []
@@ -78,43 +74,67 @@ def run_live(
     def recognise() -> None:
         nonlocal came_to_end
         try:
-            came_to_end = _Recognition(source, open_session(), sinks, recorder).run(stop)
+            came_to_end = recognition.run(stop)
         except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread has to say it
             failures.append(error)
         finally:
             stop.set()
 
-    recognition = threading.Thread(target=recognise, name="recognition", daemon=True)
-    recognition.start()
+    thread = threading.Thread(target=recognise, name="recognition", daemon=True)
+    thread.start()
     try:
         display(stop)
     finally:
         stop.set()
-        recognition.join(_JOIN_TIMEOUT_S)
+        thread.join(_JOIN_TIMEOUT_S)
         source.close()
         for sink in sinks:
             sink.close()
+        recognition.close_recording()
     if failures:
         raise failures[0]
     return came_to_end
 
 
-class _Recognition:
-    """What the recognising thread does: sound from the source, through the session, to every sink."""
+class Recognition:
+    """What the recognising thread does: sound from the source, through the session, to every sink.
 
-    def __init__(self, source: Source, session: Session, sinks: Sequence[Sink], recorder: Recorder | None) -> None:
+    open_session: called in that thread, since it takes a second to import torch. recorder: the one that is there from
+    the beginning, or None. requests: what others ask for; it is done between two captures, by the methods below that
+    say so. tell: takes an event. ignored_packets: how many packets to the control port were no commands.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        open_session: Callable[[], Session],
+        sinks: Sequence[Sink],
+        recorder: Recorder | None,
+        *,
+        requests: Requests,
+        tell: Callable[[Event], None],
+        ignored_packets: Callable[[], int],
+    ) -> None:
         self._source = source
-        self._session = session
+        self._open_session = open_session
+        self._session: Session
         self._sinks = sinks
         self._recorder = recorder
+        self._ending_recorders: list[Recorder] = []
+        self._requests = requests
+        self._tell_event = tell
+        self._ignored_packets = ignored_packets
         self._losses = _Losses()
         self._told: SourceState | None = None
         self._told_s = 0.0
         self._warned_hz: int | None = None
         self._restarts = ""
+        self._n_resets = 0
+        self._n_marks = 0
 
     def run(self, stop: threading.Event) -> bool:
         """Returns whether the source came to its end before `stop` was set."""
+        self._session = self._open_session()
         with contextlib.closing(self._session):
             while not stop.is_set():
                 # Before the read: a source that has ended has then nothing left to read.
@@ -123,26 +143,74 @@ class _Recognition:
                 capture = None if behind else self._source.read()
                 self._send(self._updates(capture, state, behind))
                 self._losses.note(state)
+                self._requests.carry_out(self)
                 if state is not self._told or time.monotonic() - self._told_s >= _STATUS_INTERVAL_S:
                     self._tell(state)
                 if capture is None and not behind:
                     if state is SourceState.ENDED:
                         return True
-                    if state not in (SourceState.RUNNING, SourceState.PAUSED):
+                    if not self._goes_on(state):
                         stop.wait(_REST_S)
             self._send(self._session.end_segment())
             self._tell(SourceState.ENDED)
         return False
 
+    def reset(self) -> str:
+        """A request: the model hears what comes as if the program had just begun."""
+        self._send(self._session.end_segment())
+        # A recording shows it as another segment, and so a replay does the same there.
+        self._n_resets += 1
+        return "what was heard is forgotten"
+
+    def start_recording(self, recorder: Recorder) -> str:
+        """A request. The model begins afresh here, since only so can the recording be replayed as it was."""
+        if self._recorder is not None and not self._recorder.fault:
+            self._end_recording(recorder)
+            raise RefusedError(f"A recording is being made, in {self._recorder.directory}.")
+        self.reset()
+        if self._recorder is not None:
+            self._end_recording(self._recorder)
+        recorder.begin(self._session.beginning)
+        self._recorder = recorder
+        return str(recorder.directory)
+
+    def stop_recording(self) -> str:
+        """A request."""
+        if self._recorder is None:
+            raise RefusedError("No recording is being made.")
+        recorder, self._recorder = self._recorder, None
+        self._end_recording(recorder)
+        return str(recorder.directory)
+
+    def mark(self, text: str) -> str:
+        """A request: this moment is noted in the recording, if there is one, and told to everybody."""
+        self._n_marks += 1
+        if self._recorder is not None:
+            self._recorder.mark(self._n_marks, self._session.time_s, text)
+        self._tell_event(Event("event/mark", (self._n_marks,)))
+        return f"mark {self._n_marks} at {self._session.time_s:.1f} s"
+
+    def close_recording(self) -> None:
+        """After the run: what was recorded has got where it should when this returns."""
+        for recorder in (*self._ending_recorders, *([] if self._recorder is None else [self._recorder])):
+            recorder.close()
+
+    def _end_recording(self, recorder: Recorder) -> None:
+        # Its thread writes on: this one does not wait for a disk.
+        recorder.finish(open_end=True)
+        self._ending_recorders = [r for r in (*self._ending_recorders, recorder) if not r.is_ended]
+
     def _updates(self, capture: Capture | None, state: SourceState, behind: bool) -> list[Update]:
         if capture is not None:
             self._warn_of_rate(capture.rate_hz)
+            if self._n_resets:
+                capture = replace(capture, segment=capture.segment + self._n_resets)
             if self._recorder is not None:
                 self._recorder.heard(capture)
         try:
             if capture is not None:
                 return self._session.hear(capture)
-            if behind or state in (SourceState.RUNNING, SourceState.PAUSED):
+            if behind or self._goes_on(state):
                 return self._session.wait(_REST_S)
             return self._session.end_segment()
         except (FeatureEngineError, PredictionError) as error:
@@ -152,9 +220,13 @@ class _Recognition:
             self._restarts = f"The engine had to be started afresh: {error}"
             return []
 
+    def _goes_on(self, state: SourceState) -> bool:
+        """Whether what comes next follows what came last without a gap."""
+        return state is SourceState.RUNNING or (state is SourceState.PAUSED and not self._source.interrupted_by_pause)
+
     def _send(self, updates: Sequence[Update]) -> None:
         for update in updates:
-            for sink in self._sinks:
+            for sink in self._all_sinks():
                 sink.update(update)
 
     def _tell(self, state: SourceState) -> None:
@@ -175,9 +247,13 @@ class _Recognition:
             lost_s=self._losses.total_s(),
             recording=None if recorder is None else str(recorder.directory),
             recording_fault="" if recorder is None else recorder.fault,
+            ignored_packets=self._ignored_packets(),
         )
-        for sink in self._sinks:
+        for sink in self._all_sinks():
             sink.status(status)
+
+    def _all_sinks(self) -> list[Sink]:
+        return [*self._sinks, *([] if self._recorder is None else [self._recorder])]
 
     def _warn_of_rate(self, rate_hz: int) -> None:
         if rate_hz != self._warned_hz and (warning := _hears_less(rate_hz)):

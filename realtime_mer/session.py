@@ -15,11 +15,13 @@ from pathlib import Path
 import numpy as np
 
 from realtime_mer.checkpoint import Checkpoint
-from realtime_mer.config import LevelMeterSettings
+from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.extraction import AudioFileError, read_blocks, too_short
 from realtime_mer.features import FRAME_S
 from realtime_mer.metering import Entrances, LevelMeter
+from realtime_mer.moods import QuadrantTracker
 from realtime_mer.pipeline import Recogniser
+from realtime_mer.recording import Beginning
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.status import InputLevel, Update
@@ -77,24 +79,43 @@ class Session:
     Where a capture begins another segment, or music begins after two seconds of silence or more, a fresh engine and a
     fresh model hear it: what was before says nothing of it. Stream time and the updates' index go on. In silence
     (nothing in a frame louder than settings.silence_db) the prediction of the last music holds.
+
+    quadrant: when the music counts as being in another one; None: as QuadrantSettings has it.
+    beginning: where the recording began in its run that this session hears again; None: it is no replay, or of a whole.
     """
 
-    def __init__(self, checkpoint: Checkpoint, settings: LevelMeterSettings) -> None:
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        settings: LevelMeterSettings,
+        beginning: Beginning | None = None,
+        quadrant: QuadrantSettings | None = None,
+    ) -> None:
         self._checkpoint = checkpoint
         self._settings = settings
         self._segment: int | None = None
         self._entrances: Entrances | None = None
         self._stretch: _Stretch | None = None
-        self._end_s = 0.0
-        self._n_updates = 0
+        before = beginning or Beginning()
+        self._end_s = before.time_s
+        self._n_updates = before.index
         self._dropped_s = 0.0
         self._level: InputLevel | None = None
-        self._held = (0.0, 0.0)
+        self._held = before.held
+        self._held_uncertainty: tuple[float | None, float | None, float | None] = (None, None, None)
+        self._quadrants = QuadrantTracker(quadrant or QuadrantSettings())
 
     @property
     def time_s(self) -> float:
         """Stream time heard so far."""
         return self._end_s if self._stretch is None else self._stretch.end_s
+
+    @property
+    def beginning(self) -> Beginning:
+        """Where a recording begins that holds what is heard from now on. Raises ValueError within a segment."""
+        if self._entrances is not None:
+            raise ValueError("A recording can only begin with a segment.")
+        return Beginning(self._n_updates, self._end_s, self._held)
 
     @property
     def dropped_s(self) -> float:
@@ -211,12 +232,23 @@ class Session:
     def _update(self, stretch: _Stretch, prediction: Prediction) -> Update:
         stretch.updated_s = prediction.time_s
         held = stretch.meter.is_silent(prediction.time_s - FRAME_S, prediction.time_s)
+        time_s, latency_s = stretch.stream_s(prediction.time_s), stretch.latency_s(prediction.time_s)
         if not held:
             self._held = (prediction.valence, prediction.arousal)
+            self._held_uncertainty = (prediction.valence_sd, prediction.arousal_sd, prediction.confidence)
+            self._quadrants.step(prediction.valence, prediction.arousal, time_s)
         valence, arousal = self._held
-        time_s, latency_s = stretch.stream_s(prediction.time_s), stretch.latency_s(prediction.time_s)
         self._n_updates += 1
-        return Update(self._n_updates - 1, time_s, valence, arousal, held, latency_s)
+        return Update(
+            self._n_updates - 1,
+            time_s,
+            valence,
+            arousal,
+            held,
+            latency_s,
+            self._quadrants.quadrant,
+            *self._held_uncertainty,
+        )
 
 
 def predict_file(path: Path, checkpoint: Checkpoint) -> list[Prediction]:
@@ -233,4 +265,4 @@ def predict_file(path: Path, checkpoint: Checkpoint) -> list[Prediction]:
         updates += session.end_segment()
     if not updates:
         raise AudioFileError(too_short(path))
-    return [Prediction(update.time_s, update.valence, update.arousal) for update in updates]
+    return [Prediction(u.time_s, u.valence, u.arousal, u.valence_sd, u.arousal_sd, u.confidence) for u in updates]

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
+
+# Whether what was asked for was done, and what came of it or why not; called once, now or later, by any thread.
+Answer = Callable[[bool, str], None]
 
 
 class SourceState(StrEnum):
@@ -45,6 +49,9 @@ class Update:
     valence, arousal: each in [-1, 1].
     held: whether they are those of the last music (0 before any), because this frame was silent.
     latency_s: from the capture of the frame's last sample to this update; None where the sound is not live.
+    quadrant: 1 to 4 as moods.QUADRANTS has them, with hysteresis; 0 before any music.
+    valence_sd, arousal_sd: expected standard deviation of the error; confidence: in [0, 1], 1 - their mean square over
+        that of always saying the average. All three None where the model was not calibrated, and before any music.
     """
 
     index: int
@@ -53,6 +60,11 @@ class Update:
     arousal: float
     held: bool
     latency_s: float | None
+    quadrant: int = 0
+    valence_sd: float | None = None
+    arousal_sd: float | None = None
+    confidence: float | None = None
+    attention: tuple[float, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +77,7 @@ class Status:
         own buffer ran over before we were given its sound (how much was lost then, it does not tell).
     replaced_samples: samples that were no numbers. losses: how often the device was lost; lost_s: for how long in all.
     recording: the folder being recorded into; recording_fault: why the recording is incomplete.
+    ignored_packets: what came to the control port and was no command.
     """
 
     source: str
@@ -81,6 +94,7 @@ class Status:
     lost_s: float = 0.0
     recording: str | None = None
     recording_fault: str = ""
+    ignored_packets: int = 0
 
 
 class Sink(Protocol):

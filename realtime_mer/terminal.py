@@ -114,11 +114,11 @@ class TerminalView:
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
-        console = _screen_console(self._stream)
+        console = screen_console(self._stream)
         if console is not None:
             with contextlib.ExitStack() as opening:
                 opening.enter_context(self._keys)
-                opening.enter_context(_stderr_held_back())
+                opening.enter_context(stderr_held_back())
                 opening.enter_context(console.screen())
                 self._open = opening.pop_all()
             self._console = console
@@ -192,7 +192,7 @@ class TerminalView:
         self._told = status.state, status.recording_fault
         if self._stream is not None:
             for line in lines:
-                self._stream.write(_plain(line, self._stream.encoding) + "\n")
+                self._stream.write(plain(line, self._stream.encoding) + "\n")
                 self._stream.flush()
 
 
@@ -225,7 +225,7 @@ def render(
     encoding: the terminal's; it decides which characters are drawn.
     """
     glyphs = _UNICODE if encoding.lower().startswith("utf") else _ASCII
-    page = _Page(status, updates, [_plain(target, encoding) for target in osc], keys, glyphs, encoding)
+    page = _Page(status, updates, [plain(target, encoding) for target in osc], keys, glyphs, encoding)
     lines = page.wide(width, height) if width >= _WIDE_COLUMNS and height >= _WIDE_ROWS else page.narrow(width, height)
     for line in lines:
         line.truncate(width)
@@ -286,11 +286,11 @@ class _Page:
         title = Text().append(f" {status.state.upper()} ", style=_SOURCE_STYLES[status.state])
         clock = _clock(status.time_s)
         room = width - title.cell_len - len(clock) - 2
-        name = self._fit(_plain(status.source, self._encoding), max(room, 0))
+        name = self._fit(plain(status.source, self._encoding), max(room, 0))
         return title.append(f" {name}{' ' * max(room - cell_len(name), 0)} {clock}")
 
     def _detail(self, width: int) -> list[Text]:
-        detail = _plain(self._status.detail, self._encoding)
+        detail = plain(self._status.detail, self._encoding)
         more = f" {self._glyphs.ellipsis}"
         rows = textwrap.wrap(detail, max(width - 1, len(more) + 1), max_lines=_MOST_DETAIL_ROWS, placeholder=more)
         return [Text(" " + self._fit(row, width - 1), style="bold") for row in rows]
@@ -437,7 +437,7 @@ class _Page:
         recording = "off" if status.recording is None else status.recording
         if status.recording_fault:
             recording = f"INCOMPLETE: {status.recording_fault} ({recording})"
-        recording = _plain(recording, self._encoding)
+        recording = plain(recording, self._encoding)
         return [
             self._line("recording", recording, width, style=_ALARM if status.recording_fault else ""),
             self._line("OSC to", ", ".join(self._osc) or "nobody", width),
@@ -454,7 +454,7 @@ class _Page:
         return set_cell_size(text, max(width - 1, 0)) + self._glyphs.ellipsis[:width]
 
 
-def _screen_console(stream: TextIO | None) -> Console | None:
+def screen_console(stream: TextIO | None) -> Console | None:
     """A console for a full screen; None where the stream offers none."""
     fd = terminal_fd(stream)
     if fd is None or not in_foreground(fd):
@@ -475,7 +475,7 @@ class _HeldBack(io.TextIOBase):
 
 
 @contextlib.contextmanager
-def _stderr_held_back() -> Iterator[None]:
+def stderr_held_back() -> Iterator[None]:
     """What is written to standard error inside is written after, where it would go to a terminal."""
     if terminal_fd(sys.stderr) is None:
         yield
@@ -489,7 +489,7 @@ def _stderr_held_back() -> Iterator[None]:
         sys.stderr.flush()
 
 
-def _plain(text: str, encoding: str | None) -> str:
+def plain(text: str, encoding: str | None) -> str:
     """One line that the encoding can say and that does nothing to a terminal: a file's or device's name is anything."""
     printable = "".join(c if c.isprintable() else " " if c.isspace() else "?" for c in text)
     return printable.encode(encoding or "ascii", "replace").decode(encoding or "ascii")

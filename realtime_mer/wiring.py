@@ -6,35 +6,29 @@ import contextlib
 import hashlib
 import sys
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol, runtime_checkable
+from typing import TYPE_CHECKING
 
 from realtime_mer.config import LiveSettings, UsageError
-from realtime_mer.live import ending_by_signal, run_live
-from realtime_mer.osc import OscSink, parse_target
+from realtime_mer.config.addresses import parse_listen
+from realtime_mer.controls import Controls, Requests, pause_toggle
+from realtime_mer.live import Recognition, ending_by_signal, run_live
+from realtime_mer.osc.composing import Event
+from realtime_mer.osc.sink import OscSink
 from realtime_mer.sources import Source
-from realtime_mer.status import Board, Sink, SourceState
+from realtime_mer.status import Board, Sink
 
 if TYPE_CHECKING:
+    from realtime_mer.osc.control import ControlServer
+    from realtime_mer.osc.query import QueryServer
+    from realtime_mer.recording import Beginning
     from realtime_mer.recording.recorder import Recorder
     from realtime_mer.session import Session
 
 _STDIN = "-"
 _WAIT_S = 0.2
-
-
-@runtime_checkable
-class Pausable(Protocol):
-    """A source that can rest."""
-
-    @property
-    def state(self) -> SourceState: ...
-
-    def pause(self) -> None: ...
-
-    def resume(self) -> None: ...
 
 
 def listen(settings: LiveSettings) -> None:
@@ -68,7 +62,7 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
             "that it was made with: --checkpoint PATH"
         )
     check = ReplayCheck(recording)
-    if not _run(settings, RecordingSource(recording, fast=fast), check):
+    if not _run(settings, RecordingSource(recording, fast=fast), check, beginning=recording.began):
         print("realtime-mer: The replay was ended early, and is not compared with the recording.", file=sys.stderr)
         return True
     print(f"realtime-mer: {check.verdict()}", file=sys.stderr)
@@ -95,9 +89,8 @@ def _source(settings: LiveSettings) -> Source:
     return FileSource(Path(audio_input.file), loop=audio_input.loop, fast=audio_input.fast)
 
 
-def _run(settings: LiveSettings, source: Source, *more_sinks: Sink) -> bool:
-    """Whether the source came to its end, before anybody ended the run."""
-    osc = OscSink([parse_target(target) for target in settings.osc.targets])
+def _run(settings: LiveSettings, source: Source, *more_sinks: Sink, beginning: Beginning | None = None) -> bool:
+    """Whether the source came to its end, before anybody ended the run. beginning: where a replay's recording began."""
     board = Board(source.name)
     checkpoint_path = _checkpoint_path(settings)
     # Read as a whole here already: a model that is not there should not open a device first.
@@ -108,27 +101,75 @@ def _run(settings: LiveSettings, source: Source, *more_sinks: Sink) -> bool:
         from realtime_mer.checkpoint import load_checkpoint
         from realtime_mer.session import Session
 
-        return Session(load_checkpoint(checkpoint_path), settings.level)
+        return Session(load_checkpoint(checkpoint_path), settings.level, beginning, settings.quadrant)
 
-    with ending_by_signal() as stop, contextlib.closing(source), contextlib.closing(osc):
+    def open_recorder(directory: Path) -> Recorder:
+        from realtime_mer.recording.recorder import Recorder
+
+        return Recorder(directory, settings, source.name, checkpoint_sha256)
+
+    with ending_by_signal() as stop, contextlib.ExitStack() as opened:
+        opened.enter_context(contextlib.closing(source))
+        osc = opened.enter_context(contextlib.closing(OscSink(settings.osc.targets, settings.osc.delay_s)))
+        requests = Requests()
+        control = _control(settings, Controls(source, osc, board, requests, open_recorder), osc)
+        query = _query(settings, osc)
+        for server in (control, query):
+            if server is not None:
+                opened.enter_context(contextlib.closing(server))
         source.start()
         # Only now: a source that cannot be opened should leave no folder behind.
-        recorder = _recorder(settings, source, checkpoint_sha256)
-        sinks: list[Sink] = [osc, board, *more_sinks, *([recorder] if recorder else [])]
-        return run_live(source, open_session, sinks, _display(settings, board, source, osc), stop, recorder)
+        directory = settings.recording.directory
+        recorder = None if directory is None else open_recorder(Path(directory))
+        recognition = Recognition(
+            source,
+            open_session,
+            [osc, board, *more_sinks],
+            recorder,
+            requests=requests,
+            tell=osc.event,
+            ignored_packets=lambda: control.ignored if control else 0,
+        )
+        destinations = _destinations(osc, control, query)
+        display = _display(settings, board, source, destinations)
+        return run_live(source, recognition, [osc, board, *more_sinks], display, stop)
 
 
-def _recorder(settings: LiveSettings, source: Source, checkpoint_sha256: str) -> Recorder | None:
-    if settings.recording.directory is None:
+def _control(settings: LiveSettings, controls: Controls, osc: OscSink) -> ControlServer | None:
+    if settings.control.listen is None:
         return None
-    from realtime_mer.recording.recorder import Recorder
+    from realtime_mer.osc.control import ControlServer
 
-    return Recorder(Path(settings.recording.directory), settings, source.name, checkpoint_sha256)
+    def tell(ok: bool, name: str, text: str) -> None:
+        osc.event(Event("status/ack" if ok else "status/error", (name, text)))
+
+    return ControlServer(*parse_listen(settings.control.listen), controls.carry_out, tell)
 
 
-def _display(settings: LiveSettings, board: Board, source: Source, osc: OscSink) -> Callable[[threading.Event], None]:
+def _query(settings: LiveSettings, osc: OscSink) -> QueryServer | None:
+    if settings.osc.query is None:
+        return None
+    from realtime_mer.osc.query import QueryServer
+
+    control = None if settings.control.listen is None else parse_listen(settings.control.listen)
+    server = QueryServer(*parse_listen(settings.osc.query), control=control)
+    osc.add_listener(server.settings, server.take)
+    return server
+
+
+def _destinations(
+    osc: OscSink, control: ControlServer | None, query: QueryServer | None
+) -> Callable[[], Sequence[str]]:
+    """What goes over the network, for people."""
+    servers = [server for server in (control, query) if server is not None]
+    return lambda: [*osc.summary(), *(server.summary() for server in servers)]
+
+
+def _display(
+    settings: LiveSettings, board: Board, source: Source, osc: Callable[[], Sequence[str]]
+) -> Callable[[threading.Event], None]:
     """The window where there is a display, else the terminal view, else nothing but waiting."""
-    toggle_pause = _pause_toggle(source)
+    toggle_pause = pause_toggle(source)
 
     def show(stop: threading.Event) -> None:
         if settings.display.plot and _show_window(board, stop, toggle_pause, osc):
@@ -136,7 +177,7 @@ def _display(settings: LiveSettings, board: Board, source: Source, osc: OscSink)
         if settings.display.terminal:
             from realtime_mer.terminal import TerminalView
 
-            view = TerminalView(board, quit_=stop.set, toggle_pause=toggle_pause, osc=osc.summary)
+            view = TerminalView(board, quit_=stop.set, toggle_pause=toggle_pause, osc=osc)
             try:
                 view.run(stop)
             except BrokenPipeError:
@@ -157,7 +198,9 @@ def _wait(stop: threading.Event) -> None:
         pass
 
 
-def _show_window(board: Board, stop: threading.Event, toggle_pause: Callable[[], None] | None, osc: OscSink) -> bool:
+def _show_window(
+    board: Board, stop: threading.Event, toggle_pause: Callable[[], None] | None, osc: Callable[[], Sequence[str]]
+) -> bool:
     """Whether there could be a window; if so the run is to end by now."""
     from realtime_mer.monitor import display_fault
 
@@ -167,21 +210,8 @@ def _show_window(board: Board, stop: threading.Event, toggle_pause: Callable[[],
         return False
     from realtime_mer.monitor.window import run_window
 
-    run_window(board, stop, toggle_pause=toggle_pause, osc=osc.summary)
+    run_window(board, stop, toggle_pause=toggle_pause, osc=osc)
     return stop.is_set()
-
-
-def _pause_toggle(source: Source) -> Callable[[], None] | None:
-    if not isinstance(source, Pausable):
-        return None
-
-    def toggle() -> None:
-        if source.state is SourceState.PAUSED:
-            source.resume()
-        else:
-            source.pause()
-
-    return toggle
 
 
 def _checkpoint_path(settings: LiveSettings) -> Path:

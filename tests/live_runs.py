@@ -12,6 +12,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import pytest
 
@@ -76,12 +77,19 @@ def free_port() -> int:
 
 
 class LiveRun:
-    """`realtime-mer` with these arguments, without a window, as a process of its own."""
+    """`realtime-mer` with these arguments, without a window, as a process of its own. folder: where it runs."""
 
-    def __init__(self, *arguments: str, environment: Mapping[str, str], stdin: int | None = None) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        environment: Mapping[str, str],
+        stdin: int | None = None,
+        folder: Path | None = None,
+    ) -> None:
         self.process = subprocess.Popen(
             self.command(*arguments),
             env=dict(environment),
+            cwd=folder,
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

@@ -33,8 +33,9 @@ from benchmarks.common import (
 from benchmarks.latency import strays
 from benchmarks.rolling import RollingExtractor
 from benchmarks.traced import note_captures
+from realtime_mer.config import TargetSettings
 from realtime_mer.features import ENGINE_RATE_HZ, FeatureEngine, opensmile_names, to_int16
-from realtime_mer.osc import OscSink, parse_target
+from realtime_mer.osc.sink import OscSink
 from realtime_mer.ring import BlockRing
 from realtime_mer.status import SourceState, Status, Update
 
@@ -97,10 +98,15 @@ def test_options_refuse_what_cannot_be_measured() -> None:
             at_least(10)(text)
 
 
+def target_of(receiver: OscReceiver) -> TargetSettings:
+    host, _, port = receiver.target.partition(":")
+    return TargetSettings(host, int(port))
+
+
 def test_the_receiver_notes_every_prediction_and_misses_none() -> None:
     with (
         contextlib.closing(OscReceiver()) as receiver,
-        contextlib.closing(OscSink([parse_target(receiver.target)])) as sink,
+        contextlib.closing(OscSink([target_of(receiver)])) as sink,
     ):
         before_s = time.monotonic()
         for index in range(3):
@@ -119,7 +125,7 @@ def test_the_receiver_notes_every_prediction_and_misses_none() -> None:
 def test_the_receiver_sees_drops_and_losses(drops: int, losses: int) -> None:
     with (
         contextlib.closing(OscReceiver()) as receiver,
-        contextlib.closing(OscSink([parse_target(receiver.target)])) as sink,
+        contextlib.closing(OscSink([target_of(receiver)])) as sink,
     ):
         sink.status(Status("card", SourceState.RUNNING, dropped_blocks=drops, losses=losses))
         sink.update(Update(0, 1.0, 0.25, -0.5, False, None))

@@ -20,6 +20,7 @@ from realtime_mer.config import (
     LiveSettings,
     OscSettings,
     RecordingSettings,
+    TargetSettings,
     UsageError,
     load_settings,
 )
@@ -68,8 +69,9 @@ def test_without_a_command_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_every_option_of_a_live_run_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
     given = (
         "--device USB --host-api ALSA --channels 2,5-6 --rate 48000 --block-size 256 --latency 0.05 --input - --loop "
-        "--fast --pcm-format f32le --pcm-rate 96000 --pcm-channels 6 --osc a:1 --osc b:2 --no-plot --no-terminal "
-        "--record new --silence-db -50 --checkpoint mine.safetensors"
+        "--fast --pcm-format f32le --pcm-rate 96000 --pcm-channels 6 --osc a:1 --osc b:2 --osc-delay 0.5 "
+        "--osc-query 9010 --control 0.0.0.0:9001 --no-plot --no-terminal --record new --silence-db -50 "
+        "--checkpoint mine.safetensors"
     )
     settings = settings_of(monkeypatch, *given.split())
     assert settings.audio.device == "USB"
@@ -84,7 +86,8 @@ def test_every_option_of_a_live_run_reaches_its_setting(monkeypatch: pytest.Monk
     assert settings.input.pcm_format == "f32le"
     assert settings.input.pcm_rate_hz == 96_000
     assert settings.input.pcm_channels == 6
-    assert settings.osc.targets == ("a:1", "b:2")
+    assert settings.osc == OscSettings((TargetSettings("a", 1), TargetSettings("b", 2)), 0.5, "9010")
+    assert settings.control.listen == "0.0.0.0:9001"
     assert not settings.display.plot
     assert not settings.display.terminal
     assert settings.recording.directory == "new"
@@ -98,7 +101,34 @@ def test_the_command_line_wins_over_the_file(monkeypatch: pytest.MonkeyPatch, tm
     settings = settings_of(monkeypatch, "demo", "--config", str(file), "--no-osc")
     assert (settings.audio.device, settings.audio.latency, settings.osc.targets) == ("USB", "low", ())
     settings = settings_of(monkeypatch, "--config", str(file), "--device", "Jack")
-    assert (settings.audio.device, settings.osc.targets) == ("Jack", ("a:1",))
+    assert (settings.audio.device, settings.osc.targets) == ("Jack", (TargetSettings("a", 1),))
+
+
+def test_targets_and_profiles_stand_beside_each_other_in_the_order_given(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    file = tmp_path / "my.toml"
+    file.write_text('[osc]\ntargets = ["a:1"]\n')
+    desk, stage = tmp_path / "desk.toml", tmp_path / "stage.toml"
+    desk.write_text("port = 7700\nrate_hz = 50")
+    stage.write_text('host = "stage"\nport = 8000')
+    given = ["--config", str(file), "--osc-profile", str(desk), "--osc", "10.0.0.5:9000", "--osc", f"{stage}@[::1]:1"]
+    assert settings_of(monkeypatch, *given).osc.targets == (
+        TargetSettings(port=7700, rate_hz=50.0),
+        TargetSettings("10.0.0.5"),
+        TargetSettings("::1", 1),
+    )
+    given = ["--osc-profile", f"{stage}@b:2", "--osc-profile", f"{stage}@c", "--osc", f"{stage}@"]
+    assert settings_of(monkeypatch, *given).osc.targets == (
+        TargetSettings("b", 2),
+        TargetSettings("c", 8000),
+        TargetSettings("stage", 8000),
+    )
+
+
+def test_a_profile_that_comes_with_the_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    (target,) = settings_of(monkeypatch, "--osc-profile", "qlcplus").osc.targets
+    assert target == load_settings(None, {"osc.targets": [{"profile": "qlcplus"}]}).osc.targets[0] != TargetSettings()
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["replay", "nowhere"]])
@@ -113,7 +143,9 @@ def test_print_config_prints_what_is_in_force_and_does_no_more(command: list[str
     )
     (tmp_path / "printed.toml").write_bytes(run.stdout)
     expected = replace(
-        LiveSettings(), osc=OscSettings(("desk:1",)), recording=RecordingSettings(directory="Aufführung")
+        LiveSettings(),
+        osc=OscSettings((TargetSettings("desk", 1),)),
+        recording=RecordingSettings(directory="Aufführung"),
     )
     assert load_settings(tmp_path / "printed.toml", {}) == expected
 
@@ -134,7 +166,23 @@ def test_print_config_prints_what_is_in_force_and_does_no_more(command: list[str
         (["--rate", "fast"], "expected a whole number of at least 1, not 'fast'"),
         (["--latency", "none"], "audio.latency"),
         (["--pcm-format", "mp3"], "invalid choice: 'mp3'"),
-        (["--osc", "9000"], "HOST:PORT"),
+        (["--osc", "9000"], "osc.targets[1]: '9000' is no OSC target: it names no host"),
+        (["--osc", "a:1", "--osc", "b:0"], "osc.targets[2]: 'b:0' is no OSC target: the port must be"),
+        (["--osc", "nobody@a:1"], "osc.targets[1]: there is no OSC profile 'nobody'. There are: "),
+        (["--osc-profile", "nobody"], "osc.targets[1]: there is no OSC profile 'nobody'. There are: "),
+        (["--osc-profile", "nobody.toml"], "osc.targets[1]: nobody.toml: the settings cannot be read: "),
+        (["--osc-delay", "soon"], "argument --osc-delay: invalid float value: 'soon'"),
+        (["--osc-delay", "11"], "osc.delay_s: a number from 0 to 10 was expected, not 11.0."),
+        (["--osc-query", "x"], "osc.query: 'x' is no place to listen at: it names no port"),
+        (["--control", "0"], "control.listen: '0' is no place to listen at: the port must be"),
+        (["osc-monitor", "0"], "argument PORT: expected a port from 1 to 65535, not '0'"),
+        (["osc-monitor", "65536"], "expected a port from 1 to 65535, not '65536'"),
+        (["osc-monitor", "osc"], "expected a port from 1 to 65535, not 'osc'"),
+        (["osc-monitor", "--seconds", "0"], "expected a number of seconds, more than 0, not '0'"),
+        (["osc-monitor", "--seconds", "nan"], "expected a number of seconds, more than 0, not 'nan'"),
+        (["osc-monitor", "--seconds", "inf"], "expected a number of seconds, more than 0, not 'inf'"),
+        (["osc-monitor", "--seconds", "long"], "expected a number of seconds, more than 0, not 'long'"),
+        (["osc-monitor", "--tcp", "--multicast", "239.1.2.3"], "not allowed with argument --tcp"),
         (["--loop"], "--loop and --fast go with --input"),
         (["--fast"], "--loop and --fast go with --input"),
         (["--input", "-", "--loop"], "go with a file"),
@@ -176,6 +224,30 @@ def test_the_arguments_reach_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
     assert calls[1] == ([Path("a.wav")], changed)
 
 
+def test_the_osc_monitor_is_told_what_to_listen_to(monkeypatch: pytest.MonkeyPatch) -> None:
+    calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
+    monkeypatch.setattr("realtime_mer.osc.listening.run", lambda *given, **options: calls.append((given, options)))
+    given = "osc-monitor 7700 --host ::1 --multicast ff02::1 --plain --seconds 2.5"
+    assert exit_code("osc-monitor") == 0
+    assert exit_code(*given.split()) == 0
+    assert exit_code("osc-monitor", "--tcp") == 0
+    defaults = {"multicast": None, "tcp": False, "plain": False, "seconds": None}
+    assert calls == [
+        (("127.0.0.1", 9000), defaults),
+        (("::1", 7700), {"multicast": "ff02::1", "tcp": False, "plain": True, "seconds": 2.5}),
+        (("127.0.0.1", 9000), {**defaults, "tcp": True}),
+    ]
+
+
+def test_how_the_osc_monitor_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    monkeypatch.setattr("realtime_mer.osc.listening.run", raising(KeyboardInterrupt()))
+    assert exit_code("osc-monitor") == 0, "Ctrl-C is how it ends"
+    assert capsys.readouterr().err == ""
+    monkeypatch.setattr("realtime_mer.osc.listening.run", raising(OscError("The port is taken.")))
+    assert exit_code("osc-monitor") == 1
+    assert capsys.readouterr().err == "realtime-mer: error: The port is taken.\n"
+
+
 def raising(error: BaseException) -> Callable[..., int]:
     def work(*_arguments: Any, **_options: Any) -> int:
         raise error
@@ -192,7 +264,7 @@ def raising(error: BaseException) -> Callable[..., int]:
         (FeatureEngineError("No openSMILE."), 1, "realtime-mer: error: No openSMILE.\n"),
         (OutputError("o is full."), 1, "realtime-mer: error: o is full.\n"),
         (ConfigError("No key."), 2, "realtime-mer: error: No key.\n"),
-        (OscError("No target."), 2, "realtime-mer: error: No target.\n"),
+        (OscError("No port."), 1, "realtime-mer: error: No port.\n"),
         (SourceError("No sound."), 1, "realtime-mer: error: No sound.\n"),
         (RecordingError("No folder."), 1, "realtime-mer: error: No folder.\n"),
         (KeyboardInterrupt(), 130, "realtime-mer: interrupted\n"),

@@ -23,7 +23,7 @@ from fake_clock import sound_of
 from recordings import RATE_HZ, SETTINGS, SHA256, capture, noise, record, recorder_into, replayed, update, wait_until
 
 from realtime_mer import __version__
-from realtime_mer.recording import RecordingError
+from realtime_mer.recording import Beginning, RecordingError
 from realtime_mer.recording import recorder as recorder_module
 from realtime_mer.recording.folder import Folder
 from realtime_mer.recording.reader import read_recording
@@ -62,6 +62,8 @@ def test_what_is_in_the_folder(tmp_path: Path) -> None:
     recorder.status(replace(status, state=SourceState.LOST, time_s=0.25, level=music_level, detail=lost))
     recorder.heard(capture(eight, 2, 96_000))
     recorder.update(update(1, 1 / 3, held=True))
+    recorder.mark(1, 0.125, "")
+    recorder.mark(2, 0.25, hostile := '=1+1,"\n\x1b[2J\0\u202e\ud800' + "é" * 10**6)
     recorder.close()
     recorder.close()
     assert sorted(path.name for path in directory.iterdir()) == [
@@ -69,6 +71,7 @@ def test_what_is_in_the_folder(tmp_path: Path) -> None:
         "audio-002.flac",
         "drops.csv",
         "events.csv",
+        "marks.csv",
         "predictions.csv",
         "recording.json",
         "settings.toml",
@@ -94,6 +97,12 @@ def test_what_is_in_the_folder(tmp_path: Path) -> None:
         ("0.250", "lost", "music", 'It is "gone", for now. \\ud800'),
     ]
     assert all(before.replace(microsecond=0) <= datetime.fromisoformat(e["time_of_day"]) for e in events)
+    marks = rows_of(directory / "marks.csv")
+    assert [(m["time_s"], m["number"], m["text"]) for m in marks] == [
+        ("0.125", "1", ""),
+        ("0.250", "2", '=1+1," \\x1b[2J\\x00\\u202e\\ud800' + "é" * (200 - len(hostile.rstrip("é")))),
+    ]
+    assert all(before.replace(microsecond=0) <= datetime.fromisoformat(m["time_of_day"]) for m in marks)
     assert json.loads((directory / "recording.json").read_text())["segments"][1] == {
         "segment": 2,
         "rate_hz": 96_000,
@@ -331,6 +340,7 @@ def test_what_comes_after_the_end_makes_a_recording_no_whole_one(tmp_path: Path,
     recorder.update(update(0))
     recorder.close()
     recorder.status(Status("some device", SourceState.ENDED))
+    recorder.mark(1, 1.0, "late")
     assert recorder.fault == read_recording(tmp_path / "recording").fault == "", "events are for people only"
     for _ in range(2):
         if late == "sound":
@@ -350,10 +360,10 @@ def test_an_update_while_the_end_is_being_written_is_too_late(tmp_path: Path, mo
     ending, late = threading.Event(), threading.Event()
     finish = Folder.finish
 
-    def slow_finish(folder: Folder, fault: str, lost_s: float) -> None:
+    def slow_finish(folder: Folder, fault: str, lost_s: float, *, open_end: bool) -> None:
         ending.set()
         assert late.wait(30.0)
-        finish(folder, fault, lost_s)
+        finish(folder, fault, lost_s, open_end=open_end)
 
     monkeypatch.setattr(Folder, "finish", slow_finish)
     recorder = recorder_into(tmp_path / "recording")
@@ -369,6 +379,69 @@ def test_an_update_while_the_end_is_being_written_is_too_late(tmp_path: Path, mo
     recorded = read_recording(tmp_path / "recording")
     assert recorded.fault == recorder.fault
     assert recorded.updates == ()
+
+
+# ---- a part of a run ------------------------------------------------------------------------------------------------
+
+
+def test_an_end_in_the_middle_of_a_run_waits_for_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not for a disk that hangs either; the next recording begins at once, and nothing of it gets into this one."""
+    free = threading.Event()
+    write = Folder.write
+
+    def slow_write(folder: Folder, entry: Any) -> None:
+        assert free.wait(30.0)
+        write(folder, entry)
+
+    monkeypatch.setattr(Folder, "write", slow_write)
+    first, second = recorder_into(tmp_path / "first"), recorder_into(tmp_path / "second")
+    sound = noise(2 * RATE_HZ)
+    first.heard(capture(sound[:RATE_HZ]))
+    first.update(update(0))
+    first.finish(open_end=True)
+    assert not free.is_set()
+    assert not first.is_ended
+    for recorder in (first, second):
+        recorder.heard(capture(sound[RATE_HZ:], 1))
+        recorder.update(update(0))
+    first.mark(1, 1.0, "late")
+    first.status(Status("some device", SourceState.LOST))
+    free.set()
+    first.close()
+    first.finish(open_end=False)
+    assert (first.fault, first.lost_s, first.is_ended) == ("", 0.0, True)
+    recorded = read_recording(tmp_path / "first")
+    assert (recorded.fault, recorded.open_end, len(recorded.updates)) == ("", True, 1)
+    np.testing.assert_array_equal(sound_of(replayed(recorded)), sound[:RATE_HZ])
+    assert rows_of(tmp_path / "first" / "marks.csv") == rows_of(tmp_path / "first" / "events.csv") == []
+    second.finish(open_end=False)
+    second.close()
+    recorded = read_recording(tmp_path / "second")
+    assert (recorded.fault, recorded.open_end, len(recorded.updates)) == ("", False, 1)
+    np.testing.assert_array_equal(sound_of(replayed(recorded)), sound[RATE_HZ:])
+
+
+def test_an_end_that_the_disk_does_not_take_is_a_fault(tmp_path: Path) -> None:
+    recorder = recorder_into(tmp_path / "recording")
+    recorder.heard(capture(noise(RATE_HZ) * np.float32(1.0 / 3.0)))
+    recorder.finish(open_end=False)
+    recorder.close()
+    assert "a sample was not one of the 24-bit values" in recorder.fault
+    assert read_recording(tmp_path / "recording").fault == recorder.fault
+
+
+def test_where_a_recording_begins_is_on_the_disk_before_what_it_holds(tmp_path: Path) -> None:
+    recorder = recorder_into(tmp_path / "recording")
+    beginning = Beginning(7, 4.1, (1 / 3, -0.0))
+    recorder.begin(beginning)
+    recorder.heard(capture(noise(RATE_HZ), 5))
+    recorder.update(replace(update(7), time_s=4.6))
+    wait_until(lambda: "7,4.6" in (tmp_path / "recording" / "predictions.csv").read_text())
+    for fault in ("The recording was cut off: realtime-mer did not come to its end.", ""):
+        recorded = read_recording(tmp_path / "recording")
+        assert (recorded.fault, recorded.began) == (fault, beginning)
+        assert [(one.index, one.time_s) for one in recorded.updates] == [(7, 4.6)]
+        recorder.close()
 
 
 # ---- folders that cannot be used --------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from recordings import SETTINGS, capture, noise, record, recorder_into, replayed
 
 from realtime_mer.recording.check import ReplayCheck
-from realtime_mer.recording.reader import read_recording
+from realtime_mer.recording.reader import Recording, read_recording
 from realtime_mer.recording.recorder import Recorder
 from realtime_mer.session import Session
 from realtime_mer.sources import Capture
@@ -116,9 +116,15 @@ def test_a_recording_of_nothing_is_one_too(tmp_path: Path) -> None:
 # ---- through the whole session ----------------------------------------------------------------------------------
 
 
-def session_updates(captures: list[Capture], *sinks: Sink, recorder: Recorder | None = None) -> list[Update]:
-    """What the live path makes of these, as realtime_mer.live does it."""
-    session = Session(small_checkpoint(), SETTINGS.level)
+def session_updates(
+    captures: list[Capture],
+    *sinks: Sink,
+    recorder: Recorder | None = None,
+    session: Session | None = None,
+    open_end: bool = False,
+) -> list[Update]:
+    """What the live path makes of these, as realtime_mer.live does it. open_end: the segment goes on after them."""
+    session = session or Session(small_checkpoint(), SETTINGS.level)
     updates: list[Update] = []
 
     def send(new: list[Update]) -> None:
@@ -132,11 +138,13 @@ def session_updates(captures: list[Capture], *sinks: Sink, recorder: Recorder | 
             recorder.heard(one)
         send(session.hear(one))
         send(session.wait(0.0))
-    send(session.end_segment())
+    if not open_end:
+        send(session.end_segment())
     return updates
 
 
-def test_a_replay_gives_the_same_predictions(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def stream() -> list[Capture]:
     """Segments of two rates, silence, a drop, ragged pieces."""
     captures = []
     for segment, rate_hz, n_channels in ((0, 44_100, 1), (1, 48_000, 2)):
@@ -153,8 +161,12 @@ def test_a_replay_gives_the_same_predictions(tmp_path: Path) -> None:
                 capture(gridded[position : position + n_samples], segment, rate_hz, 4_410 if i == 12 else 0)
             )
             position += n_samples
+    return captures
+
+
+def test_a_replay_gives_the_same_predictions(stream: list[Capture], tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "recording")
-    updates = session_updates(captures, recorder, recorder=recorder)
+    updates = session_updates(stream, recorder, recorder=recorder)
     recorder.close()
     recorded = read_recording(tmp_path / "recording")
     check = ReplayCheck(recorded)
@@ -166,6 +178,56 @@ def test_a_replay_gives_the_same_predictions(tmp_path: Path) -> None:
     other = ReplayCheck(recorded)
     session_updates([replace(one, samples=one.samples * np.float32(0.5)) for one in replayed(recorded)][1:], other)
     assert not other.identical, "other sound gives others"
+
+
+def again(recorded: Recording, *sinks: Sink) -> list[Update]:
+    """What a replay makes of it."""
+    session = Session(small_checkpoint(), SETTINGS.level, beginning=recorded.began)
+    return session_updates(replayed(recorded), *sinks, session=session)
+
+
+def silence(duration_s: float, segment: int) -> list[Capture]:
+    return [capture(np.zeros((round(duration_s * 44_100), 1), dtype=np.float32), segment, 44_100)]
+
+
+@pytest.mark.parametrize("open_end", [False, True])
+def test_a_part_of_a_run_replays_as_it_was(stream: list[Capture], open_end: bool, tmp_path: Path) -> None:
+    """Recorded from a moment of silence after music on; until a segment's end, or while that goes on."""
+    session = Session(small_checkpoint(), SETTINGS.level)
+    before = session_updates(stream, session=session)
+    recorder = recorder_into(tmp_path / "recording")
+    recorder.begin(session.beginning)
+    recorded_part = silence(3.0, 7) + [replace(one, segment=one.segment + 8) for one in stream]
+    updates = session_updates(recorded_part, recorder, recorder=recorder, session=session, open_end=open_end)
+    # Where the segment goes on, openSMILE has not answered the last of the sound yet.
+    last, _ = on_grid(music(2.0, 48_000, 2))
+    then = capture(last, 9 if open_end else 10, 48_000)
+    if open_end:
+        recorder.heard(then)
+    recorder.finish(open_end=open_end)
+    session_updates([then], recorder, recorder=None if open_end else recorder, session=session)
+    assert recorder.fault == ""
+    recorder.close()
+    recorded = read_recording(tmp_path / "recording")
+    assert (recorded.fault, recorded.open_end) == ("", open_end)
+    assert [segment.segment for segment in recorded.segments] == [7, 8, 9]
+    assert recorded.began.index == recorded.updates[0].index == len(before)
+    assert recorded.updates[0].time_s > recorded.began.time_s > before[-1].time_s
+    assert recorded.updates[0].held
+    assert recorded.began.held == (before[-1].valence, before[-1].arousal) != (0.0, 0.0)
+    check = ReplayCheck(recorded)
+    replayed_updates = again(recorded, check)
+    assert check.identical, check.verdict()
+    assert list(recorded.updates) == [
+        Update(one.index, one.time_s, one.valence, one.arousal, one.held, None) for one in updates
+    ]
+    if open_end:
+        assert len(replayed_updates) > len(updates)
+    else:
+        assert len(replayed_updates) == len(updates)
+    from_the_start = ReplayCheck(recorded)
+    session_updates(replayed(recorded), from_the_start)
+    assert not from_the_start.identical, "without what was before, it is another"
 
 
 # ---- what importing it costs ------------------------------------------------------------------------------------

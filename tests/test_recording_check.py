@@ -29,8 +29,8 @@ def checked(of: Recording, updates: list[Update]) -> ReplayCheck:
     return check
 
 
-def test_the_latency_does_not_count(good: Path) -> None:
-    again = [update(0), update(1), replace(update(2, held=True), latency_s=None)]
+def test_what_is_not_recorded_does_not_count(good: Path) -> None:
+    again = [update(0), update(1), replace(update(2, held=True), latency_s=None, quadrant=2, confidence=0.5)]
     check = checked(read_recording(good), again)
     assert check.identical
     assert check.verdict() == "All 3 predictions that were compared are identical to the recorded ones."
@@ -57,12 +57,16 @@ def test_the_smallest_difference_is_told(good: Path, other: Update) -> None:
 
 
 @pytest.mark.parametrize("n_updates", [2, 4])
-def test_more_or_less_is_a_difference_unless_the_recording_is_not_whole(good: Path, n_updates: int) -> None:
+def test_more_or_less_is_a_difference_unless_the_end_is_missing_or_open(good: Path, n_updates: int) -> None:
     again = [update(0), update(1), update(2, held=True), update(3)][:n_updates]
     whole = read_recording(good)
-    for recorded in (whole, replace(whole, fault="The recording was cut off.")):
+    for recorded, identical in (
+        (whole, False),
+        (replace(whole, fault="The recording was cut off."), True),
+        (replace(whole, open_end=True), n_updates > 3),
+    ):
         check = checked(recorded, again)
-        assert check.identical == (recorded is not whole)
+        assert check.identical == identical
         assert check.verdict() == (
             f"All {min(n_updates, 3)} predictions that were compared are identical to the recorded ones. "
             f"3 were recorded, {n_updates} replayed."

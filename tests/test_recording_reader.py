@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,7 @@ import soundfile
 from recordings import RATE_HZ, good_recording, noise, replayed
 
 from realtime_mer import __version__
-from realtime_mer.recording import RecordingError
+from realtime_mer.recording import Beginning, RecordingError
 from realtime_mer.recording.reader import read_recording
 
 
@@ -72,6 +73,7 @@ def other_flac(directory: Path) -> None:
     soundfile.write(directory / "audio-003.flac", noise(100), RATE_HZ, subtype="PCM_16")
 
 
+BEGAN = {"index": 4, "time_s": 2.5, "valence": 0.25, "arousal": -0.5}
 DEFECTS: list[tuple[Change, str]] = [
     *((removed(name), f"{name} is missing") for name in ("settings.toml", "recording.json", "drops.csv")),
     *((no_file(name), f"{name} is missing") for name in ("settings.toml", "recording.json", "predictions.csv")),
@@ -93,6 +95,21 @@ DEFECTS: list[tuple[Change, str]] = [
     (facts(checkpoint_sha256="../../etc"), "checkpoint_sha256 is no SHA-256"),
     (facts(source=None), "source is of the type NoneType, not str"),
     (facts(segments={}), "segments is of the type dict, not list"),
+    (facts(open_end=0), "open_end is of the type int, not bool"),
+    (facts(began=None), "began is of the type NoneType, not dict"),
+    (facts(began={}), "began has index, time_s, valence, arousal, and no more"),
+    (facts(began=BEGAN | {"state": "../model"}), "began has index, time_s, valence, arousal, and no more"),
+    (facts(began=BEGAN), "predictions.csv, line 2: its index is 0, where 4 is next"),
+    (facts(began=BEGAN | {"index": 0}), "predictions.csv, line 2: times rise"),
+    *(
+        (facts(began=BEGAN | {"index": index}), "index in began is a whole number from 0 to")
+        for index in (-1, 4.0, True, "4", None, 10**15 + 1)
+    ),
+    *(
+        (facts(began=BEGAN | {name: value}), f"{name} in began is a number from")
+        for name in ("time_s", "valence", "arousal")
+        for value in (-1.5, 1e300, math.nan, math.inf, 0, True, "0.0", None, [0.0])
+    ),
     (facts(segments=[1]), "each of its segments has segment, rate_hz, channels, samples, and no more"),
     (segment_facts(0, path="/etc/passwd"), "each of its segments has"),
     (segment_facts(0, segment="../0"), "segment of a segment is a whole number from 0 to 1000000"),
@@ -142,6 +159,17 @@ def test_every_defect_is_told(good: Path, change: Change, message: str) -> None:
         read_recording(good)
     assert str(raised.value).startswith(f"The recording {good} cannot be used: ")
     assert str(raised.value).isprintable()
+
+
+def test_recordings_from_before_there_was_more_in_them(good: Path) -> None:
+    before = read_recording(good)
+    (good / "marks.csv").unlink()
+    values = json.loads((good / "recording.json").read_text())
+    assert not values.pop("open_end")
+    assert "began" not in values
+    (good / "recording.json").write_text(json.dumps(values))
+    assert read_recording(good) == before
+    assert (before.began, before.open_end) == (Beginning(), False)
 
 
 def test_what_is_too_large_is_not_read(good: Path) -> None:

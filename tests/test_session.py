@@ -14,6 +14,7 @@ from checkpoints import music, small_checkpoint
 from realtime_mer.config import LevelMeterSettings
 from realtime_mer.features import FeatureEngineError
 from realtime_mer.pipeline import Recogniser
+from realtime_mer.recording import Beginning
 from realtime_mer.session import Session, predict_file
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
@@ -187,6 +188,31 @@ def test_drops_at_the_end_of_a_stretch_take_their_time_too(tune: FloatArray) -> 
     session.hear(Capture(tune[:1], RATE_HZ, 0, RATE_HZ, None))
     session.end_segment()
     assert session.time_s == pytest.approx(5.0, abs=1e-4)
+
+
+def test_a_session_can_begin_where_another_one_was(tune: FloatArray, whole: list[Update]) -> None:
+    session = Session(small_checkpoint(), SETTINGS)
+    assert session.beginning == Beginning(0, 0.0, (0.0, 0.0)) == Beginning()
+    heard = [*captures(tune, [4_410]), *captures(quiet(1.3), [997], 1)]
+    updates = [update for capture in heard for update in session.hear(capture)]
+    with pytest.raises(ValueError, match="can only begin with a segment"):
+        _ = session.beginning
+    updates += session.end_segment()
+    beginning = session.beginning
+    assert beginning == Beginning(len(updates), session.time_s, (whole[-1].valence, whole[-1].arousal))
+    then = [*captures(quiet(2.0), [4_410], 4), *captures(tune, [441], 9)]
+    there = Session(small_checkpoint(), SETTINGS, beginning=beginning)
+    expected, again = (
+        # The quadrant begins afresh; a recording holds none.
+        [
+            (update.index, update.time_s, update.valence, update.arousal, update.held)
+            for update in [update for capture in then for update in one.hear(capture)] + one.end_segment()
+        ]
+        for one in (session, there)
+    )
+    assert again == expected
+    assert expected[0][-1], "held"
+    assert there.beginning == session.beginning
 
 
 def test_after_its_end_a_segment_goes_on_no_more(tune: FloatArray) -> None:

@@ -1,13 +1,16 @@
-"""Sound captured from a real sound server: whatever the rate, the channels and the blocks, the music is the same."""
+"""Sound captured from a real sound server: whatever the rate, the channels and the blocks, the music is the same; it
+can be paused, and taken from another input."""
 
 from __future__ import annotations
 
 import re
+import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,9 +21,10 @@ from sound_server import start_sound_server
 from benchmarks.sound_server import SoundServer
 from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.config import AudioSettings, LevelMeterSettings
-from realtime_mer.devices import DeviceError, InputDevice, portaudio
+from realtime_mer.devices import DeviceError, InputDevice, list_inputs, portaudio
 from realtime_mer.session import Session
 from realtime_mer.sources import Capture
+from realtime_mer.sources import device as device_module
 from realtime_mer.sources.device import DeviceSource, open_stream
 from realtime_mer.status import SourceState, Update
 from realtime_mer.types import FloatArray
@@ -71,9 +75,7 @@ def server() -> Iterator[SoundServer]:
     with pytest.MonkeyPatch.context() as patch:
         for name in ("XDG_RUNTIME_DIR", "HOME"):
             patch.setenv(name, server.environment[name])
-        sounddevice = portaudio()
-        sounddevice._terminate()
-        sounddevice._initialize()
+        restart_portaudio()
         yield server
     server.close()
 
@@ -217,7 +219,7 @@ def test_why_a_device_cannot_be_opened_is_one_sentence_with_the_cure(error: Port
     library.__dict__.update(PortAudioError=PortAudioError, InputStream=refuse)
     card = InputDevice("Scarlett 2i2 USB: Audio (hw:1,0)", 0, "ALSA", 2, 48_000, False, False)
     with pytest.raises(DeviceError, match=re.escape(sentence)) as raised:
-        open_stream(library, card, AudioSettings(), 0)
+        open_stream(library, card, AudioSettings())
     assert str(raised.value).startswith("The input 'Scarlett 2i2 USB: Audio (hw:1,0)' ")
 
 
@@ -239,3 +241,349 @@ def test_a_reader_that_sleeps_loses_the_oldest_blocks_and_is_told(server: SoundS
     late = next(capture for capture in captures if capture.dropped_samples)
     assert len(late.samples) <= 0.5 * 44_100, "the delay must shrink"
     source.close()
+
+
+# ---- pausing, and choosing another input ----------------------------------------------------------------------------
+
+QUIET, LOUD = 0.25, -0.5
+
+
+class Listener:
+    """Reads a source, and keeps all that it gave, and every state that it was in."""
+
+    def __init__(self, server: SoundServer, **settings: Any) -> None:
+        self.server = server
+        self.source = DeviceSource(AudioSettings(**settings))
+        self.captures: list[Capture] = []
+        self.states: set[SourceState] = set()
+        self.answers: list[tuple[bool, str]] = []
+
+    def until(self, condition: Callable[[], bool], what: str) -> None:
+        deadline = time.monotonic() + _TIMEOUT_S
+        while True:
+            over = condition()
+            self.states.add(self.source.state)
+            if (capture := self.source.read()) is not None:
+                self.captures.append(capture)
+            elif over:
+                return
+            assert time.monotonic() < deadline, f"never: {what}; {self.source.state}, {self.source.detail}"
+            time.sleep(0.01)
+
+    def until_state(self, state: SourceState) -> None:
+        self.until(lambda: self.source.state is state, state)
+
+    def for_s(self, duration_s: float) -> None:
+        end_s = time.monotonic() + duration_s
+        self.until(lambda: time.monotonic() > end_s, "the end of a while")
+
+    def until_hears(self, value: float) -> None:
+        """What the sinks play is always the same sample; at the beginning and the end of a stream, it may be none."""
+        begun = len(self.captures)
+        self.until(
+            lambda: any(np.allclose(capture.samples, value, atol=1e-3) for capture in self.captures[begun:]),
+            f"{value} heard",
+        )
+
+    def values(self, segment: int) -> set[float]:
+        heard = [capture.samples for capture in self.captures if capture.segment == segment]
+        return {round(float(value), 3) for value in np.unique(np.concatenate(heard))} - {0.0}
+
+    def segments(self) -> list[tuple[int, int]]:
+        """Each with its rate."""
+        return sorted({(capture.segment, capture.rate_hz) for capture in self.captures})
+
+    def ask_for(self, name: str) -> None:
+        self.source.choose(name, lambda done, text: self.answers.append((done, text)))
+
+    def choose(self, name: str) -> tuple[bool, str]:
+        before = len(self.answers)
+        self.ask_for(name)
+        self.until(lambda: len(self.answers) > before, f"an answer for {name}")
+        assert len(self.answers) == before + 1
+        return self.answers[-1]
+
+    def __enter__(self) -> Listener:
+        self.source.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.source.close()
+        # Closing it answers whoever waits.
+        assert self.source.state is SourceState.ENDED
+        assert self.source.read() is None
+        assert not self.source._keeper.is_alive()
+
+
+@pytest.fixture
+def sinks(server: SoundServer, tmp_path: Path) -> Iterator[dict[str, str]]:
+    """Two that play, quiet at 44.1 kHz and loud at 48 kHz, each with its module's number."""
+    modules = {}
+    for name, value, rate_hz in (("quiet", QUIET, 44_100), ("loud", LOUD, 48_000)):
+        modules[name] = load(server, name, rate_hz)
+        soundfile.write(tmp_path / f"{name}.wav", np.full((120 * rate_hz, 2), value), rate_hz, subtype="PCM_16")
+        server.play(tmp_path / f"{name}.wav", name)
+    yield modules
+    for module in server.pactl("list", "short", "modules").splitlines():
+        number, _, arguments = module.split("\t")[:3]
+        if "sink_name=quiet" in arguments or "sink_name=loud" in arguments:
+            server.unload(number)
+
+
+def load(server: SoundServer, name: str, rate_hz: int = 44_100, channels: int = 2) -> str:
+    return server.load_sink(name, rate=rate_hz, channels=channels, sink_properties=f"device.description={name}")
+
+
+@pytest.mark.parametrize("read_meanwhile", [True, False])
+def test_a_pause_gives_nothing_and_loses_nothing(
+    server: SoundServer, sinks: dict[str, str], read_meanwhile: bool
+) -> None:
+    with Listener(server, device="quiet.monitor", buffer_s=0.5) as listener:
+        source = listener.source
+        listener.until_hears(QUIET)
+        # What has come in and was not read yet is not kept either.
+        time.sleep(0.3)
+        for _ in range(2):
+            source.pause()
+            assert (source.state, source.read()) == (SourceState.PAUSED, None)
+        before = len(listener.captures)
+        if read_meanwhile:
+            listener.for_s(2.0)
+        else:
+            time.sleep(2.0)
+        assert (source.state, len(listener.captures)) == (SourceState.PAUSED, before)
+        resumed_s = time.monotonic()
+        for _ in range(2):
+            source.resume()
+            assert source.state is SourceState.RUNNING
+        listener.until_hears(QUIET)
+        after = listener.captures[before:]
+        assert {capture.segment for capture in after} == {1}
+        assert after[0].captured_s is not None
+        assert after[0].captured_s > resumed_s
+        assert sum(len(capture.samples) for capture in after) <= (time.monotonic() - resumed_s + 0.2) * 44_100
+        assert source.dropped_blocks == sum(capture.dropped_samples for capture in listener.captures) == 0
+
+
+def test_a_device_that_is_lost_in_a_pause(server: SoundServer, sinks: dict[str, str]) -> None:
+    """It is lost all the same, and found again; what was asked for meanwhile holds then."""
+    with Listener(server, device="quiet.monitor") as listener:
+        listener.until_hears(QUIET)
+        listener.source.pause()
+        before = len(listener.captures)
+        server.unload(sinks["quiet"])
+        listener.until_state(SourceState.LOST)
+        assert "Waiting for its return." in listener.source.detail
+        module = load(server, "quiet")
+        listener.until_state(SourceState.PAUSED)
+        listener.for_s(0.3)
+        assert (len(listener.captures), listener.source.detail) == (before, "")
+        server.pactl("suspend-sink", "quiet", "1")
+        listener.until_state(SourceState.LOST)
+        listener.states.clear()
+        listener.for_s(2.0)
+        assert listener.states == {SourceState.LOST}, "it can be opened, but gives nothing"
+        server.pactl("suspend-sink", "quiet", "0")
+        listener.until_state(SourceState.PAUSED)
+        listener.source.resume()
+        listener.until(lambda: len(listener.captures) > before, "sound after the pause")
+        listener.until_state(SourceState.RUNNING)
+        listener.source.pause()
+        server.unload(module)
+        listener.until_state(SourceState.LOST)
+        listener.source.resume()
+        listener.states.clear()
+        listener.for_s(0.3)
+        assert listener.states == {SourceState.LOST}
+        load(server, "quiet")
+        before = len(listener.captures)
+        listener.until_state(SourceState.RUNNING)
+        assert len(listener.captures) > before
+        assert [segment for segment, _ in listener.segments()] == [0, 1, 2]
+
+
+def test_another_input_is_heard_without_a_gap_in_between(server: SoundServer, sinks: dict[str, str]) -> None:
+    with Listener(server, device="quiet.monitor") as listener:
+        listener.until_hears(QUIET)
+        listener.states.clear()
+        assert listener.choose("loud.monitor") == (True, "Monitor of loud")
+        listener.until_hears(LOUD)
+        assert listener.source.name == "Monitor of loud"
+        assert listener.states == {SourceState.RUNNING}
+        assert listener.segments() == [(0, 44_100), (1, 48_000)]
+        assert (listener.values(0), listener.values(1)) == ({QUIET}, {LOUD})
+        # From now on, this is the one that is waited for.
+        server.unload(sinks["loud"])
+        listener.until_state(SourceState.LOST)
+        load(server, "loud", 48_000)
+        listener.until_state(SourceState.RUNNING)
+        assert listener.segments()[-1] == (2, 48_000)
+        assert listener.source.dropped_blocks == 0
+
+
+def test_what_cannot_be_heard_leaves_everything_as_it_is(server: SoundServer, sinks: dict[str, str]) -> None:
+    mono, suspended = load(server, "mono", channels=1), load(server, "suspended")
+    server.pactl("suspend-sink", "suspended", "1")
+    with Listener(server, device="quiet.monitor", channels=(1, 2)) as listener:
+        listener.until_hears(QUIET)
+        listener.states.clear()
+        for name, reason in (
+            ("theremin", "No input is called 'theremin', or has that in its name."),
+            ("loud\0", "No input is called 'loud\\x00', or has that in its name."),
+            ("", "'' could be any of "),
+            ("99", "No input has the index 99."),
+            ("9" * 201, "No input has a name of more than 200 characters."),
+            ("mono.monitor", "The input 'Monitor of mono' has no 2 channels; it has 1. Choose others with --channels."),
+            ("suspended.monitor", "The input 'Monitor of suspended' opens, but delivers no data."),
+        ):
+            done, text = listener.choose(name)
+            assert not done
+            assert text.startswith(reason)
+            assert "\n" not in text
+            assert "--device" not in text
+        assert listener.choose("quiet.monitor") == (True, "Monitor of quiet"), "which it is already"
+        listener.until_hears(QUIET)
+        assert (listener.source.name, listener.states) == ("Monitor of quiet", {SourceState.RUNNING})
+        assert listener.segments() == [(0, 44_100)]
+        assert listener.values(0) == {QUIET}
+        assert all(capture.dropped_samples == 0 for capture in listener.captures)
+    for module in (mono, suspended):
+        server.unload(module)
+
+
+def test_one_input_is_chosen_at_a_time_and_everybody_has_an_answer(server: SoundServer, sinks: dict[str, str]) -> None:
+    with Listener(server, device="quiet.monitor") as listener:
+        listener.until_hears(QUIET)
+        listener.ask_for("loud.monitor")
+        listener.ask_for("music.monitor")
+        assert listener.answers == [(False, "Another input is being opened already.")]
+        listener.until(lambda: len(listener.answers) > 1, "the other answer")
+        assert listener.answers[1:] == [(True, "Monitor of loud")]
+        listener.answers.clear()
+        listener.ask_for("quiet.monitor")
+    assert [done for done, _ in listener.answers] == [False]
+    listener.ask_for("quiet.monitor")
+    assert listener.answers[1:] == [(False, "There is no input open.")]
+    never_started = Listener(server)
+    never_started.ask_for("default")
+    assert never_started.answers == [(False, "There is no input open.")]
+
+
+def test_while_the_input_is_lost_another_one_can_be_chosen(server: SoundServer, sinks: dict[str, str]) -> None:
+    with Listener(server, device="quiet.monitor") as listener:
+        listener.until_hears(QUIET)
+        server.unload(sinks["quiet"])
+        listener.until_state(SourceState.LOST)
+        done, text = listener.choose("theremin")
+        assert (done, text) == (False, "No input is called 'theremin', or has that in its name.")
+        listener.source.pause()
+        assert listener.choose("loud.monitor") == (True, "Monitor of loud")
+        listener.until_state(SourceState.PAUSED)
+        listener.source.resume()
+        listener.until_hears(LOUD)
+        listener.until_state(SourceState.RUNNING)
+        assert [rate_hz for _, rate_hz in listener.segments()] == [44_100, 48_000]
+
+
+@pytest.fixture
+def card(server: SoundServer, sinks: dict[str, str]) -> Iterator[str]:
+    """A device of ALSA's own, as a sound card is, that is there from now on."""
+    settings = Path(server.environment["HOME"]) / ".asoundrc"
+    settings.write_text('pcm.card {\n type pulse\n device "loud.monitor"\n hint.description "a card"\n}\n')
+    yield "card"
+    settings.unlink()
+    restart_portaudio()
+
+
+def restart_portaudio() -> None:
+    sounddevice = portaudio()
+    sounddevice._terminate()
+    sounddevice._initialize()
+
+
+def refusing(
+    name: str, error: DeviceError, monkeypatch: pytest.MonkeyPatch, holds: Callable[[], bool] = lambda: True
+) -> None:
+    """From now on this device cannot be opened while that holds."""
+
+    def refuse(sounddevice: ModuleType, device: InputDevice, settings: AudioSettings) -> Any:
+        if device.name == name and holds():
+            raise error
+        return open_stream(sounddevice, device, settings)
+
+    monkeypatch.setattr(device_module, "open_stream", refuse)
+
+
+def test_a_card_that_was_plugged_in_later_can_be_chosen(
+    server: SoundServer, sinks: dict[str, str], request: pytest.FixtureRequest
+) -> None:
+    """PortAudio has to start again to know of it."""
+    with Listener(server, device="quiet.monitor") as listener:
+        listener.until_hears(QUIET)
+        card = request.getfixturevalue("card")
+        assert card not in [device.name for device in list_inputs()]
+        assert listener.choose(card) == (True, card)
+        listener.until_hears(LOUD)
+        assert card in [device.name for device in list_inputs()]
+        assert (listener.source.name, listener.source.state) == (card, SourceState.RUNNING)
+        assert [listener.values(segment) for segment, _ in listener.segments()] == [{QUIET}, {LOUD}]
+        assert SourceState.LOST not in listener.states
+
+
+def test_a_card_that_was_plugged_in_later_and_does_not_open(
+    server: SoundServer, sinks: dict[str, str], request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The present input had to be closed for it, and is opened again."""
+    with Listener(server, device="quiet.monitor") as listener:
+        listener.until_hears(QUIET)
+        card = request.getfixturevalue("card")
+        refusing(card, DeviceError("The input 'card' is broken."), monkeypatch)
+        assert listener.choose(card) == (False, "The input 'card' is broken.")
+        listener.until_hears(QUIET)
+        assert (listener.source.name, listener.source.state) == ("Monitor of quiet", SourceState.RUNNING)
+        assert [listener.values(segment) for segment, _ in listener.segments()] == [{QUIET}, {QUIET}]
+        assert SourceState.LOST not in listener.states
+
+
+def test_a_card_that_this_program_holds_itself_is_let_go_of_for_another_of_its_names(
+    server: SoundServer, card: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    restart_portaudio()
+    with Listener(server, device=card) as listener:
+        listener.until_hears(LOUD)
+        open_cards = listener.source
+        error = device_module._PerhapsOursError("It is in use.")
+        refusing("Monitor of quiet", error, monkeypatch, lambda: open_cards._current is not None)
+        assert listener.choose("quiet.monitor") == (True, "Monitor of quiet")
+        listener.until_hears(QUIET)
+        # What a sound server leads to is no card of ours: it does not help to let go of it.
+        refusing(card, error, monkeypatch)
+        listener.states.clear()
+        assert listener.choose(card) == (False, "It is in use.")
+        listener.until_hears(QUIET)
+        assert listener.states == {SourceState.RUNNING}
+        assert [segment for segment, _ in listener.segments()] == [0, 1]
+
+
+def test_a_sound_system_that_cannot_list_its_inputs_leaves_everything_as_it_is(
+    server: SoundServer, sinks: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with Listener(server, device="quiet.monitor") as listener:
+        listener.until_hears(QUIET)
+        monkeypatch.setattr(sys, "executable", "/bin/false")
+        done, text = listener.choose("loud.monitor")
+        assert (done, text) == (False, "The inputs cannot be listed: the sound system does not answer.")
+        monkeypatch.setattr(device_module, "_LIST_TIMEOUT_S", 0.0)
+        monkeypatch.setattr(sys, "executable", sleeping_program(server))
+        done, text = listener.choose("loud.monitor")
+        assert (done, text) == (False, "The inputs cannot be listed: the sound system does not answer.")
+        listener.until_hears(QUIET)
+        assert listener.segments() == [(0, 44_100)]
+
+
+def sleeping_program(server: SoundServer) -> str:
+    """One that hangs, whatever its arguments."""
+    program = Path(server.environment["HOME"]) / "hangs"
+    program.write_text("#!/bin/sh\nexec sleep 60\n")
+    program.chmod(0o755)
+    return str(program)

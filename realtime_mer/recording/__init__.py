@@ -1,13 +1,17 @@
 """Recordings: a folder with the sound that was heard, bit for bit, and what was predicted from it.
 
-settings.toml: the settings in force. recording.json: what made it, its segments, and whether it is whole.
+settings.toml: the settings in force. recording.json: what made it, where in the run it began, its segments, and whether
+it is whole.
 audio-000.flac, …: each segment's sound, 24 bits, with the segment's own rate and channels.
 drops.csv: where sound was lost to overload, so that a replay has the same stream times.
 predictions.csv: every update; its numbers, read as floats, are those that went out, to the last bit.
 events.csv: what happened to the source and its level, by stream time and time of day; for people.
+marks.csv: the moments that somebody marked, in the same way; for people too.
 """
 
 from __future__ import annotations
+
+from dataclasses import dataclass
 
 FORMAT_VERSION = 1
 # FLAC's own limit.
@@ -17,10 +21,24 @@ SETTINGS_FILE, FACTS_FILE = "settings.toml", "recording.json"
 PREDICTIONS_FILE, PREDICTIONS_HEADER = "predictions.csv", "index,time_s,valence,arousal,held"
 DROPS_FILE, DROPS_HEADER = "drops.csv", "segment,at_sample,dropped_samples"
 EVENTS_FILE, EVENTS_HEADER = "events.csv", "time_s,time_of_day,state,level,detail"
+MARKS_FILE, MARKS_HEADER = "marks.csv", "time_s,time_of_day,number,text"
 
 
 class RecordingError(RuntimeError):
     """A folder that cannot be recorded into, or that holds no recording that can be used."""
+
+
+@dataclass(frozen=True, slots=True)
+class Beginning:
+    """What goes on from before a recording that begins in the middle of a run; the defaults: nothing, it is the start.
+
+    index: of its first update. time_s: stream time of its first sample. held: valence and arousal of the last music
+    before, each in [-1, 1], which hold for as long as it is silent.
+    """
+
+    index: int = 0
+    time_s: float = 0.0
+    held: tuple[float, float] = (0.0, 0.0)
 
 
 def audio_name(segment: int) -> str:

@@ -22,14 +22,20 @@ from realtime_mer.recording import (
     EVENTS_FILE,
     EVENTS_HEADER,
     FACTS_FILE,
+    MARKS_FILE,
+    MARKS_HEADER,
     PREDICTIONS_FILE,
     PREDICTIONS_HEADER,
     SETTINGS_FILE,
+    Beginning,
     audio_name,
 )
 from realtime_mer.recording.pcm import to_pcm
 from realtime_mer.sources import Capture
 from realtime_mer.status import Update
+
+# Of a mark's text; the rest of a longer one is left out.
+_MARK_CHARACTERS = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +49,17 @@ class Event:
     detail: str
 
 
-Entry = Capture | Update | Event
+@dataclass(frozen=True, slots=True)
+class Mark:
+    """A row of marks.csv."""
+
+    time_s: float
+    time_of_day: str
+    number: int
+    text: str
+
+
+Entry = Beginning | Capture | Update | Event | Mark
 
 
 class Folder:
@@ -58,15 +74,29 @@ class Folder:
         self._predictions = _Table(directory / PREDICTIONS_FILE, PREDICTIONS_HEADER)
         self._drops = _Table(directory / DROPS_FILE, DROPS_HEADER)
         self._events = _Table(directory / EVENTS_FILE, EVENTS_HEADER)
-        self.write_facts("", 0.0, whole=False)
+        self._marks = _Table(directory / MARKS_FILE, MARKS_HEADER)
+        self._tables = (self._predictions, self._drops, self._events, self._marks)
+        self.write_facts("", 0.0)
 
     def write(self, entry: Entry) -> None:
         if isinstance(entry, Capture):
             self._write_capture(entry)
+        elif isinstance(entry, Beginning):
+            # On the disk with the first segment, before any update.
+            valence, arousal = map(float, entry.held)
+            self._facts["began"] = {
+                "index": entry.index,
+                "time_s": float(entry.time_s),
+                "valence": valence,
+                "arousal": arousal,
+            }
         elif isinstance(entry, Update):
             held = "true" if entry.held else "false"
             numbers = (float(entry.time_s), float(entry.valence), float(entry.arousal))
             self._predictions.add(f"{entry.index},{','.join(map(repr, numbers))},{held}")
+        elif isinstance(entry, Mark):
+            text = _quoted(entry.text[:_MARK_CHARACTERS])
+            self._marks.add(f"{entry.time_s:.3f},{_quoted(entry.time_of_day)},{entry.number},{text}")
         else:
             words = (_quoted(word) for word in (entry.time_of_day, entry.state, entry.level, entry.detail))
             self._events.add(f"{entry.time_s:.3f},{','.join(words)}")
@@ -75,20 +105,21 @@ class Folder:
         """Whatever was written has left this process, and its files are still there."""
         if self._audio is not None:
             self._audio.check()
-        for table in (self._predictions, self._drops, self._events):
+        for table in self._tables:
             table.flush()
 
-    def finish(self, fault: str, lost_s: float) -> None:
-        """Ends every file, and says that the recording is whole, if it is."""
+    def finish(self, fault: str, lost_s: float, *, open_end: bool) -> None:
+        """Ends every file, and says that the recording is whole, if it is; open_end: as in Recorder.finish."""
         self._finish_segment()
-        for table in (self._predictions, self._drops, self._events):
+        for table in self._tables:
             table.flush()
             table.close()
+        self._facts["open_end"] = open_end
         self.write_facts(fault, lost_s, whole=not fault)
 
     def abandon(self) -> None:
         """Closes every file as it is."""
-        for file in (self._audio, self._predictions, self._drops, self._events):
+        for file in (self._audio, *self._tables):
             # What was wrong with it was said before.
             with contextlib.suppress(OSError, soundfile.SoundFileError):
                 if file is not None:
@@ -215,6 +246,7 @@ class _Table:
 
 
 def _quoted(text: str) -> str:
-    """A text as a CSV field on one line."""
-    escaped = " ".join(text.split()).replace('"', '""')
-    return f'"{escaped}"'
+    """A text as a CSV field on one line, that does nothing to a terminal."""
+    words = " ".join(text.split()).replace('"', '""')
+    printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
+    return f'"{printable}"'

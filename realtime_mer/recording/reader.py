@@ -24,6 +24,7 @@ from realtime_mer.recording import (
     PREDICTIONS_FILE,
     PREDICTIONS_HEADER,
     SETTINGS_FILE,
+    Beginning,
     RecordingError,
     audio_name,
     reason_of,
@@ -43,6 +44,7 @@ _MAX_RATE_HZ = 655_350
 _MAX_SEGMENT = 10**6
 
 _HELD = {"false": False, "true": True}
+_FROM_THE_START = {"index": 0, "time_s": 0.0, "valence": 0.0, "arousal": 0.0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,7 @@ class Recording:
 
     settings: those in force then. updates: what was predicted, with no latency. fault: why it is not whole, or nothing.
     source, started: the source's name, and when, as text for people. checkpoint_sha256: of the model's file.
+    began: where in the run. open_end: whether it ends within a segment, of which a replay gives a few updates more.
     """
 
     directory: Path
@@ -82,6 +85,8 @@ class Recording:
     segments: tuple[RecordedSegment, ...]
     updates: tuple[Update, ...]
     fault: str
+    began: Beginning
+    open_end: bool
 
 
 def read_recording(directory: Path) -> Recording:
@@ -127,6 +132,7 @@ def _read(directory: Path) -> Recording:
     checkpoint_sha256 = facts.entry("checkpoint_sha256", str)
     if not re.fullmatch("[0-9a-f]{64}", checkpoint_sha256):
         raise RecordingError(f"{FACTS_FILE}: checkpoint_sha256 is no SHA-256 in hexadecimal.")
+    began = _began(facts.entry("began", dict, _FROM_THE_START))
     segments = _segments(directory, facts.entry("segments", list), whole=whole)
     if not (directory / SETTINGS_FILE).is_file():
         raise RecordingError(f"{SETTINGS_FILE} is missing.")
@@ -142,8 +148,10 @@ def _read(directory: Path) -> Recording:
         _shown(facts.entry("started", str)),
         settings,
         segments,
-        _updates(directory / PREDICTIONS_FILE, whole=whole),
+        _updates(directory / PREDICTIONS_FILE, began, whole=whole),
         fault if fault or whole else "The recording was cut off: realtime-mer did not come to its end.",
+        began,
+        facts.entry("open_end", bool, False),
     )
 
 
@@ -165,13 +173,30 @@ class _Facts:
                 "Use the version of realtime-mer that made it."
             )
 
-    def entry(self, name: str, kind: type) -> Any:
-        if name not in self._values:
+    def entry(self, name: str, kind: type, default: object = None) -> Any:
+        """default: where it may be absent."""
+        if name not in self._values and default is None:
             raise RecordingError(f"{FACTS_FILE} has no {name}.")
-        value = self._values[name]
+        value = self._values.get(name, default)
         if type(value) is not kind:
             raise RecordingError(f"{FACTS_FILE}: {name} is of the type {type(value).__name__}, not {kind.__name__}.")
         return value
+
+
+def _began(entry: dict[str, Any]) -> Beginning:
+    if set(entry) != set(_FROM_THE_START):
+        raise RecordingError(f"{FACTS_FILE}: began has {', '.join(_FROM_THE_START)}, and no more.")
+    index, time_s, valence, arousal = (entry[name] for name in _FROM_THE_START)
+    if type(index) is not int or not 0 <= index <= _MAX_NUMBER:
+        raise RecordingError(f"{FACTS_FILE}: index in began is a whole number from 0 to {_MAX_NUMBER}.")
+    for name, value, lowest, highest in (
+        ("time_s", time_s, 0, _MAX_NUMBER),
+        ("valence", valence, -1, 1),
+        ("arousal", arousal, -1, 1),
+    ):
+        if type(value) is not float or not lowest <= value <= highest:
+            raise RecordingError(f"{FACTS_FILE}: {name} in began is a number from {lowest} to {highest}, such as 0.5.")
+    return Beginning(index, time_s, (valence, arousal))
 
 
 def _segments(directory: Path, entries: list[Any], *, whole: bool) -> tuple[RecordedSegment, ...]:
@@ -241,17 +266,18 @@ def _open_audio(segment: RecordedSegment) -> Any:
     return file
 
 
-def _updates(path: Path, *, whole: bool) -> tuple[Update, ...]:
+def _updates(path: Path, began: Beginning, *, whole: bool) -> tuple[Update, ...]:
     updates: list[Update] = []
-    time_s = 0.0
+    time_s = began.time_s
     for where, (index, *numbers, held) in _rows(path, PREDICTIONS_HEADER, whole=whole):
-        if _whole_number(index, where) != len(updates):
-            raise RecordingError(f"{where}: its index is {index}, where {len(updates)} is next.")
+        expected = began.index + len(updates)
+        if _whole_number(index, where) != expected:
+            raise RecordingError(f"{where}: its index is {index}, where {expected} is next.")
         before_s = time_s
         time_s, valence, arousal = (_number(text, where) for text in numbers)
         if time_s < before_s or max(abs(valence), abs(arousal)) > 1.0 or held not in _HELD:
             raise RecordingError(f"{where}: times rise, valence and arousal lie in -1 to 1, and held is true or false.")
-        updates.append(Update(len(updates), time_s, valence, arousal, _HELD[held], None))
+        updates.append(Update(expected, time_s, valence, arousal, _HELD[held], None))
     return tuple(updates)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from realtime_mer import __version__
 from realtime_mer.config import LiveSettings
-from realtime_mer.recording import FORMAT_VERSION, RecordingError, reason_of
-from realtime_mer.recording.folder import Entry, Event, Folder
+from realtime_mer.recording import FORMAT_VERSION, Beginning, RecordingError, reason_of
+from realtime_mer.recording.folder import Entry, Event, Folder, Mark
 from realtime_mer.sources import Capture
 from realtime_mer.status import Status, Update
 
@@ -31,6 +31,7 @@ class Recorder:
     None of them waits: a thread writes, at most a second later. Where it cannot (the disk is full or too slow, the
     folder is gone), the recording stops there and what it holds until then can be replayed; `fault` says why, `lost_s`
     counts the sound that came since, and everything else goes on. Sound or an update after `close` is such a fault too.
+    A recording of a part of a run begins with `begin` and ends with `finish`.
 
     directory: where to; it must be empty, or not exist yet. checkpoint_sha256: of the model's file, in hexadecimal.
     Raises RecordingError where the folder cannot be used; nothing there is ever overwritten.
@@ -58,6 +59,8 @@ class Recorder:
         self._lost_s = 0.0
         self._stopped = False
         self._closing = False
+        self._finished = False
+        self._open_end = False
         self._last_event: tuple[str, str, str] | None = None
         self._thread = threading.Thread(target=self._write, name="recorder", daemon=True)
         self._thread.start()
@@ -66,6 +69,15 @@ class Recorder:
     def lost_s(self) -> float:
         """How much sound came since the recording stopped, and is not in it."""
         return self._lost_s
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether its thread has written the end."""
+        return not self._thread.is_alive()
+
+    def begin(self, beginning: Beginning) -> None:
+        """In the middle of a run, before anything else: the first capture must begin a segment, of any number."""
+        self._put(beginning, 0.0)
 
     def heard(self, capture: Capture) -> None:
         """Sound, in the order in which it is recognised; its samples must not be changed afterwards."""
@@ -80,6 +92,21 @@ class Recorder:
             self._last_event = event
             self._put(Event(status.time_s, _time_of_day(), *event), 0.0)
 
+    def mark(self, number: int, time_s: float, text: str) -> None:
+        """A moment of stream time that somebody marked; of a long text, the first 200 characters."""
+        self._put(Mark(time_s, _time_of_day(), number, text), 0.0)
+
+    def finish(self, *, open_end: bool) -> None:
+        """Ends it in the middle of a run, without waiting; `close` still has to be called, and waits for the disk.
+
+        What comes afterwards is not for this recording: that is no fault, and no lost sound.
+        open_end: whether the last segment goes on in the run. A replay ends it there, and so gives a few updates more.
+        """
+        with self._condition:
+            self._finished, self._open_end = True, open_end
+            self._closing = self._stopped = True
+            self._condition.notify()
+
     def close(self) -> None:
         with self._condition:
             self._closing = self._stopped = True
@@ -90,6 +117,8 @@ class Recorder:
 
     def _put(self, entry: Entry, duration_s: float) -> None:
         with self._condition:
+            if self._finished:
+                return
             full = self._queued_s + duration_s > _QUEUE_S or len(self._entries) >= _QUEUE_ENTRIES
             if full and not self._stopped:
                 # Without a gap in it, it can be replayed until here.
@@ -103,7 +132,7 @@ class Recorder:
                     self._condition.notify()
                 return
             self._lost_s += duration_s
-            if not self._closing or self.fault or isinstance(entry, Event):
+            if not self._closing or self.fault or isinstance(entry, Event | Mark):
                 return
             self.fault = self._fault_text("it was closed before everything had come")
         # The recording may count as whole already. After `close`, this may wait for the disk.
@@ -127,7 +156,7 @@ class Recorder:
                     self._condition.wait_for(lambda: self._closing or self._queued_s > _EARLY_S, _FLUSH_S)
                     closing = self._closing
                 self._write_queued()
-            self._folder.finish(self.fault, self._lost_s)
+            self._folder.finish(self.fault, self._lost_s, open_end=self._open_end)
         # Whatever happens here, the music goes on.
         except Exception as error:  # noqa: BLE001
             self._fail(reason_of(error))

@@ -19,7 +19,8 @@ class Capture:
 
     samples: float32, shape (n_samples, n_channels), full scale at -1 and 1, on the 24-bit grid (sources/grid.py).
     rate_hz: samples per second and channel; constant within a segment.
-    segment: 0, 1, 2, …: where it changes, sound was interrupted (a device lost and found), and a new stream begins.
+    segment: 0, 1, 2, …: where it changes, sound was interrupted (a device lost and found, paused, or exchanged for
+        another), and a new stream begins.
     dropped_samples: how many samples per channel were lost right before these, in the same segment, by overload.
     captured_s: time.monotonic() when the last of them came in; None where the sound is not live.
     """
@@ -36,7 +37,11 @@ class Source(Protocol):
 
     name: for people. state, detail: what it is doing, and why (a sentence, or nothing). overflows: as in Status.
     dropped_blocks: whole blocks lost by overload so far. replaced_samples: samples that were no numbers so far.
+    interrupted_by_pause: whether sound goes on meanwhile, so that what comes after a pause is another segment.
     """
+
+    @property
+    def interrupted_by_pause(self) -> bool: ...
 
     @property
     def name(self) -> str: ...

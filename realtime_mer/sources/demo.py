@@ -36,6 +36,7 @@ class DemoSource:
     """
 
     overflows = 0
+    interrupted_by_pause = False
     replaced_samples = 0
 
     def __init__(self, *, loop: bool, sound: bool, fast: bool = False) -> None:

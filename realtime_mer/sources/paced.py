@@ -32,6 +32,7 @@ class PacedSource:
     """
 
     overflows = 0
+    interrupted_by_pause = False
     dropped_blocks = 0
     detail = ""
 

@@ -38,6 +38,7 @@ class PcmSource:
     """
 
     overflows = 0
+    interrupted_by_pause = False
     dropped_blocks = 0
     name = "standard input"
 

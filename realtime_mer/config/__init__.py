@@ -1,0 +1,49 @@
+"""Every setting of a live run, with its default; files and the command line change them, key by key.
+
+Order: the defaults here, then `--config FILE.toml`, then the command line. `configs/live.toml` explains each key to
+whoever writes such a file.
+"""
+
+from __future__ import annotations
+
+from realtime_mer.config.addresses import address_text, parse_listen
+from realtime_mer.config.checks import ConfigError, UsageError
+from realtime_mer.config.files import load_settings, settings_toml
+from realtime_mer.config.osc import ControlSettings, MappedValue, OscSettings, TargetSettings
+from realtime_mer.config.tables import (
+    MODES,
+    PCM_FORMATS,
+    THEMES,
+    AudioSettings,
+    DisplaySettings,
+    InputSettings,
+    LevelMeterSettings,
+    LiveSettings,
+    ModelSettings,
+    QuadrantSettings,
+    RecordingSettings,
+)
+
+__all__ = [
+    "MODES",
+    "PCM_FORMATS",
+    "THEMES",
+    "AudioSettings",
+    "ConfigError",
+    "ControlSettings",
+    "DisplaySettings",
+    "InputSettings",
+    "LevelMeterSettings",
+    "LiveSettings",
+    "MappedValue",
+    "ModelSettings",
+    "OscSettings",
+    "QuadrantSettings",
+    "RecordingSettings",
+    "TargetSettings",
+    "UsageError",
+    "address_text",
+    "load_settings",
+    "parse_listen",
+    "settings_toml",
+]

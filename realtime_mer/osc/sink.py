@@ -1,0 +1,107 @@
+"""Everything that goes out over OSC: to each target from a thread of its own."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+
+from realtime_mer.config import TargetSettings
+from realtime_mer.osc.composing import Event
+from realtime_mer.osc.messages import Message, message_packet, packet
+from realtime_mer.osc.sender import Item, NewSmoothing, Rate, Sender
+from realtime_mer.osc.transports import Output, open_output
+from realtime_mer.status import Status, Update
+
+# Together with everything else that ends, this is to take less than a second.
+_JOIN_TIMEOUT_S = 0.3
+
+
+class OscSink:
+    """The sink that sends predictions, and how things are, to all targets. No call waits, but `close` a moment.
+
+    What cannot be sent is counted and gone: the next prediction comes in half a second. Whether anyone listens, UDP
+    does not tell. delay_s: how much later than it could everything is sent; settable.
+    """
+
+    def __init__(self, targets: Sequence[TargetSettings], delay_s: float = 0.0) -> None:
+        self._outputs = [open_output(target) for target in targets]
+        self._senders = [
+            Sender(target, _encoded(output, target), delay_s)
+            for target, output in zip(targets, self._outputs, strict=True)
+        ]
+        self._listeners: list[Sender] = []
+        self._delay_s = delay_s
+        self._closed = False
+
+    @property
+    def n_targets(self) -> int:
+        return len(self._senders)
+
+    @property
+    def send_errors(self) -> tuple[int, ...]:
+        """How many packets could not be sent, for each target in the order given."""
+        return tuple(output.errors + sender.lost for output, sender in self._served())
+
+    def summary(self) -> list[str]:
+        """Each target as HOST:PORT, with what could not be sent to it. Any thread may ask."""
+        return [
+            f"{output.summary()} ({sender.lost} not taken in time)" if sender.lost else output.summary()
+            for output, sender in self._served()
+        ]
+
+    def update(self, update: Update) -> None:
+        self._put(update)
+
+    def status(self, status: Status) -> None:
+        self._put(status)
+
+    def event(self, event: Event) -> None:
+        """Something that happened beside the two. Any thread may tell."""
+        self._put(event)
+
+    def set_rate(self, rate_hz: float, target: int | None) -> None:
+        """Of the smooth values, 1 to 120, for the target of this number (from 1 on) or for all. Any thread may ask."""
+        self._put(Rate(rate_hz), target)
+
+    def set_smoothing(self, kind: str, settle_s: float | None, target: int | None) -> None:
+        """As TargetSettings has it, for the target of this number (from 1 on) or for all. Any thread may ask."""
+        self._put(NewSmoothing(kind, settle_s), target)
+
+    def set_delay(self, delay_s: float) -> None:
+        """0 to 10. Any thread may ask."""
+        self._delay_s = delay_s
+        for sender in (*self._senders, *self._listeners):
+            sender.delay_s = delay_s
+
+    def add_listener(self, settings: TargetSettings, send: Callable[[list[Message]], None]) -> None:
+        """Someone who is told what a target with these settings would be sent, from a thread of its own."""
+        self._listeners.append(Sender(settings, send, self._delay_s))
+
+    def close(self) -> None:
+        """Sends nothing more than what was taken in before. Harmless when called twice."""
+        if self._closed:
+            return
+        self._closed = True
+        senders = (*self._senders, *self._listeners)
+        for sender in senders:
+            sender.end()
+        deadline_s = time.monotonic() + _JOIN_TIMEOUT_S
+        for sender in senders:
+            sender.join(max(deadline_s - time.monotonic(), 0.0))
+        for output in self._outputs:
+            output.close()
+
+    def _put(self, item: Item, target: int | None = None) -> None:
+        for sender in (*self._senders, *self._listeners) if target is None else [self._senders[target - 1]]:
+            sender.put(item)
+
+    def _served(self) -> list[tuple[Output, Sender]]:
+        return list(zip(self._outputs, self._senders, strict=True))
+
+
+def _encoded(output: Output, target: TargetSettings) -> Callable[[list[Message]], None]:
+    def send(messages: list[Message]) -> None:
+        for data in [packet(messages)] if target.bundle else map(message_packet, messages):
+            output.send(data)
+
+    return send

@@ -1,0 +1,212 @@
+"""Smooth values between predictions: four ways from where a value is to where it should be.
+
+Each gives its value at any moment in closed form, counted from the last change of its goal. So the path does not depend
+on how often or when it is asked for; it never leaves the range of its goals and its start; and it gets there:
+
+    none      at once
+    linear    on a straight line, in settle_s
+    spring    as a critically damped spring does, x'' = w² (g - x) - 2 w x': to 2 % of a step from rest in settle_s.
+              From rest it is its goals so far, averaged with the weights w² t exp(-w t), which are nowhere negative:
+              that is why it stays in their range, even where it passes a goal that turned back.
+    one-euro  the one-euro filter (Casiez, Roussel and Vogel, CHI 2012, https://doi.org/10.1145/2207676.2208639) in
+              continuous time: x' = 2 pi f (g - x), with the cut-off f = f_min + speed |s|, and s the goal's derivative
+              through a low-pass of 1 Hz: a step of height d adds 2 pi d to s, which then decays as exp(-2 pi t).
+              To 2 % in settle_s at the latest (f_min is chosen for that), sooner after a large step.
+
+Times are in seconds of one clock that never falls; a moment before the last change of the goal counts as that.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Protocol
+
+# "To 2 %": what is left of a step once a value counts as settled.
+_SETTLED = 0.02
+# (1 + x) exp(-x) = 0.02.
+_SPRING_SETTLED = 5.833922
+# The one-euro filter's low-pass for the derivative, as its authors recommend it.
+_DERIVATIVE_HZ = 1.0
+# Closer than this nobody sees a difference, and a value that rests can be left unsent.
+_ARRIVED = 1e-4
+
+
+class Smoothing(Protocol):
+    """One value on its way. It begins at rest."""
+
+    def go(self, goal: float, now_s: float) -> None:
+        """From now on to this goal."""
+        ...
+
+    def at(self, now_s: float) -> float:
+        """Where it is."""
+        ...
+
+
+def smoothing(kind: str, settle_s: float | None, speed: float, start: float) -> Smoothing:
+    """A value at rest at `start`. kind: none, linear, spring or one-euro. settle_s: more than 0; None: the kind's own,
+    0.5 s (the time between two predictions) for linear, 1 s for spring, 2 s for one-euro. speed: only one-euro's.
+
+    Raises ValueError for another kind.
+    """
+    if kind == "none":
+        return Step(start)
+    if kind == "linear":
+        return Linear(start, 0.5 if settle_s is None else settle_s)
+    if kind == "spring":
+        return Spring(start, 1.0 if settle_s is None else settle_s)
+    if kind == "one-euro":
+        return OneEuro(start, 2.0 if settle_s is None else settle_s, speed)
+    raise ValueError(f"There is no smoothing {kind!r}.")
+
+
+class Step:
+    """Where it should be."""
+
+    def __init__(self, start: float) -> None:
+        self._goal = start
+
+    def go(self, goal: float, now_s: float) -> None:
+        self._goal = goal
+
+    def at(self, now_s: float) -> float:
+        return self._goal
+
+
+class Linear:
+    """On a straight line, in settle_s, from wherever it is when its goal changes."""
+
+    def __init__(self, start: float, settle_s: float) -> None:
+        self._settle_s = settle_s
+        self._start = self._goal = start
+        self._since_s = 0.0
+
+    def go(self, goal: float, now_s: float) -> None:
+        self._start, self._goal, self._since_s = self.at(now_s), goal, now_s
+
+    def at(self, now_s: float) -> float:
+        share = min(max(now_s - self._since_s, 0.0) / self._settle_s, 1.0)
+        # In this form it is exactly there at the end, and never beyond.
+        return (1.0 - share) * self._start + share * self._goal
+
+
+class Spring:
+    """A critically damped spring: with y = x - g, y(t) = (y0 + (v0 + w y0) t) exp(-w t)."""
+
+    def __init__(self, start: float, settle_s: float) -> None:
+        self._w = _SPRING_SETTLED / settle_s
+        self._goal = start
+        self._offset = self._velocity = 0.0
+        self._since_s = 0.0
+
+    def go(self, goal: float, now_s: float) -> None:
+        offset, velocity = self._moved(now_s)
+        self._offset, self._velocity = self._goal + offset - goal, velocity
+        self._goal, self._since_s = goal, now_s
+
+    def at(self, now_s: float) -> float:
+        offset, velocity = self._moved(now_s)
+        if abs(offset) < _ARRIVED and abs(velocity) < _ARRIVED * self._w:
+            return self._goal
+        return self._goal + offset
+
+    def _moved(self, now_s: float) -> tuple[float, float]:
+        """The offset from the goal, and the velocity."""
+        t_s = max(now_s - self._since_s, 0.0)
+        slope = self._velocity + self._w * self._offset
+        decay = math.exp(-self._w * t_s)
+        return (self._offset + slope * t_s) * decay, (self._velocity - self._w * slope * t_s) * decay
+
+
+class OneEuro:
+    """With y = x - g: y(t) = y0 exp(-2 pi (f_min t + speed |s0| (1 - exp(-r t)) / r)), r = 2 pi · 1 Hz."""
+
+    def __init__(self, start: float, settle_s: float, speed: float) -> None:
+        self._f_min_hz = -math.log(_SETTLED) / (math.tau * settle_s)
+        self._speed = speed
+        self._goal = start
+        self._offset = self._derivative = 0.0
+        self._since_s = 0.0
+
+    def go(self, goal: float, now_s: float) -> None:
+        offset, derivative = self._moved(now_s)
+        rate = math.tau * _DERIVATIVE_HZ
+        self._offset, self._derivative = self._goal + offset - goal, derivative + rate * (goal - self._goal)
+        self._goal, self._since_s = goal, now_s
+
+    def at(self, now_s: float) -> float:
+        offset, _ = self._moved(now_s)
+        return self._goal if abs(offset) < _ARRIVED else self._goal + offset
+
+    def _moved(self, now_s: float) -> tuple[float, float]:
+        """The offset from the goal, and the low-passed derivative."""
+        t_s = max(now_s - self._since_s, 0.0)
+        rate = math.tau * _DERIVATIVE_HZ
+        passed = 1.0 - math.exp(-rate * t_s)
+        turns = self._f_min_hz * t_s + self._speed * abs(self._derivative) * passed / rate
+        return self._offset * math.exp(-math.tau * turns), self._derivative * (1.0 - passed)
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """Where values go when there has been no music for after_s, and that the way takes glide_s."""
+
+    valence: float
+    arousal: float
+    after_s: float
+    glide_s: float
+
+
+class Path:
+    """The point of the plane on its way through the predictions, and home when there is no music.
+
+    kind, settle_s, speed: as `smoothing` takes them. home: None: it stays where it is. It begins at home, or at (0, 0).
+    """
+
+    def __init__(self, kind: str, settle_s: float | None, speed: float, home: Home | None) -> None:
+        self._kind, self._settle_s, self._speed, self._home = kind, settle_s, speed, home
+        self._goal = (0.0, 0.0) if home is None else (home.valence, home.arousal)
+        self._ways = self._begin(*self._goal)
+        # When the last music was, unless it is at home or on its way there.
+        self._music_s: float | None = None
+
+    def change(self, kind: str, settle_s: float | None, now_s: float) -> None:
+        """Goes on from where it is in another way."""
+        on_its_way = self._music_s is not None
+        self._kind, self._settle_s = kind, settle_s
+        if on_its_way:
+            self._ways = self._begin(*self.at(now_s))
+            self._go(now_s)
+
+    def go(self, valence: float, arousal: float, now_s: float) -> None:
+        """To a prediction of music; one that holds in silence is not for here."""
+        if self._music_s is None:
+            self._ways = self._begin(*self.at(now_s))
+        self._music_s = now_s
+        self._goal = (valence, arousal)
+        self._go(now_s)
+
+    def at(self, now_s: float) -> tuple[float, float]:
+        """Valence and arousal; now_s: not before the last call's."""
+        home = self._home
+        if home is not None and self._music_s is not None and now_s >= self._music_s + home.after_s:
+            # As a spring whatever the kind: it leaves and arrives gently.
+            self._ways = (
+                Spring(self._ways[0].at(now_s), home.glide_s),
+                Spring(self._ways[1].at(now_s), home.glide_s),
+            )
+            self._music_s = None
+            self._goal = (home.valence, home.arousal)
+            self._go(now_s)
+        return self._ways[0].at(now_s), self._ways[1].at(now_s)
+
+    def _go(self, now_s: float) -> None:
+        for way, goal in zip(self._ways, self._goal, strict=True):
+            way.go(goal, now_s)
+
+    def _begin(self, valence: float, arousal: float) -> tuple[Smoothing, Smoothing]:
+        return (
+            smoothing(self._kind, self._settle_s, self._speed, valence),
+            smoothing(self._kind, self._settle_s, self._speed, arousal),
+        )

@@ -1,0 +1,110 @@
+"""What the tests of OSC share: updates and statuses of every kind, a decoder after the specification, a receiver."""
+
+from __future__ import annotations
+
+import socket
+import struct
+import time
+from collections.abc import Callable
+
+from hypothesis import strategies as st
+
+from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+
+GENEROUS_S = 20.0
+HERE = "127.0.0.1"
+
+# Beyond what int32 holds: a flood is counted too.
+COUNTS = st.integers(0, 100) | st.integers(2**31 - 2, 2**40)
+LEVELS = st.builds(
+    InputLevel, peak_db=st.floats(-120, 0), rms_db=st.floats(-120, 0), state=st.sampled_from(list(LevelState))
+)
+UPDATES = st.builds(
+    Update,
+    index=COUNTS,
+    time_s=st.floats(0, 1e12),
+    valence=st.floats(-1, 1),
+    arousal=st.floats(-1, 1),
+    held=st.booleans(),
+    latency_s=st.none() | st.floats(0, 1e6),
+    quadrant=st.integers(0, 4),
+    valence_sd=st.none(),
+    arousal_sd=st.none(),
+    confidence=st.none() | st.floats(0, 1),
+)
+STATUSES = st.builds(
+    Status,
+    source=st.text(max_size=20),
+    state=st.sampled_from(list(SourceState)),
+    detail=st.text(max_size=20),
+    level=st.none() | LEVELS,
+    dropped_blocks=COUNTS,
+    losses=COUNTS,
+    recording=st.none() | st.text(max_size=20),
+    recording_fault=st.sampled_from(["", "The disk is full."]),
+    ignored_packets=COUNTS,
+)
+
+# Address, type tags and values, as received.
+Said = tuple[str, str, tuple[object, ...]]
+
+
+def decode(datagram: bytes) -> list[Said]:
+    """The messages of a flat bundle with the immediate time tag, read by hand after the specification."""
+    assert datagram[:16] == b"#bundle\0" + struct.pack(">Q", 1)
+    found: list[Said] = []
+    rest = datagram[16:]
+    while rest:
+        (size,) = struct.unpack(">i", rest[:4])
+        element, rest = rest[4 : 4 + size], rest[4 + size :]
+        assert len(element) == size
+        assert size % 4 == 0
+        address, element = _take_string(element)
+        types, element = _take_string(element)
+        assert types[0] == ","
+        values: list[object] = []
+        for letter in types[1:]:
+            if letter == "s":
+                text, element = _take_string(element)
+                values.append(text)
+            else:
+                values.append(struct.unpack(f">{letter}", element[:4])[0])
+                element = element[4:]
+        assert element == b""
+        found.append((address, types[1:], tuple(values)))
+    return found
+
+
+def _take_string(data: bytes) -> tuple[str, bytes]:
+    length = data.index(b"\0")
+    padded = (length // 4 + 1) * 4
+    assert not data[length:padded].strip(b"\0")
+    return data[:length].decode("ascii"), data[padded:]
+
+
+def eventually(is_so: Callable[[], object]) -> None:
+    end_s = time.monotonic() + GENEROUS_S
+    while not is_so():
+        assert time.monotonic() < end_s, "it never came"
+        time.sleep(0.005)
+
+
+class Receiver:
+    """A UDP socket on a free port."""
+
+    def __init__(self, host: str = HERE) -> None:
+        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
+        self.socket.bind((host, 0))
+        self.socket.settimeout(GENEROUS_S)
+        self.host = host
+        self.port: int = self.socket.getsockname()[1]
+
+    def receive(self) -> list[Said]:
+        """The next bundle."""
+        return decode(self.socket.recv(65_536))
+
+    def drain(self) -> list[list[Said]]:
+        """The bundles sent so far: what is sent on one computer arrives in its order."""
+        with socket.socket(self.socket.family, socket.SOCK_DGRAM) as sender:
+            sender.sendto(b"end", (self.host, self.port))
+        return [decode(datagram) for datagram in iter(lambda: self.socket.recv(65_536), b"end")]

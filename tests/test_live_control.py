@@ -1,0 +1,158 @@
+"""A running program that is steered over OSC, by liblo's oscsend, and attacked."""
+
+from __future__ import annotations
+
+import csv
+import os
+import shutil
+import socket
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+from checkpoints import music, small_checkpoint
+from live_runs import LiveRun, Received, free_port, oscdump
+from osc_corpus import BAD
+
+from realtime_mer.checkpoint import save_checkpoint
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+
+
+class Steered:
+    """A run over a song without end, in a folder of its own, and what it sends."""
+
+    def __init__(self, folder: Path, live: LiveRun, port: int, received: Received) -> None:
+        self.folder, self.live, self.port, self.received = folder, live, port, received
+
+    def ask(self, name: str, types: str = "", *values: str) -> tuple[bool, str]:
+        """Sends a command by oscsend; whether it was carried out, and the text of its answer."""
+        n_before = len(self.answers())
+        command = ["oscsend", "127.0.0.1", str(self.port), f"/mer/control/{name}", *([types] if types else []), *values]
+        subprocess.run(command, check=True, timeout=30)
+        self.received.wait_for(lambda _: len(self.answers()) > n_before, f"an answer to {name}")
+        address, answered, text = self.answers()[-1]
+        assert answered == name
+        return address.endswith("/ack"), text
+
+    def answers(self) -> list[tuple[str, str, str]]:
+        """Address, command and text of each, in order."""
+        found = [(a, v) for a, v in list(self.received.order) if a in ("/mer/status/ack", "/mer/status/error")]
+        # oscdump quotes strings, and the texts have spaces in them.
+        return [(address, *" ".join(values).strip('"').split('" "', 1)) for address, values in found]  # type: ignore[misc]
+
+
+@pytest.fixture
+def steered(tmp_path: Path) -> Iterator[Steered]:
+    if shutil.which("oscsend") is None:
+        pytest.skip("no oscsend on this machine: this test needs an independent OSC sender (Debian's liblo-tools)")
+    soundfile.write(tmp_path / "song.wav", music(4.0, n_channels=2), 44_100, subtype="PCM_16")
+    save_checkpoint(tmp_path / "model.safetensors", small_checkpoint())
+    port, control = free_port(), free_port()
+    arguments = ("--input", "song.wav", "--loop", "--no-plot", "--checkpoint", "model.safetensors")
+    with (
+        oscdump(port) as received,
+        LiveRun(
+            *arguments,
+            *("--osc", f"127.0.0.1:{port}", "--control", str(control)),
+            environment=ENVIRONMENT,
+            folder=tmp_path,
+        ) as live,
+    ):
+        received.wait_for(lambda heard: len(heard.numbers("/mer/frame")) >= 2, "the first predictions")
+        yield Steered(tmp_path, live, control, received)
+
+
+def rows(path: Path) -> list[dict[str, str]]:
+    with path.open(encoding="utf-8") as file:
+        return list(csv.DictReader(file))
+
+
+def test_every_kind_of_command_is_answered(steered: Steered) -> None:
+    assert steered.ask("ping") == (True, "pong")
+    assert steered.ask("rate", "f", "60") == (True, "60 Hz")
+    assert steered.ask("rate", "fi", "60", "2") == (False, "A target from 1 to 1 was expected, not 2.")
+    assert steered.ask("smoothing", "sf", "linear", "0.5") == (True, "linear, 0.5 s")
+    assert steered.ask("delay", "f", "20") == (True, "20 ms")
+    assert steered.ask("device", "s", "pulse") == (False, "What is heard is no device.")
+    ok, text = steered.ask("explode")
+    assert not ok
+    assert "command" in text
+    code, _, errors = steered.live.end()
+    assert (code, "Traceback" in errors) == (0, False)
+
+
+def test_it_can_be_paused_and_reset(steered: Steered) -> None:
+    heard = steered.received
+    assert steered.ask("pause") == (True, "paused")
+    heard.wait_for(lambda heard: heard.texts("/mer/status/source")[-1] == "paused", "the pause")
+    assert steered.ask("resume") == (True, "resumed")
+    n_before = len(heard.numbers("/mer/frame"))
+    heard.wait_for(lambda heard: len(heard.numbers("/mer/frame")) > n_before + 1, "predictions after the pause")
+    assert steered.ask("reset")[0]
+    n_before = len(heard.numbers("/mer/frame"))
+    heard.wait_for(lambda heard: len(heard.numbers("/mer/frame")) > n_before + 1, "predictions after the reset")
+    frames = heard.numbers("/mer/frame")
+    assert frames == list(range(len(frames)))
+
+
+def test_what_is_recorded_in_the_middle_of_a_run_is_replayed_to_the_last_bit(steered: Steered) -> None:
+    heard = steered.received
+    assert steered.ask("record/start", "s", "middle") == (True, "middle")
+    assert not steered.ask("record/start", "s", "other")[0]
+    assert steered.ask("mark", "s", "the solo")[0]
+    heard.wait_for(lambda heard: 1 in heard.numbers("/mer/status/recording"), "that it records")
+    n_before = len(heard.numbers("/mer/frame"))
+    heard.wait_for(lambda heard: len(heard.numbers("/mer/frame")) >= n_before + 6, "predictions to record")
+    assert steered.ask("record/stop") == (True, "middle")
+    assert not steered.ask("record/stop")[0]
+    n_before = len(heard.numbers("/mer/frame"))
+    heard.wait_for(lambda heard: len(heard.numbers("/mer/frame")) > n_before, "a prediction after the recording")
+    assert steered.live.end()[0] == 0
+    recording = steered.folder / "middle"
+    recorded = rows(recording / "predictions.csv")
+    assert len(recorded) >= 6
+    assert int(recorded[0]["index"]) > 0
+    assert [row["text"] for row in rows(recording / "marks.csv")] == ["the solo"]
+    assert heard.numbers("/mer/event/mark") == [1]
+    arguments = LiveRun.command("replay", "middle", "--fast", "--no-osc", "--no-plot", "--no-terminal")
+    replayed = subprocess.run(
+        [*arguments, "--checkpoint", "model.safetensors"],
+        cwd=steered.folder,
+        env=ENVIRONMENT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert replayed.returncode == 0, replayed.stderr
+    assert f"All {len(recorded)} predictions that were compared are identical" in replayed.stderr
+
+
+def test_a_recording_goes_nowhere_else(steered: Steered) -> None:
+    before = sorted(steered.folder.iterdir())
+    for folder in ("../outside", "/tmp/outside", "..", "a/b", ".hidden", "song.wav"):
+        ok, text = steered.ask("record/start", "s", folder)
+        assert not ok, text
+    assert sorted(steered.folder.iterdir()) == before
+    assert not (steered.folder.parent / "outside").exists()
+
+
+def test_bad_packets_are_counted_and_change_nothing(steered: Steered) -> None:
+    heard = steered.received
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for packet in BAD.values():
+            if packet:
+                sender.sendto(packet[:65_507], ("127.0.0.1", steered.port))
+            assert steered.live.process.poll() is None
+    heard.wait_for(lambda heard: heard.numbers("/mer/status/ignored")[-1:] > [0], "a count")
+    assert steered.ask("ping") == (True, "pong")
+    n_before = len(heard.numbers("/mer/frame"))
+    heard.wait_for(lambda heard: len(heard.numbers("/mer/frame")) > n_before + 1, "predictions after the attack")
+    frames = heard.numbers("/mer/frame")
+    assert frames == list(range(len(frames)))
+    assert heard.numbers("/mer/status/drops")[-1] == 0
+    code, _, errors = steered.live.end()
+    assert (code, "Traceback" in errors) == (0, False)

@@ -1,0 +1,524 @@
+"""What a target is sent: its choice of values, at its addresses, in its ranges, and only news where it wants so."""
+
+from __future__ import annotations
+
+import math
+import struct
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from osc_examples import LEVELS, STATUSES, UPDATES, Said, decode
+
+from realtime_mer.config import MappedValue, TargetSettings
+from realtime_mer.config.osc import SMOOTHINGS
+from realtime_mer.osc.composing import HEARTBEAT_S, Composer, Event, mapped
+from realtime_mer.osc.messages import Message, packet
+from realtime_mer.osc.space import MAPPABLE, SPACE, When
+from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+
+LARGEST_INT = 2**31 - 1
+BY_WHEN = {when: {address.name for address in SPACE if address.when is when} for when in When}
+EVENTS = BY_WHEN[When.EVENT] | BY_WHEN[When.ANSWER]
+MUSIC = Update(7, 4.5, 0.25, -0.5, False, 0.14, quadrant=4, confidence=0.75)
+SILENCE = replace(MUSIC, held=True)
+LEVEL = InputLevel(-6.0, -30.0, LevelState.MUSIC)
+STATUS = Status("a source", SourceState.RUNNING, level=LEVEL)
+
+
+def said(messages: Iterable[Message]) -> dict[str, tuple[object, ...]]:
+    """Values by address, each of which is there once."""
+    messages = list(messages)
+    found = {message.address: message.values for message in messages}
+    assert len(found) == len(messages)
+    return found
+
+
+def value(messages: Iterable[Message], address: str) -> float:
+    (number,) = said(messages)[address]
+    assert isinstance(number, float | int)
+    return number
+
+
+def under(prefix: str, names: Iterable[str]) -> set[str]:
+    return {f"{prefix}/{name}" for name in names}
+
+
+# --- which values ---
+
+
+@pytest.mark.parametrize("prefix", ["/mer", "", "/a/b"])
+def test_without_a_choice_everything_is_sent_in_its_moment(prefix: str) -> None:
+    composer = Composer(TargetSettings(prefix=prefix))
+    first = said(composer.update(MUSIC, 1.0))
+    assert first.keys() == under(prefix, BY_WHEN[When.FRAME] | {"event/quadrant", "event/music"})
+    assert said(composer.update(MUSIC, 1.5)).keys() == under(prefix, BY_WHEN[When.FRAME])
+    assert said(composer.smooth(1.6)).keys() == under(prefix, BY_WHEN[When.SMOOTH])
+    told = said(composer.status(STATUS, 1.6))
+    assert told.keys() == under(prefix, BY_WHEN[When.LEVEL] | BY_WHEN[When.STATUS])
+    assert composer.event(Event("status/ack", ("ping", "pong"))) == [
+        Message(f"{prefix}/status/ack", "ss", ("ping", "pong"))
+    ]
+    assert composer.event(Event("event/mark", (3,))) == [Message(f"{prefix}/event/mark", "i", (3,))]
+
+
+def test_an_update_and_what_it_changes_are_one_bundle_in_the_tables_order() -> None:
+    messages = Composer(TargetSettings()).update(MUSIC, 1.0)
+    assert [message.address for message in messages] == [
+        f"/mer/{address.name}"
+        for address in SPACE
+        if address.when is When.FRAME or address.name in ("event/quadrant", "event/music")
+    ]
+    assert decode(packet(messages))[:3] == [
+        ("/mer/valence", "f", (0.25,)),
+        ("/mer/arousal", "f", (-0.5,)),
+        ("/mer/va", "ff", (0.25, -0.5)),
+    ]
+
+
+PATTERNS = st.sampled_from(["*", "smooth/*", "*valence", "status/*", "event/*", "polar/*", *(a.name for a in SPACE)])
+
+
+@given(st.lists(PATTERNS, max_size=4))
+def test_only_what_was_chosen_is_sent(patterns: list[str]) -> None:
+    full, chosen = Composer(TargetSettings()), Composer(TargetSettings(send=tuple(patterns)))
+
+    def all_moments(composer: Composer) -> list[Message]:
+        return [
+            *composer.update(MUSIC, 1.0),
+            *composer.smooth(1.1),
+            *composer.status(STATUS, 1.1),
+            *composer.event(Event("event/mark", (3,))),
+        ]
+
+    def is_chosen(address: str) -> bool:
+        name = address.removeprefix("/mer/")
+        return any(name == p or (p.endswith("*") and name.startswith(p[:-1])) or
+                   (p.startswith("*") and name.endswith(p[1:])) for p in patterns)  # fmt: skip
+
+    assert all_moments(chosen) == [message for message in all_moments(full) if is_chosen(message.address)]
+
+
+@pytest.mark.parametrize(
+    ("send", "maps", "is_smooth"),
+    [
+        (("*",), [], True),
+        (("smooth/polar/turn",), [], True),
+        (("frame", "level/*"), [], False),
+        ((), [], False),
+        ((), ["valence"], False),
+        ((), ["valence", "smooth/valence"], True),
+    ],
+)
+def test_whether_there_are_smooth_values_to_send(send: tuple[str, ...], maps: list[str], is_smooth: bool) -> None:
+    target = TargetSettings(send=send, map=tuple(MappedValue(name, f"/{n}") for n, name in enumerate(maps)))
+    composer = Composer(target)
+    composer.update(MUSIC, 1.0)
+    assert composer.is_smooth is is_smooth
+    assert bool(composer.smooth(1.5)) is is_smooth
+
+
+# --- mapped values ---
+
+
+@pytest.mark.parametrize(
+    ("x", "how", "expected"),
+    [
+        (0.25, {}, 0.25),
+        (0.5, {"scale": 255.0}, 127.5),
+        (-0.5, {"scale": 2.0, "offset": 1.0}, 0.0),
+        (0.25, {"scale": -1.0, "offset": 1.0}, 0.75),
+        (0.5, {"curve": 2.0}, 0.25),
+        # The curve keeps the sign, so that both halves bend alike.
+        (-0.5, {"curve": 2.0}, -0.25),
+        (-0.25, {"curve": 0.5}, -0.5),
+        (0.5, {"curve": 3.0, "scale": 8.0, "offset": -2.0}, -1.0),
+        (0.0, {"curve": 0.1, "scale": 100.0}, 0.0),
+        (0.9, {"scale": 255.0, "high": 200.0}, 200.0),
+        (-0.9, {"low": -0.5}, -0.5),
+        (0.5, {"low": 0.0, "high": 1.0}, 0.5),
+        # The bounds hold for what is sent, after scale and offset.
+        (0.5, {"scale": 10.0, "high": 1.0}, 1.0),
+        (-1.0, {"offset": -5.0, "low": -5.5}, -5.5),
+        (0.5, {"low": 3.0, "high": 3.0}, 3.0),
+        (360.0, {"scale": 1 / 360}, 1.0),
+    ],
+)
+def test_a_mapped_value_is_what_its_formula_gives(x: float, how: dict[str, Any], expected: float) -> None:
+    settings = replace(MappedValue("valence", "/1"), **how)
+    assert mapped(x, settings) == pytest.approx(expected, abs=1e-12)
+
+
+@given(
+    st.lists(st.floats(-360, 360), min_size=2, max_size=2).map(sorted),
+    st.floats(0, 1e6),
+    st.floats(-1e6, 1e6),
+    st.floats(0.1, 10),
+    st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2).map(sorted),
+)
+def test_a_mapped_value_rises_with_its_value_and_stays_within_its_bounds(
+    x: list[float], scale: float, offset: float, curve: float, bounds: list[float]
+) -> None:
+    low, high = bounds
+    how = MappedValue("polar/angle", "/1", scale=scale, offset=offset, curve=curve, low=low, high=high)
+    smaller, larger = (mapped(one, how) for one in x)
+    assert low <= smaller <= larger <= high
+
+
+@pytest.mark.parametrize(
+    ("unipolar", "level"),
+    [(0.0, 0), (0.001, 0), (0.01, 3), (1 / 3, 85), (0.5, 128), (0.9, 230), (0.999, 255), (1, 255)],
+)
+def test_a_desk_gets_whole_numbers_from_0_to_255(unipolar: float, level: int) -> None:
+    dimmer = MappedValue("unipolar/arousal", "/dmx/1", scale=255.0, low=0.0, high=255.0, type="int")
+    composer = Composer(TargetSettings(send=(), map=(dimmer,)))
+    (message,) = composer.update(replace(MUSIC, arousal=2 * unipolar - 1), 1.0)
+    assert message == Message("/dmx/1", "i", (level,))
+    assert decode(packet([message])) == [("/dmx/1", "i", (level,))]
+
+
+def test_a_value_goes_to_each_of_its_addresses_whatever_the_prefix() -> None:
+    target = TargetSettings(
+        prefix="/show",
+        send=("valence",),
+        map=(
+            MappedValue("valence", "/hue", scale=0.5, offset=0.5),
+            MappedValue("valence", "/show/saturation", type="int", scale=100.0),
+            MappedValue("smooth/polar/turn", "/turn"),
+            MappedValue("event/quadrant", "/cue", type="int", offset=100.0),
+            MappedValue("level/meter", "/meter"),
+        ),
+    )
+    composer = Composer(target)
+    assert composer.update(MUSIC, 1.0) == [
+        Message("/show/valence", "f", (0.25,)),
+        Message("/hue", "f", (0.625,)),
+        Message("/show/saturation", "i", (25,)),
+        Message("/cue", "i", (104,)),
+    ]
+    assert [message.address for message in composer.smooth(1.1)] == ["/turn"]
+    assert composer.status(STATUS, 1.1) == [Message("/meter", "f", (0.5,))]
+
+
+@pytest.mark.parametrize(("sign", "expected"), [(1.0, -LARGEST_INT), (-1.0, LARGEST_INT)])
+def test_a_whole_number_too_large_is_the_largest(sign: float, expected: int) -> None:
+    steep = MappedValue("level/peak", "/1", scale=1e6 * sign, curve=10.0, type="int")
+    composer = Composer(TargetSettings(send=(), map=(steep,)))
+    (message,) = composer.status(replace(STATUS, level=replace(LEVEL, peak_db=-120.0)), 1.0)
+    assert decode(packet([message])) == [("/1", "i", (expected,))]
+
+
+# --- events ---
+
+
+def test_a_new_quadrant_is_an_event() -> None:
+    composer = Composer(TargetSettings(send=("event/quadrant",)))
+    way = [0, 0, 2, 2, 1, 4, 4, 0, 4, 3]
+    told = [said(composer.update(replace(MUSIC, quadrant=q), float(n))) for n, q in enumerate(way)]
+    none: dict[str, tuple[object, ...]] = {}
+    assert told == [
+        *(none, none, {"/mer/event/quadrant": (2,)}, none, {"/mer/event/quadrant": (1,)}),
+        *({"/mer/event/quadrant": (4,)}, none, none, none, {"/mer/event/quadrant": (3,)}),
+    ]
+
+
+def test_music_that_begins_or_ends_is_an_event() -> None:
+    composer = Composer(TargetSettings(send=("event/music",)))
+    way = [SILENCE, SILENCE, MUSIC, MUSIC, SILENCE, SILENCE, MUSIC]
+    told = [[message.values for message in composer.update(u, float(n))] for n, u in enumerate(way)]
+    assert told == [[], [], [(1,)], [], [(0,)], [], [(1,)]]
+
+
+@pytest.mark.parametrize("send", [("*",), ("valence",), ()])
+def test_an_event_goes_to_those_who_want_it(send: tuple[str, ...]) -> None:
+    composer = Composer(TargetSettings(send=send))
+    assert len(composer.event(Event("event/mark", (1,)))) == (send == ("*",))
+
+
+# --- status ---
+
+
+def test_the_heartbeat_goes_on_once_a_second_and_the_level_each_time() -> None:
+    composer = Composer(TargetSettings(send=("status/heartbeat", "level/meter")))
+    beats, meters = [], []
+    for tick in range(80):
+        told = said(composer.status(STATUS, 1000.0 + tick / 8))
+        meters.append(told.pop("/mer/level/meter"))
+        beats.append([number for (number,) in told.values()])
+    assert HEARTBEAT_S == 1.0
+    assert beats == [[tick // 8] if tick % 8 == 0 else [] for tick in range(80)]
+    assert meters == [(0.5,)] * 80
+
+
+def test_a_change_is_told_at_once() -> None:
+    composer = Composer(TargetSettings(send=("status/*",)))
+    changes: list[tuple[dict[str, Any], bool]] = [
+        ({}, True),
+        ({"time_s": 0.1, "dropped_blocks": 7, "ignored_packets": 9}, False),
+        ({"state": SourceState.LOST}, True),
+        ({"losses": 1}, False),
+        ({"state": SourceState.RUNNING}, True),
+        ({"level": replace(LEVEL, state=LevelState.SILENCE)}, True),
+        ({"level": replace(LEVEL, rms_db=-31.0, state=LevelState.SILENCE)}, False),
+        ({"level": None}, True),
+        ({"recording": "takes/1"}, True),
+        ({"recording_fault": "The disk is full."}, True),
+        ({}, False),
+    ]
+    status = STATUS
+    for n, (change, is_told) in enumerate(changes):
+        status = replace(status, **change)
+        told = said(composer.status(status, 1000.0 + n / 100))
+        assert told.keys() == (under("/mer", BY_WHEN[When.STATUS]) if is_told else set())
+    # What changed meanwhile is not forgotten.
+    later = said(composer.status(status, 1002.0))
+    assert later["/mer/status/drops"] == (7,)
+    assert later["/mer/status/losses"] == (1,)
+
+
+def test_the_latency_is_the_last_predictions() -> None:
+    composer = Composer(TargetSettings(send=("status/latency",)))
+    assert value(composer.status(STATUS, 1.0), "/mer/status/latency") == 0.0
+    composer.update(MUSIC, 1.5)
+    assert value(composer.status(STATUS, 2.0), "/mer/status/latency") == pytest.approx(140.0)
+    composer.update(replace(MUSIC, latency_s=None), 2.5)
+    assert value(composer.status(STATUS, 3.0), "/mer/status/latency") == 0.0
+
+
+# --- smooth values ---
+
+
+def path_of(target: TargetSettings, *updates: tuple[float, Update], at_s: float) -> tuple[float, float]:
+    composer = Composer(replace(target, send=("smooth/va",)))
+    for now_s, update in updates:
+        composer.update(update, now_s)
+    valence, arousal = said(composer.smooth(at_s))["/mer/smooth/va"]
+    assert isinstance(valence, float)
+    assert isinstance(arousal, float)
+    return valence, arousal
+
+
+def test_the_smooth_values_go_where_the_music_is_as_the_target_wants() -> None:
+    # At home until there is music.
+    assert path_of(TargetSettings(), at_s=5.0) == (0.0, 0.0)
+    assert path_of(TargetSettings(home=(0.5, -1.0), home_after_s=1.0), at_s=5.0) == (0.5, -1.0)
+    heard = (10.0, MUSIC)
+    assert path_of(TargetSettings(smoothing="none"), heard, at_s=10.0) == (0.25, -0.5)
+    assert path_of(TargetSettings(smoothing="linear"), heard, at_s=10.25) == pytest.approx((0.125, -0.25))
+    assert path_of(TargetSettings(smoothing="linear", settle_s=2.0), heard, at_s=10.5) == pytest.approx(
+        (0.0625, -0.125)
+    )
+    # What 2 % means, after the time that each needs by itself.
+    assert path_of(TargetSettings(smoothing="spring"), heard, at_s=11.0) == pytest.approx((0.245, -0.49), abs=1e-4)
+    slow, fast = (
+        path_of(TargetSettings(smoothing="one-euro", speed=speed), heard, at_s=10.5)[0] for speed in (0.0, 1.0)
+    )
+    assert 0.0 < slow < fast < 0.25
+
+
+def test_silence_holds_and_then_goes_home_where_that_is_wanted() -> None:
+    heard = ((10.0, MUSIC), (11.0, replace(SILENCE, valence=0.9)), (20.0, replace(SILENCE, valence=0.9)))
+    assert path_of(TargetSettings(smoothing="none"), *heard, at_s=100.0) == (0.25, -0.5)
+    homely = TargetSettings(smoothing="none", home_after_s=5.0, home=(-1.0, 1.0), glide_s=2.0)
+    assert path_of(homely, *heard[:2], at_s=14.9) == (0.25, -0.5)
+    composer = Composer(replace(homely, send=("smooth/valence",)))
+    composer.update(MUSIC, 10.0)
+    way = [value(composer.smooth(15.0 + n / 4), "/mer/smooth/valence") for n in range(41)]
+    assert way == sorted(way, reverse=True)
+    assert way[0] == 0.25
+    assert -0.9 < way[4] < 0.2
+    assert way[8] == pytest.approx(-1.0 + 0.02 * 1.25, abs=1e-3)
+    assert way[-1] == -1.0
+
+
+def test_the_smoothing_can_change_on_the_way() -> None:
+    composer = Composer(TargetSettings(send=("smooth/valence",), smoothing="linear", settle_s=10.0))
+    composer.update(replace(MUSIC, valence=1.0), 10.0)
+    assert value(composer.smooth(15.0), "/mer/smooth/valence") == pytest.approx(0.5)
+    composer.change_smoothing("linear", 1.0, 15.0)
+    assert value(composer.smooth(15.0), "/mer/smooth/valence") == pytest.approx(0.5)
+    assert value(composer.smooth(15.5), "/mer/smooth/valence") == pytest.approx(0.75)
+    composer.change_smoothing("none", None, 15.5)
+    assert value(composer.smooth(15.5), "/mer/smooth/valence") == 1.0
+
+
+# --- only what is news ---
+
+
+@pytest.mark.parametrize("smoothing", SMOOTHINGS)
+def test_smooth_values_that_rest_are_left_out_where_that_is_wanted(smoothing: str) -> None:
+    quiet = Composer(TargetSettings(on_change=True, smoothing=smoothing))
+    steady = Composer(TargetSettings(smoothing=smoothing))
+    for composer in (quiet, steady):
+        composer.update(MUSIC, 10.0)
+    moving = [len(quiet.smooth(10.0 + n / 60)) for n in range(600)]
+    assert moving[0] == len(BY_WHEN[When.SMOOTH])
+    assert moving[-1] == 0, "after ten seconds it has arrived"
+    first_rest = moving.index(0)
+    assert moving[first_rest:] == [0] * (600 - first_rest)
+    if smoothing != "none":
+        assert first_rest > 20
+    assert [len(steady.smooth(10.0 + n / 60)) for n in range(600)] == [len(BY_WHEN[When.SMOOTH])] * 600
+    for composer in (quiet, steady):
+        composer.update(replace(MUSIC, valence=0.5), 20.0)
+    assert quiet.smooth(20.2) != []
+
+
+# Few values, so that some come again, and some that float32 cannot tell apart.
+NEARLY = st.sampled_from([0.0, 0.5, 0.5 + 1e-9, -1.0])
+STEPS = st.lists(
+    st.one_of(
+        st.builds(
+            Update,
+            index=st.sampled_from([1, 2, 2**33, 2**34]),
+            time_s=NEARLY,
+            valence=NEARLY,
+            arousal=NEARLY,
+            held=st.booleans(),
+            latency_s=st.none() | NEARLY.map(abs),
+            quadrant=st.integers(0, 4),
+        ),
+        st.builds(Status, st.just(""), st.sampled_from(list(SourceState)), level=st.none() | LEVELS),
+        st.builds(Event, st.just("event/mark"), st.sampled_from([(1,), (2,)])),
+        st.none(),
+    ),
+    max_size=30,
+)
+
+
+def told(composer: Composer, step: Update | Status | Event | None, now_s: float) -> list[Message]:
+    if isinstance(step, Update):
+        return composer.update(step, now_s)
+    if isinstance(step, Status):
+        return composer.status(step, now_s)
+    return composer.smooth(now_s) if step is None else composer.event(step)
+
+
+def received(messages: list[Message]) -> list[Said]:
+    return decode(packet(messages)) if messages else []
+
+
+MAPS = tuple(
+    MappedValue(name, f"/{number}", scale=3.0, type=kind)
+    for number, (name, kind) in enumerate(
+        [("valence", "int"), ("valence", "float"), ("smooth/arousal", "int"), ("event/quadrant", "int")]
+    )
+)
+
+
+@given(STEPS, st.sampled_from(SMOOTHINGS))
+def test_where_only_changes_are_sent_nothing_is_missing_and_nothing_said_twice(
+    steps: list[Update | Status | Event | None], smoothing: str
+) -> None:
+    everything = TargetSettings(smoothing=smoothing, map=MAPS)
+    full, sparing = Composer(everything), Composer(replace(everything, on_change=True))
+    events = under("/mer", EVENTS) | {"/3"}
+    expected: dict[str, object] = {}
+    known: dict[str, object] = {}
+    for n, step in enumerate(steps):
+        all_said, news = received(told(full, step, n / 8)), received(told(sparing, step, n / 8))
+        # Events each time, in their place.
+        assert [one for one in news if one[0] in events] == [one for one in all_said if one[0] in events]
+        for address, _, values in news:
+            assert address in events or known.get(address) != values
+            known[address] = values
+        expected |= {address: values for address, _, values in all_said}
+        assert known == expected
+
+
+def test_the_same_event_is_said_each_time() -> None:
+    composer = Composer(TargetSettings(on_change=True, map=(MappedValue("event/music", "/music", type="int"),)))
+    for _ in range(2):
+        assert len(composer.event(Event("status/ack", ("ping", "pong")))) == 1
+        assert len(composer.event(Event("event/music", (1,)))) == 2
+
+
+def test_what_float32_does_not_tell_apart_is_no_news() -> None:
+    composer = Composer(TargetSettings(on_change=True, send=("valence", "va")))
+    assert len(composer.update(MUSIC, 1.0)) == 2
+    above = struct.unpack("f", struct.pack("f", 0.25 + 1e-9))[0]
+    assert above == 0.25
+    assert composer.update(replace(MUSIC, valence=0.25 + 1e-9), 1.5) == []
+    assert len(composer.update(replace(MUSIC, valence=0.25 + 1e-7), 2.0)) == 2
+
+
+def test_the_heartbeat_is_always_news() -> None:
+    composer = Composer(TargetSettings(on_change=True, send=("status/*",)))
+    beats = [said(composer.status(STATUS, 1000.0 + n)) for n in range(3)]
+    assert beats[0].keys() == under("/mer", BY_WHEN[When.STATUS])
+    assert beats[1:] == [{"/mer/status/heartbeat": (1,)}, {"/mer/status/heartbeat": (2,)}]
+
+
+# --- all of it can be sent ---
+
+EDGES = st.sampled_from([-1e6, -1.0, -5e-324, 0.0, 1e-6, 1.0, 1e6])
+NUMBERS = st.floats(-1e6, 1e6) | EDGES
+
+
+def ordered(bounds: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
+    low, high = bounds
+    return (high, low) if low is not None and high is not None and low > high else bounds
+
+
+MAPPED = st.builds(
+    lambda bounds, **how: MappedValue(low=bounds[0], high=bounds[1], **how),
+    bounds=st.tuples(st.none() | NUMBERS, st.none() | NUMBERS).map(ordered),
+    value=st.sampled_from(MAPPABLE),
+    address=st.sampled_from(["/1", "/lights/dimmer", "/mer/valence"]),
+    scale=NUMBERS,
+    offset=NUMBERS,
+    curve=st.floats(0.1, 10),
+    type=st.sampled_from(["float", "int"]),
+)
+TARGETS = st.builds(
+    TargetSettings,
+    prefix=st.sampled_from(["", "/mer", "/a/b"]),
+    send=st.lists(PATTERNS, max_size=3).map(tuple),
+    rate_hz=st.floats(1, 120),
+    on_change=st.booleans(),
+    smoothing=st.sampled_from(SMOOTHINGS),
+    settle_s=st.none() | st.floats(0.05, 60),
+    speed=st.floats(0, 10),
+    home_after_s=st.none() | st.floats(0, 10),
+    home=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
+    glide_s=st.floats(0.05, 600),
+    map=st.lists(MAPPED, max_size=6).map(tuple),
+)
+# A moment ago, or a long time, or the same moment.
+PAUSES_S = st.sampled_from([0.0, 1e-9, 0.01, 0.5, 7.0, 1e6])
+ANYTHING = st.one_of(
+    UPDATES,
+    STATUSES,
+    st.builds(Event, st.just("event/mark"), st.tuples(st.integers(1, LARGEST_INT))),
+    st.builds(Event, st.just("status/error"), st.tuples(st.just("rate"), st.text(st.characters(codec="ascii")))),
+    st.none(),
+)
+
+
+@settings(max_examples=300)
+@given(TARGETS, st.lists(st.tuples(PAUSES_S, ANYTHING), max_size=20))
+def test_every_message_can_be_sent_and_holds_finite_numbers_of_its_type(
+    target: TargetSettings, steps: list[tuple[float, Update | Status | Event | None]]
+) -> None:
+    steps = [(s, one) for s, one in steps if not (isinstance(one, Event) and "\0" in str(one.values[-1]))]
+    composer = Composer(target)
+    now_s = 1000.0
+    for pause_s, step in steps:
+        now_s += pause_s
+        messages = told(composer, step, now_s)
+        arrived = received(messages)
+        assert [(m.address, m.types) for m in messages] == [(address, types) for address, types, _ in arrived]
+        for _, types, values in arrived:
+            for letter, came in zip(types, values, strict=True):
+                assert isinstance(came, {"f": float, "i": int, "s": str}[letter])
+                assert not isinstance(came, float) or math.isfinite(came)
+
+
+def test_the_heartbeat_begins_again_where_an_int32_ends() -> None:
+    composer = Composer(TargetSettings(send=("status/heartbeat",)))
+    composer._heartbeat = LARGEST_INT
+    beats = [said(composer.status(STATUS, 1000.0 + n))["/mer/status/heartbeat"] for n in range(2)]
+    assert beats == [(LARGEST_INT,), (0,)]

@@ -1,0 +1,853 @@
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import queue
+import re
+import shutil
+import struct
+import subprocess
+import sys
+import threading
+import time
+import tracemalloc
+from collections.abc import Callable, Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from osc_corpus import BAD, LARGEST_UDP_BYTES, PING, RATE, SMOOTHING, STRANGE, blob, bundle, message, string
+from osc_sockets import GENEROUS_S, HERE, eventually, skip_without, udp_socket
+from pythonosc.dispatcher import Dispatcher
+from pythonosc.osc_packet import OscPacket
+from pythonosc.udp_client import SimpleUDPClient
+
+from realtime_mer.osc import OscError, control, ports
+from realtime_mer.osc.control import (
+    CONTROL,
+    MAX_ANSWER,
+    MAX_BYTES,
+    MAX_MESSAGES,
+    MAX_TEXT,
+    Allowance,
+    ControlServer,
+    Order,
+    Refusal,
+    read_commands,
+)
+from realtime_mer.osc.messages import PacketError
+from realtime_mer.osc.space import COMMANDS, Command, Values
+from realtime_mer.status import Answer
+
+TELLS_DROPS = sys.platform == "linux"
+NAN, INFINITY = math.nan, math.inf
+
+# What sends packets as fast as it can: port, seconds; the packet comes in hexadecimal, and the number of packets is
+# printed at the end. A line is printed when the flood has begun.
+FLOODER = """
+import socket, sys, time
+datagram, target = bytes.fromhex(sys.stdin.readline()), ("127.0.0.1", int(sys.argv[1]))
+flood, sent, end_s = socket.socket(socket.AF_INET, socket.SOCK_DGRAM), 0, time.monotonic() + float(sys.argv[2])
+while time.monotonic() < end_s:
+    for _ in range(50):
+        flood.sendto(datagram, target)
+    sent += 50
+    if sent == 5000:
+        print("begun", flush=True)
+print(sent)
+"""
+
+
+class Program:
+    """What a control port commands: notes what is asked of it, and has it answered as `obey` says."""
+
+    def __init__(self) -> None:
+        self.orders: list[tuple[str, Values]] = []
+        self.told: queue.Queue[tuple[bool, str, str]] = queue.Queue()
+        self.obey: Callable[[str, Values, Answer], None] = lambda name, _values, answer: answer(True, f"{name}: done")
+
+    def carry_out(self, name: str, values: Values, answer: Answer) -> None:
+        self.orders.append((name, values))
+        self.obey(name, values, answer)
+
+    def tell(self, carried_out: bool, name: str, text: str) -> None:
+        self.told.put((carried_out, name, text))
+
+
+class Desk:
+    """A socket that sends commands, and is answered."""
+
+    def __init__(self, port: int, host: str = HERE) -> None:
+        self.socket = udp_socket(host)
+        self.target = (host, port)
+
+    def send(self, datagram: bytes) -> None:
+        self.socket.sendto(datagram, self.target)
+
+    def answer(self) -> tuple[str, str, str]:
+        """The next one, as python-osc reads it: the address's last part, the command, the text."""
+        datagram = self.socket.recv(LARGEST_UDP_BYTES)
+        assert datagram.startswith(b"#bundle\0" + struct.pack(">Q", 1))
+        ((_, said),) = OscPacket(datagram).messages
+        name, text = said.params
+        assert said.address in ("/mer/status/ack", "/mer/status/error")
+        return said.address.rpartition("/")[2], name, text
+
+    def ping(self) -> None:
+        """Comes back when everything that was sent before has been dealt with, and answers to it were received."""
+        self.send(PING)
+        assert self.answer() == ("ack", "ping", "ping: done")
+
+
+@pytest.fixture
+def program() -> Program:
+    return Program()
+
+
+@pytest.fixture
+def server(program: Program) -> Iterator[ControlServer]:
+    with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.tell)) as made:
+        yield made
+
+
+@pytest.fixture
+def desk(server: ControlServer) -> Iterator[Desk]:
+    made = Desk(server.port)
+    with made.socket:
+        yield made
+
+
+@pytest.fixture
+def unlimited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """For tests that send a lot, and are not about that."""
+    monkeypatch.setattr(control, "_RATE_HZ", 1e9)
+
+
+def command(name: str, tags: str = "", values: bytes = b"") -> bytes:
+    return message(f"{CONTROL}{name}", tags, values)
+
+
+def floats(*values: float) -> bytes:
+    return struct.pack(f">{len(values)}f", *values)
+
+
+def ints(*values: int) -> bytes:
+    return struct.pack(f">{len(values)}i", *values)
+
+
+def threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name == "control port"}
+
+
+def wait_for_end(before: set[threading.Thread]) -> None:
+    for thread in threads() - before:
+        thread.join(GENEROUS_S)
+        assert not thread.is_alive()
+
+
+# --- what a packet asks for ---
+
+
+@pytest.mark.parametrize(
+    ("datagram", "name", "values"),
+    [
+        (PING, "ping", ()),
+        (string("/mer/control/pause"), "pause", ()),
+        (command("rate", "f", floats(30)), "rate", (30.0,)),
+        (command("rate", "i", ints(30)), "rate", (30.0,)),
+        (command("rate", "fi", floats(29.5) + ints(2)), "rate", (29.5, 2)),
+        (command("rate", "ff", floats(30, 2)), "rate", (30.0, 2)),
+        (command("rate", "if", ints(30) + floats(-2)), "rate", (30.0, -2)),
+        (command("rate", "ff", floats(30, 2**30)), "rate", (30.0, 2**30)),
+        (command("device", "s", string("Bühne 2")), "device", ("Bühne 2",)),
+        (command("device", "s", string("")), "device", ("",)),
+        (command("device", "s", string("x" * MAX_TEXT)), "device", ("x" * MAX_TEXT,)),
+        (command("smoothing", "s", string("spring")), "smoothing", ("spring",)),
+        (command("smoothing", "sf", string("spring") + floats(0.5)), "smoothing", ("spring", 0.5)),
+        (command("smoothing", "sii", string("none") + ints(2, 1)), "smoothing", ("none", 2.0, 1)),
+        (command("record/start", "s", string("tonight")), "record/start", ("tonight",)),
+        (command("delay", "f", floats(0)), "delay", (0.0,)),
+        # A button that is pressed.
+        (command("pause", "f", floats(1)), "pause", ()),
+        (command("pause", "f", floats(0.01)), "pause", ()),
+        (command("pause", "i", ints(127)), "pause", ()),
+        (command("pause", "T"), "pause", ()),
+        (command("mark", "f", floats(1)), "mark", ()),
+        (command("record/start", "i", ints(1)), "record/start", ()),
+    ],
+)
+def test_commands_are_understood(datagram: bytes, name: str, values: Values) -> None:
+    (order,) = read_commands(datagram)
+    assert order == Order(name, values)
+    assert isinstance(order, Order)
+    assert [type(value) for value in order.values] == [type(value) for value in values]
+
+
+@pytest.mark.parametrize(("tags", "value"), [("f", floats(0)), ("f", floats(-0.0)), ("i", ints(0)), ("F", b"")])
+@pytest.mark.parametrize("name", ["pause", "record/stop", "mark"])
+def test_a_button_that_is_let_go_asks_for_nothing(name: str, tags: str, value: bytes) -> None:
+    assert read_commands(command(name, tags, value)) == [None]
+
+
+@pytest.mark.parametrize(
+    ("datagram", "name", "why"),
+    [
+        (command("puase"), "puase", "no such command; there are pause, resume, "),
+        (command(""), "", "no such command; "),
+        (command("Pause"), "Pause", "no such command; "),
+        (command("pause/"), "pause/", "no such command; "),
+        (command("record"), "record", "no such command; "),
+        (command("p*"), "p*", "no such command; "),
+        (command("rate"), "rate", "no value came; expected: a number, then perhaps a whole number"),
+        (command("rate", "s", string("fast")), "rate", "values of the types s came; expected: a number, "),
+        (command("rate", "T"), "rate", "values of the types T came; "),
+        (command("rate", "d", struct.pack(">d", 30)), "rate", "values of the types d came; "),
+        (command("rate", "[f]", floats(30)), "rate", "values of the types [f] came; "),
+        (command("rate", "fif", floats(30) + ints(1) + floats(1)), "rate", "values of the types fif came; "),
+        (command("rate", "f" * 100, floats(*[1] * 100)), "rate", "values of the types fffffffff... came; "),
+        (command("rate", "f", floats(NAN)), "rate", "nan is no number to work with; "),
+        (command("rate", "f", floats(INFINITY)), "rate", "inf is no number to work with; "),
+        (command("rate", "ff", floats(30, -INFINITY)), "rate", "-inf is no number to work with; "),
+        (command("rate", "ff", floats(30, 1.5)), "rate", "1.5 is no whole number of 32 bits; "),
+        (command("rate", "ff", floats(30, 2**31)), "rate", "2.14748e+09 is no whole number of 32 bits; "),
+        (command("device"), "device", "no value came; expected: a text"),
+        (command("device", "i", ints(3)), "device", "values of the types i came; expected: a text"),
+        (command("device", "S", string("x")), "device", "values of the types S came; "),
+        (command("device", "s", string("x" * 501)), "device", "the text has 501 characters, at most 500 are taken; "),
+        (command("device", "s", string("\x1b[2J")), "device", "the text has characters that cannot be printed; "),
+        (command("device", "s", string("a\nb")), "device", "the text has characters that cannot be printed; "),
+        (command("mark", "s", string("\u202ename")), "mark", "the text has characters that cannot be printed; "),
+        (command("pause", "f", floats(-1)), "pause", "-1 is not what a button sends; expected: no value"),
+        (command("pause", "f", floats(NAN)), "pause", "nan is no number to work with; expected: no value"),
+        (command("pause", "ff", floats(1, 1)), "pause", "values of the types ff came; expected: no value"),
+        (command("pause", "s", string("now")), "pause", "values of the types s came; expected: no value"),
+        (command("pause", "N"), "pause", "values of the types N came; expected: no value"),
+        (command("mark", "sf", string("x") + floats(1)), "mark", "values of the types sf came; "),
+        (
+            command("mark", "b", blob(b"x")),
+            "mark",
+            "values of the types b came; expected: no value, then perhaps a text",
+        ),
+        (command("delay", "T"), "delay", "values of the types T came; "),
+    ],
+)
+def test_what_is_no_command_is_told_what_was_expected(datagram: bytes, name: str, why: str) -> None:
+    (refusal,) = read_commands(datagram)
+    assert isinstance(refusal, Refusal)
+    assert refusal.name == name
+    assert refusal.why.startswith(why)
+    assert len(refusal.why) <= MAX_ANSWER
+
+
+@pytest.mark.parametrize("address", ["/", "/mer/control", "/mer/valence", "/control/ping", "/mer/control2/ping", "//"])
+def test_what_is_meant_for_others_is_only_counted(address: str) -> None:
+    (refusal,) = read_commands(message(address))
+    assert isinstance(refusal, Refusal)
+    assert refusal.name is None
+
+
+@pytest.mark.parametrize("wrong", COMMANDS, ids=lambda wrong: str(wrong.name))
+def test_what_was_expected_is_never_cut_off(wrong: Command) -> None:
+    (refusal,) = read_commands(command(wrong.name, "NNNNNNNNNNNNNNN"))
+    assert isinstance(refusal, Refusal)
+    assert len(refusal.why) <= MAX_ANSWER
+    assert refusal.why.isascii()
+
+
+def test_a_packet_holds_so_many_messages_at_most() -> None:
+    assert read_commands(bundle(*[PING] * MAX_MESSAGES)) == [Order("ping", ())] * MAX_MESSAGES
+    with pytest.raises(PacketError, match="65 messages"):
+        read_commands(bundle(*[PING] * (MAX_MESSAGES + 1)))
+
+
+def test_a_packet_holds_so_many_bytes_at_most() -> None:
+    largest = command("mark", "s", string("x" * (MAX_BYTES - 25)))
+    assert len(largest) == MAX_BYTES
+    (refusal,) = read_commands(largest)
+    assert isinstance(refusal, Refusal)
+    with pytest.raises(PacketError, match="8196 bytes; at most 8192 are taken"):
+        read_commands(largest + bytes(4))
+
+
+def test_a_packet_is_read_in_its_order() -> None:
+    datagram = bundle(PING, bundle(command("nope"), RATE), command("pause", "f", floats(0)), SMOOTHING)
+    ping, nope, rate, let_go, smoothing = read_commands(datagram)
+    assert ping == Order("ping", ())
+    assert isinstance(nope, Refusal)
+    assert rate == Order("rate", (30.0, 1))
+    assert let_go is None
+    assert smoothing == Order("smoothing", ("spring", 0.5))
+
+
+def check_heard(heard: list[Order | Refusal | None]) -> None:
+    """That nothing but what its types promise goes on to be carried out, whatever came."""
+    by_name = {command.name: command for command in COMMANDS}
+    assert len(heard) <= MAX_MESSAGES
+    for one in heard:
+        if isinstance(one, Refusal):
+            assert one.why.isprintable()
+        elif one is not None:
+            types = by_name[one.name].types + by_name[one.name].optional
+            assert len(by_name[one.name].types) <= len(one.values) <= len(types)
+            for letter, value in zip(types, one.values, strict=False):
+                if letter == "s":
+                    assert type(value) is str
+                    assert len(value) <= 500
+                    assert value.isprintable()
+                elif letter == "f":
+                    assert type(value) is float
+                    assert math.isfinite(value)
+                else:
+                    assert type(value) is int
+                    assert abs(value) < 2**31
+
+
+def hear(datagram: bytes) -> None:
+    with contextlib.suppress(PacketError):
+        check_heard(read_commands(datagram))
+
+
+VALUES: dict[str, st.SearchStrategy[bytes]] = {
+    **{letter: st.binary(min_size=4, max_size=4) for letter in "ficrm"},
+    **{letter: st.binary(min_size=8, max_size=8) for letter in "hdt"},
+    **{letter: st.just(b"") for letter in "TFNI[]"},
+    **{letter: st.text(max_size=600).map(lambda text: string(text.replace("\0", ""))) for letter in "sS"},
+    "b": st.binary(max_size=20).map(blob),
+}
+NAMES = [command.name for command in COMMANDS]
+
+
+@st.composite
+def control_messages(draw: st.DrawFn) -> bytes:
+    """Whole messages to the port, with values of all types."""
+    tags = draw(st.one_of(st.text("fis", max_size=4), st.text("".join(VALUES), max_size=6)))
+    name = draw(st.one_of(st.sampled_from(NAMES), st.text("/*abcdeprst", max_size=12)))
+    return command(name, tags, b"".join(draw(VALUES[letter]) for letter in tags))
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> bytes:
+    """Bundles of such, with a few bytes replaced, left out or put in."""
+    datagram = bytearray(bundle(*draw(st.lists(control_messages(), max_size=4))))
+    for _ in range(draw(st.integers(0, 4))):
+        at = draw(st.integers(0, len(datagram)))
+        datagram[at : at + draw(st.integers(0, 4))] = draw(st.binary(max_size=4))
+    return bytes(datagram)
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_or_refused(datagram: bytes) -> None:
+    hear(datagram)
+    hear(b"/mer/control/" + datagram)
+    hear(b"#bundle\0" + bytes(8) + datagram)
+
+
+@given(st.lists(control_messages(), min_size=1, max_size=8))
+def test_messages_of_any_types_are_read_one_by_one(messages: list[bytes]) -> None:
+    try:
+        heard = read_commands(bundle(*messages))
+    except PacketError:
+        # Brackets that do not match, and the like.
+        return
+    check_heard(heard)
+    assert heard == [one for each in messages for one in read_commands(each)]
+
+
+@given(damaged())
+def test_damaged_packets_are_read_or_refused(datagram: bytes) -> None:
+    hear(datagram)
+
+
+@given(st.sampled_from(COMMANDS), st.data())
+def test_every_command_is_understood_with_all_its_values(known: Command, data: st.DataObject) -> None:
+    types = known.types + known.optional[: data.draw(st.integers(0, len(known.optional)))]
+    texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=500)
+    wanted: list[float | int | str] = []
+    encoded = b""
+    for letter in types:
+        if letter == "s":
+            text = data.draw(texts)
+            wanted.append(text)
+            encoded += string(text)
+        elif letter == "f":
+            number = data.draw(st.floats(width=32, allow_nan=False, allow_infinity=False))
+            wanted.append(number)
+            encoded += floats(number)
+        else:
+            whole = data.draw(st.integers(-(2**31) + 1, 2**31 - 1))
+            wanted.append(whole)
+            encoded += ints(whole)
+    assert read_commands(command(known.name, types, encoded)) == [Order(known.name, tuple(wanted))]
+
+
+# --- the allowance ---
+
+
+@given(st.lists(st.tuples(st.integers(1, 65), st.floats(0, 2)), min_size=1, max_size=50))
+def test_no_more_than_the_allowance_is_spent(steps: list[tuple[int, float]]) -> None:
+    """Whoever waits as told spends, up to each last one, what there was at the beginning and came since at most."""
+    now_s = 1000.0
+    allowance = Allowance(now_s)
+    spent = 0
+    for cost, pause_s in steps:
+        assert spent <= 64 + 200 * (now_s - 1000.0) + 1e-6
+        spent += cost
+        now_s += allowance.spend(cost, now_s) + pause_s
+
+
+def test_after_a_quiet_while_a_burst_is_looked_at_without_a_pause() -> None:
+    allowance = Allowance(0.0)
+    for now_s in (0.0, 1.0):
+        assert [allowance.spend(1, now_s) for _ in range(64)] == [0.0] * 64
+        assert allowance.spend(1, now_s) == pytest.approx(1 / 200)
+    assert allowance.spend(65, 100.0) == pytest.approx(1 / 200)
+
+
+@pytest.mark.usefixtures("unlimited")
+def test_what_takes_long_to_read_costs_more(monkeypatch: pytest.MonkeyPatch, program: Program) -> None:
+    spent: list[int] = []
+
+    class Spy(Allowance):
+        def spend(self, cost: int, now_s: float) -> float:
+            spent.append(cost)
+            return super().spend(cost, now_s)
+
+    monkeypatch.setattr(control, "Allowance", Spy)
+    with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.tell)) as server:
+        desk = Desk(server.port)
+        with desk.socket:
+            for datagram in (
+                bundle(*[command("pause", "F")] * 64),
+                bundle(message("/lights/1", "f" * 1000, floats(*range(1000)))),
+                bytes(8192),
+                bytes(60_000),
+            ):
+                desk.send(datagram)
+                eventually(lambda: len(spent) % 2 == 1)
+                desk.ping()
+                eventually(lambda: len(spent) % 2 == 0)
+    assert spent == [64, 1, 40, 1, 64, 1, 1, 1]
+
+
+# --- the port ---
+
+
+def test_a_command_is_carried_out_and_answered(server: ControlServer, desk: Desk, program: Program) -> None:
+    desk.send(RATE)
+    assert desk.answer() == ("ack", "rate", "rate: done")
+    assert program.orders == [("rate", (30.0, 1))]
+    assert program.told.get(timeout=GENEROUS_S) == (True, "rate", "rate: done")
+    assert server.ignored == 0
+    assert server.summary() == f"commands on 127.0.0.1:{server.port}: 1 taken"
+
+
+def test_the_answer_is_a_bundle_as_the_specification_has_it(server: ControlServer, desk: Desk) -> None:
+    desk.send(PING)
+    said = message("/mer/status/ack", "ss", string("ping") + string("ping: done"))
+    assert desk.socket.recv(LARGEST_UDP_BYTES) == bundle(said)
+
+
+def test_answers_go_to_the_sender_alone(server: ControlServer, desk: Desk) -> None:
+    other = Desk(server.port)
+    with other.socket:
+        desk.send(RATE)
+        other.send(SMOOTHING)
+        assert desk.answer() == ("ack", "rate", "rate: done")
+        assert other.answer() == ("ack", "smoothing", "smoothing: done")
+        desk.ping()
+        other.ping()
+
+
+def test_a_command_that_cannot_be_carried_out_is_answered_with_an_error(desk: Desk, program: Program) -> None:
+    program.obey = lambda _name, _values, answer: answer(False, "No sound card 7. There are 2.")
+    desk.send(command("device", "s", string("7")))
+    assert desk.answer() == ("error", "device", "No sound card 7. There are 2.")
+    assert program.told.get(timeout=GENEROUS_S) == (False, "device", "No sound card 7. There are 2.")
+
+
+def test_an_answer_may_come_later_from_another_thread_but_only_once(desk: Desk, program: Program) -> None:
+    pending: list[Answer] = []
+    program.obey = lambda name, _values, answer: (
+        pending.append(answer) if name == "device" else answer(True, f"{name}: done")
+    )
+    desk.send(command("device", "s", string("microphone")))
+    desk.ping()
+    assert program.told.get(timeout=GENEROUS_S)[1] == "ping"
+    (answer,) = pending
+    answering = [threading.Thread(target=answer, args=(True, "opened")) for _ in range(8)]
+    for thread in answering:
+        thread.start()
+    for thread in answering:
+        thread.join(GENEROUS_S)
+    answer(False, "lost")
+    assert desk.answer() == ("ack", "device", "opened")
+    desk.ping()
+    assert program.told.get(timeout=GENEROUS_S) == (True, "device", "opened")
+    assert program.told.get(timeout=GENEROUS_S)[1] == "ping"
+    assert program.told.empty()
+
+
+def test_a_fault_in_carrying_out_is_an_error_and_the_port_lives_on(
+    server: ControlServer, desk: Desk, program: Program
+) -> None:
+    def fail(name: str, _values: Values, answer: Answer) -> None:
+        if name == "mark":
+            answer(True, "marked")
+        if name != "ping":
+            raise RuntimeError("no such thing")
+        answer(True, "ping: done")
+
+    program.obey = fail
+    desk.send(bundle(command("pause"), PING, command("mark")))
+    assert desk.answer() == ("error", "pause", "this program failed: RuntimeError: no such thing")
+    assert desk.answer() == ("ack", "ping", "ping: done")
+    assert desk.answer() == ("ack", "mark", "marked")
+    desk.ping()
+    assert server.ignored == 0
+
+
+def test_a_bundle_is_carried_out_in_its_order(server: ControlServer, desk: Desk, program: Program) -> None:
+    desk.send(bundle(RATE, bundle(command("nope"), SMOOTHING), command("pause", "f", floats(0)), PING))
+    answers = [desk.answer() for _ in range(4)]
+    assert [answer[:2] for answer in answers] == [
+        ("ack", "rate"),
+        ("error", "nope"),
+        ("ack", "smoothing"),
+        ("ack", "ping"),
+    ]
+    assert answers[1][2].startswith("no such command; there are pause, ")
+    assert [name for name, _ in program.orders] == ["rate", "smoothing", "ping"]
+    assert server.ignored == 1
+    told = [program.told.get(timeout=GENEROUS_S) for _ in range(4)]
+    assert [(name, text) for _, name, text in told] == [answer[1:] for answer in answers]
+    assert [carried_out for carried_out, _, _ in told] == [True, False, True, True]
+
+
+def test_a_button_that_is_let_go_is_neither_answered_nor_counted(
+    server: ControlServer, desk: Desk, program: Program
+) -> None:
+    desk.send(command("pause", "f", floats(1)))
+    desk.send(command("pause", "f", floats(0)))
+    assert desk.answer() == ("ack", "pause", "pause: done")
+    desk.ping()
+    assert [name for name, _ in program.orders] == ["pause", "ping"]
+    assert server.ignored == 0
+
+
+def test_what_is_not_below_the_ports_addresses_is_counted_but_not_answered(
+    server: ControlServer, desk: Desk, program: Program
+) -> None:
+    desk.send(message("/lights/1", "f", floats(1)))
+    desk.send(message("/mer/status/error", "ss", string("ping") + string("an answer that went astray")))
+    desk.send(bundle())
+    desk.ping()
+    assert server.ignored == 3
+    assert program.told.get(timeout=GENEROUS_S)[1] == "ping"
+    assert program.told.empty()
+    mine = desk.socket.getsockname()
+    assert server.summary() == (
+        f"commands on 127.0.0.1:{server.port}: 1 taken, 3 ignored "
+        f"(the last: a bundle without messages; from 127.0.0.1:{mine[1]})"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "plain"),
+    [
+        ("Bühne:\n 21 °C\t♫", "B?hne: 21 ?C ?"),
+        ("\x1b[2J\x00\x7f", "?[2J??"),
+        ("\udc80", "?"),
+        ("", ""),
+        ("x" * 200, "x" * 200),
+        ("x" * 201, "x" * 197 + "..."),
+        ("x" * 1_000_000, "x" * 197 + "..."),
+    ],
+)
+def test_answers_are_short_printable_ascii(desk: Desk, program: Program, text: str, plain: str) -> None:
+    program.obey = lambda _name, _values, answer: answer(True, text)
+    desk.send(RATE)
+    assert desk.answer() == ("ack", "rate", plain)
+    assert program.told.get(timeout=GENEROUS_S) == (True, "rate", plain)
+
+
+def test_a_long_name_comes_back_cut(desk: Desk) -> None:
+    desk.send(command("x" * 4000))
+    kind, name, text = desk.answer()
+    assert (kind, name) == ("error", "x" * 77 + "...")
+    assert text.startswith("no such command; there are pause, ")
+
+
+def test_the_summary_is_short_whatever_came(server: ControlServer, desk: Desk) -> None:
+    desk.send(message("/" + "x" * 4000))
+    desk.ping()
+    assert len(server.summary()) < 200
+
+
+def test_nobody_needs_to_take_the_answers(server: ControlServer, desk: Desk) -> None:
+    for _ in range(20):
+        passing = Desk(server.port)
+        with passing.socket:
+            passing.send(PING)
+    desk.ping()
+    assert server.ignored == 0
+    assert server.summary().endswith(": 21 taken")
+
+
+# --- packets of every kind ---
+
+# What of the strange packets are commands: how many.
+STRANGE_COMMANDS = {
+    "no type tags and no value": 1,
+    "denormal": 1,
+    "negative zero": 1,
+    "largest int": 1,
+    "empty string": 1,
+    "string in UTF-8": 1,
+    "bundle for the year 2036": 1,
+    "bundle for the year 1900": 1,
+    "bundles for times in the wrong order": 3,
+    "bundles nested 8 deep": 1,
+}
+
+
+@pytest.fixture(scope="module")
+def corpus_port() -> Iterator[tuple[ControlServer, Program, Desk]]:
+    program = Program()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(control, "_RATE_HZ", 1e9)
+        with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.tell)) as server:
+            desk = Desk(server.port)
+            with desk.socket:
+                yield server, program, desk
+
+
+@pytest.mark.parametrize("name", [*BAD, *STRANGE])
+def test_each_packet_of_the_corpus_is_counted(corpus_port: tuple[ControlServer, Program, Desk], name: str) -> None:
+    server, program, desk = corpus_port
+    datagram = BAD[name] if name in BAD else STRANGE[name]
+    if len(datagram) > LARGEST_UDP_BYTES:
+        # No network carries it.
+        with pytest.raises(PacketError):
+            read_commands(datagram)
+        return
+    n_ignored, n_orders = server.ignored, len(program.orders)
+    desk.send(datagram)
+    # What is that large fills the buffer: what comes before it is looked at would be lost.
+    eventually(lambda: server.ignored + len(program.orders) > n_ignored + n_orders)
+    desk.send(PING)
+    eventually(lambda: len(program.orders) > n_orders and program.orders[-1] == ("ping", ()))
+    n_commands = STRANGE_COMMANDS.get(name, 0)
+    eventually(lambda: len(program.orders) >= n_orders + n_commands + 1)
+    assert len(program.orders) == n_orders + n_commands + 1
+    assert server.ignored == n_ignored + (n_commands == 0)
+
+
+def test_a_large_packet_is_counted(server: ControlServer, desk: Desk, program: Program) -> None:
+    desk.send(command("mark", "s", string("x" * MAX_BYTES)))
+    eventually(lambda: server.ignored == 1)
+    desk.ping()
+    assert server.ignored == 1
+    assert re.search(r"The packet has \d+ bytes; at most 8192 are taken; from", server.summary())
+    assert program.orders == [("ping", ())]
+
+
+# --- floods ---
+
+
+@contextlib.contextmanager
+def flood(port: int, datagram: bytes, duration_s: float) -> Iterator[subprocess.Popen[str]]:
+    flooder = subprocess.Popen(
+        [sys.executable, "-c", FLOODER, str(port), str(duration_s)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with flooder:
+        assert flooder.stdin is not None
+        assert flooder.stdout is not None
+        try:
+            print(datagram.hex(), file=flooder.stdin, flush=True)
+            assert flooder.stdout.readline() == "begun\n"
+            yield flooder
+        finally:
+            flooder.kill()
+
+
+def ping_until(true: Callable[[], bool], desk: Desk) -> int:
+    """For what comes to a full buffer is lost. Returns how many were sent."""
+    end_s = time.monotonic() + GENEROUS_S
+    n_sent = 0
+    while not true():
+        assert time.monotonic() < end_s
+        desk.send(PING)
+        n_sent += 1
+        time.sleep(0.05)
+    return n_sent
+
+
+def test_after_a_flood_commands_are_taken_as_before(server: ControlServer, desk: Desk, program: Program) -> None:
+    desk.send(bytes(16))
+    desk.ping()
+    n_threads = threading.active_count()
+    gc.collect()
+    tracemalloc.start()
+    try:
+        held_bytes, _ = tracemalloc.get_traced_memory()
+        with flood(server.port, bytes(112), 1.0) as flooder:
+            assert flooder.stdout is not None
+            n_sent = int(flooder.stdout.read())
+        # Only with a packet that came in later does the system tell what it dropped.
+        n_pings = ping_until(lambda: len(program.orders) >= 4, desk)
+        gc.collect()
+        grown_bytes = tracemalloc.get_traced_memory()[0] - held_bytes
+    finally:
+        tracemalloc.stop()
+    assert threading.active_count() == n_threads
+    # Over 200 packets were looked at; kept, they would be more than this.
+    assert grown_bytes < 20_000
+    assert server.ignored + len(program.orders) <= 2 + n_sent + n_pings
+    if TELLS_DROPS:
+        # What the network's own queue lost before the socket, nobody counts.
+        assert server.ignored > n_sent // 2
+
+
+def test_what_the_system_dropped_is_counted_once(server: ControlServer, desk: Desk, program: Program) -> None:
+    if not TELLS_DROPS:
+        pytest.skip("only Linux tells what it dropped")
+    resume = threading.Event()
+
+    def wait(_name: str, _values: Values, answer: Answer) -> None:
+        # No program should; here, the buffer is to run over meanwhile.
+        resume.wait(GENEROUS_S)
+        answer(True, "")
+
+    program.obey = wait
+    for _ in range(300):
+        desk.send(PING)
+    resume.set()
+    n_pings = ping_until(lambda: server.ignored > 0, desk)
+    assert server.ignored > 100
+    n_pings += ping_until(lambda: len(program.orders) + server.ignored >= 300 + n_pings, desk)
+    time.sleep(0.1)
+    assert len(program.orders) + server.ignored == 300 + n_pings
+
+
+def test_a_flood_does_not_hold_up_the_end(program: Program) -> None:
+    before = threads()
+    server = ControlServer("127.0.0.1", 0, program.carry_out, program.tell)
+    with flood(server.port, bundle(*[PING] * 64), GENEROUS_S):
+        server.close()
+        wait_for_end(before)
+
+
+# --- beginning and end ---
+
+
+def test_the_end_frees_the_port_and_is_harmless_twice(program: Program) -> None:
+    before = threads()
+    server = ControlServer("127.0.0.1", 0, program.carry_out, program.tell)
+    assert len(threads() - before) == 1
+    server.close()
+    server.close()
+    wait_for_end(before)
+    assert threads() == before
+    again = ControlServer("127.0.0.1", server.port, program.carry_out, program.tell)
+    again.close()
+    wait_for_end(before)
+
+
+def test_an_answer_after_the_end_is_told_and_goes_nowhere(program: Program) -> None:
+    before = threads()
+    pending: queue.Queue[Answer] = queue.Queue()
+    program.obey = lambda _name, _values, answer: pending.put(answer)
+    server = ControlServer("127.0.0.1", 0, program.carry_out, program.tell)
+    desk = Desk(server.port)
+    with desk.socket:
+        desk.send(RATE)
+        answer = pending.get(timeout=GENEROUS_S)
+        server.close()
+        wait_for_end(before)
+        answer(True, "late")
+        assert program.told.get(timeout=GENEROUS_S) == (True, "rate", "late")
+        desk.socket.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            desk.socket.recv(1)
+
+
+def test_a_port_that_is_taken_is_reported_with_the_cure(
+    server: ControlServer, program: Program, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(ports, "_holder", lambda _port, tcp: "tcp" if tcp else "qlcplus (process 7)")
+    before = threads()
+    with pytest.raises(OscError) as raised:
+        ControlServer(HERE, server.port, program.carry_out, program.tell)
+    assert str(raised.value) == (
+        f"Commands cannot be taken at {HERE}:{server.port}: qlcplus (process 7) has this port. Give another port, or "
+        "end that program; it may be another realtime-mer."
+    )
+    assert threads() == before
+
+
+def test_commands_come_in_over_ipv6(program: Program) -> None:
+    skip_without("::1")
+    with contextlib.closing(ControlServer("::1", 0, program.carry_out, program.tell)) as server:
+        desk = Desk(server.port, "::1")
+        with desk.socket:
+            desk.ping()
+            desk.send(b"nonsense")
+            desk.ping()
+            mine = desk.socket.getsockname()[1]
+        assert server.summary().startswith(f"commands on [::1]:{server.port}: 2 taken, 1 ignored (the last: ")
+        assert server.summary().endswith(f"; from [::1]:{mine})")
+
+
+# --- programs that others wrote ---
+
+
+@pytest.mark.parametrize(
+    ("arguments", "order"),
+    [
+        (["pause"], ("pause", ())),
+        (["resume", "f", "1.0"], ("resume", ())),
+        (["reset", "T"], ("reset", ())),
+        (["device", "s", "hw:1,0"], ("device", ("hw:1,0",))),
+        (["rate", "fi", "25", "2"], ("rate", (25.0, 2))),
+        (["rate", "ff", "25", "2"], ("rate", (25.0, 2))),
+        (["smoothing", "sfi", "one-euro", "0.5", "1"], ("smoothing", ("one-euro", 0.5, 1))),
+        (["record/start", "s", "tonight"], ("record/start", ("tonight",))),
+        (["record/stop", "i", "1"], ("record/stop", ())),
+        (["delay", "i", "120"], ("delay", (120.0,))),
+        (["mark", "s", "second chorus"], ("mark", ("second chorus",))),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_liblo_gives_commands(
+    server: ControlServer, program: Program, arguments: list[str], order: tuple[str, Values]
+) -> None:
+    oscsend = shutil.which("oscsend")
+    if oscsend is None:
+        pytest.skip("no oscsend here (Debian: liblo-tools)")
+    name, *rest = arguments
+    subprocess.run([oscsend, "127.0.0.1", str(server.port), f"{CONTROL}{name}", *rest], check=True, timeout=GENEROUS_S)
+    assert program.told.get(timeout=GENEROUS_S) == (True, name, f"{name}: done")
+    assert program.orders == [order]
+    assert server.ignored == 0
+
+
+def test_python_osc_gives_commands_and_is_answered(server: ControlServer, program: Program) -> None:
+    answers: list[tuple[object, ...]] = []
+    dispatcher = Dispatcher()
+    dispatcher.set_default_handler(lambda *said: answers.append(said))
+    with contextlib.closing(SimpleUDPClient("127.0.0.1", server.port)) as client:
+        client.send_message("/mer/control/smoothing", ["spring", 0.5])
+        dispatcher.call_handlers_for_packet(client.receive(GENEROUS_S), ("127.0.0.1", server.port))
+        client.send_message("/mer/control/rate", math.nan)
+        dispatcher.call_handlers_for_packet(client.receive(GENEROUS_S), ("127.0.0.1", server.port))
+    why = "nan is no number to work with; expected: a number, then perhaps a whole number"
+    assert answers == [
+        ("/mer/status/ack", "smoothing", "smoothing: done"),
+        ("/mer/status/error", "rate", why),
+    ]
+    assert program.orders == [("smoothing", ("spring", 0.5))]
+    assert server.ignored == 1

@@ -1,0 +1,443 @@
+from __future__ import annotations
+
+import datetime
+import logging
+import math
+import shutil
+import socket
+import struct
+import subprocess
+from collections.abc import Iterator
+from threading import Thread
+from typing import Any
+
+import osc_corpus
+import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
+from live_runs import free_port, oscdump
+from osc_corpus import BAD, GOOD, PING, STRANGE, bundle, message, string
+from pythonosc.dispatcher import Dispatcher
+from pythonosc.osc_packet import OscPacket
+from pythonosc.osc_server import BlockingOSCUDPServer
+
+from realtime_mer.osc.messages import MAX_PACKET_BYTES, Message, PacketError, packet, read_packet
+
+GENEROUS_S = 20.0
+INT32 = st.integers(-(2**31), 2**31 - 1)
+FLOAT32 = st.floats(width=32)
+# What an OSC address may hold, and a string without an end of its own.
+ADDRESSES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=30).map("/{}".format)
+STRINGS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
+
+VALUES = [
+    Message("/mer/va", "ff", (0.25, -0.5)),
+    Message("/mer/frame", "i", (7,)),
+    Message("/mer/status/source", "s", ("lost",)),
+    Message("/mer/status/ack", "ss", ("record/stop", "")),
+]
+
+
+@st.composite
+def encoded_values(draw: st.DrawFn) -> tuple[str, bytes, list[object]]:
+    """Types, the bytes of the values after the specification, and the values."""
+    types, data = "", b""
+    arrays: list[list[object]] = [[]]
+    for letter in draw(st.lists(st.sampled_from("ifhdsSbTFNIrmc[]"), max_size=12)):
+        if letter == "[":
+            if len(arrays) > 8:
+                continue
+            array: list[object] = []
+            arrays[-1].append(array)
+            arrays.append(array)
+        elif letter == "]":
+            if len(arrays) == 1:
+                continue
+            arrays.pop()
+        elif letter in "sS":
+            text = draw(STRINGS)
+            data += string(text)
+            arrays[-1].append(text)
+        elif letter == "b":
+            content = draw(st.binary(max_size=9))
+            data += osc_corpus.blob(content)
+            arrays[-1].append(content)
+        elif letter == "m":
+            four = draw(st.binary(min_size=4, max_size=4))
+            data += four
+            arrays[-1].append(tuple(four))
+        elif letter in "TFNI":
+            arrays[-1].append({"T": True, "F": False}.get(letter))
+        else:
+            form = {"i": ">i", "c": ">i", "f": ">f", "h": ">q", "d": ">d", "r": ">I"}[letter]
+            bits = draw(st.binary(min_size=struct.calcsize(form), max_size=struct.calcsize(form)))
+            data += bits
+            arrays[-1].extend(struct.unpack(form, bits))
+        types += letter
+    types += "]" * (len(arrays) - 1)
+    return types, data, arrays[0]
+
+
+ENCODED = st.tuples(ADDRESSES, encoded_values())
+
+
+def same(left: object, right: object) -> bool:
+    """Equal, of the same kind, and a NaN like another."""
+    if isinstance(left, float) and isinstance(right, float) and math.isnan(left):
+        return math.isnan(right)
+    if isinstance(left, list | tuple) and isinstance(right, list | tuple):
+        return type(left) is type(right) and len(left) == len(right) and all(map(same, left, right))
+    return type(left) is type(right) and left == right
+
+
+# --- out ---
+
+
+def test_a_packet_is_the_bytes_of_the_specification() -> None:
+    packed = packet([Message("/mer/va", "ff", (1.0, -2.0)), Message("/mer/status/source", "s", ("lost",))])
+    assert packed == (
+        b"#bundle\0" + b"\0\0\0\0\0\0\0\1"
+        b"\0\0\0\x14" + b"/mer/va\0" + b",ff\0" + b"\x3f\x80\0\0" + b"\xc0\0\0\0"
+        b"\0\0\0\x20" + b"/mer/status/source\0\0" + b",s\0\0" + b"lost\0\0\0\0"
+    )
+
+
+@given(st.lists(st.tuples(ADDRESSES, st.lists(FLOAT32 | INT32 | STRINGS, max_size=5)), max_size=6))
+def test_a_packet_is_one_bundle_of_what_was_given(contents: list[tuple[str, list[float | int | str]]]) -> None:
+    def encode(address: str, values: list[float | int | str]) -> tuple[Message, bytes]:
+        types, data = "", b""
+        for value in values:
+            letter = {float: "f", int: "i", str: "s"}[type(value)]
+            data += string(value) if isinstance(value, str) else struct.pack(f">{letter}", value)
+            types += letter
+        return Message(address, types, tuple(values)), message(address, types, data)
+
+    encoded = [encode(address, values) for address, values in contents]
+    assert packet([m for m, _ in encoded]) == bundle(*(data for _, data in encoded))
+
+
+@given(st.floats(-3e38, 3e38))
+def test_a_float_is_said_to_the_precision_of_float32(value: float) -> None:
+    ((said,),) = (m.values for m in read_packet(packet([Message("/mer/valence", "f", (value,))])))
+    assert said == pytest.approx(value, rel=2**-24, abs=1e-45)
+
+
+def test_python_osc_reads_it() -> None:
+    read = [timed.message for timed in OscPacket(packet(VALUES)).messages]
+    assert [(m.address, tuple(m.params)) for m in read] == [(m.address, m.values) for m in VALUES]
+
+
+def test_python_oscs_server_hears_it() -> None:
+    heard: list[tuple[str, tuple[object, ...]]] = []
+    dispatcher = Dispatcher()
+    dispatcher.set_default_handler(lambda address, *values: heard.append((address, values)))
+    with BlockingOSCUDPServer(("127.0.0.1", 0), dispatcher) as server:
+        server.timeout = GENEROUS_S
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+            sender.sendto(packet(VALUES), server.server_address)
+        server.handle_request()
+    assert heard == [(m.address, m.values) for m in VALUES]
+
+
+def test_liblos_oscdump_hears_it() -> None:
+    port = free_port()
+    with oscdump(port) as received, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+
+        def heard(_: object) -> bool:
+            # It does not say when it listens: what comes too early is lost.
+            sender.sendto(packet(VALUES), ("127.0.0.1", port))
+            return len(received.order) >= len(VALUES)
+
+        received.wait_for(heard, "a packet")
+    assert received.order[: len(VALUES)] == [
+        ("/mer/va", ["0.250000", "-0.500000"]),
+        ("/mer/frame", ["7"]),
+        ("/mer/status/source", ['"lost"']),
+        ("/mer/status/ack", ['"record/stop"', '""']),
+    ]
+
+
+# --- in ---
+
+
+def test_a_message_alone() -> None:
+    assert read_packet(PING) == [Message("/mer/control/ping", "", ())]
+    assert read_packet(osc_corpus.RATE) == [Message("/mer/control/rate", "fi", (30.0, 1))]
+    assert read_packet(osc_corpus.SMOOTHING) == [Message("/mer/control/smoothing", "sf", ("spring", 0.5))]
+
+
+def test_a_bundle_is_its_messages_in_order() -> None:
+    assert read_packet(GOOD) == [
+        Message("/mer/control/rate", "fi", (30.0, 1)),
+        Message("/mer/control/smoothing", "sf", ("spring", 0.5)),
+        Message("/mer/control/ping", "", ()),
+    ]
+
+
+def test_bundles_in_bundles_are_flat_and_in_order_whatever_their_times() -> None:
+    def times(latest_first: bool) -> Iterator[bytes]:
+        stamps = [struct.pack(">II", seconds, 0) for seconds in (0, 4_000_000_000, 2**32 - 1)]
+        yield from sorted(stamps, reverse=latest_first)
+
+    named = [message(f"/{letter}") for letter in "abcdef"]
+    for latest_first in (False, True):
+        one, two, three = times(latest_first)
+        data = bundle(
+            named[0],
+            bundle(named[1], bundle(named[2], time_tag=three), named[3], time_tag=two),
+            bundle(),
+            bundle(named[4], time_tag=one),
+            named[5],
+            time_tag=two,
+        )
+        assert [m.address for m in read_packet(data)] == ["/a", "/b", "/c", "/d", "/e", "/f"]
+
+
+@given(st.lists(ENCODED, min_size=1, max_size=5), st.integers(0, 7))
+def test_what_the_specification_encodes_is_read(
+    contents: list[tuple[str, tuple[str, bytes, list[object]]]], n: int
+) -> None:
+    data = osc_corpus.nested(n, bundle(*(message(address, types, values) for address, (types, values, _) in contents)))
+    read = read_packet(data)
+    assert [(m.address, m.types) for m in read] == [(address, types) for address, (types, *_) in contents]
+    assert same([list(m.values) for m in read], [values for _, (*_, values) in contents])
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_what_is_no_packet_is_refused_with_a_reason(
+    name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG), pytest.raises(PacketError) as caught:
+        read_packet(BAD[name])
+    reason = str(caught.value)
+    assert reason.endswith(".")
+    assert len(reason) < 120
+    assert reason.isprintable()
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("empty", "The packet is empty."),
+        ("text", "The packet has 33 bytes; OSC's have a multiple of 4."),
+        ("message cut at 30", "The packet has 30 bytes; OSC's have a multiple of 4."),
+        ("no slash", r"An address begins with a slash, not as 'mer/control/ping' does."),
+        ("address with a control character", r"The address '/mer/\x1b[2Jcontrol' is not printable ASCII."),
+        ("no comma", "Type tags begin with a comma, not as 'fi' does."),
+        ("unknown type beside a known one", "The type 'Q' is unknown."),
+        ("second float missing", "The message ends before its values do."),
+        ("values without a type", "4 bytes follow the message's last value."),
+        ("string without end", "A string does not end."),
+        ("string that is no UTF-8", "A string is not UTF-8."),
+        ("blob of negative size", "A blob has a size of -4 bytes."),
+        ("array that does not end", "An array does not end."),
+        ("array that did not begin", "An array ends that has not begun."),
+        ("arrays nested 9 deep", "Arrays are nested deeper than 8."),
+        ("bundles nested 100 deep", "Bundles are nested deeper than 8."),
+        ("bundle with half a time tag", "A bundle ends before its time tag does."),
+        ("element of size -4", "An element of a bundle has a size of -4 bytes."),
+        ("element of size 0", "An element of a bundle has a size of 0 bytes."),
+        ("element larger than its bundle", "An element of a bundle has a size of 1000 bytes where 24 are left."),
+    ],
+)
+def test_the_reason_says_what_is_wrong(name: str, reason: str) -> None:
+    with pytest.raises(PacketError) as caught:
+        read_packet(BAD[name])
+    assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize("name", STRANGE)
+def test_what_is_strange_but_allowed_is_read(
+    name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+) -> None:
+    with caplog.at_level(logging.DEBUG):
+        read = read_packet(STRANGE[name])
+    assert all(m.address.startswith("/") for m in read)
+    assert caplog.records == []
+    assert capfd.readouterr() == ("", "")
+
+
+def strange(name: str) -> list[Message]:
+    return read_packet(STRANGE[name])
+
+
+RATE = "/mer/control/rate"
+
+
+@pytest.mark.parametrize(
+    ("name", "types", "values"),
+    [
+        ("NaN", "f", (math.nan,)),
+        ("negative NaN with a payload", "f", (math.nan,)),
+        ("infinity", "f", (math.inf,)),
+        ("negative infinity", "f", (-math.inf,)),
+        ("denormal", "f", (2.0**-149,)),
+        ("double", "d", (30.1,)),
+        ("double NaN", "d", (math.nan,)),
+        ("int64", "h", (-(2**63),)),
+        ("largest int", "i", (2**31 - 1,)),
+        ("booleans and nothing", "TFNI", (True, False, None, None)),
+        ("character", "c", (120,)),
+        ("character of no Unicode", "c", (-1,)),
+        ("colour", "r", (0xFF800001,)),
+        ("MIDI", "m", ((1, 0x90, 60, 127),)),
+        # NTP's seconds count from 1900; Unix's begin 2208988800 s later.
+        ("time tag", "t", ((datetime.datetime(1970, 1, 1), 2**31),)),
+        ("array", "i[f[s]T]", (1, [2.0, ["x"], True])),
+        ("13000 values", "i" * 13_000, (0,) * 13_000),
+        ("60000 values without a byte", "T" * 60_000, (True,) * 60_000),
+    ],
+)
+def test_every_type_has_its_value(name: str, types: str, values: tuple[object, ...]) -> None:
+    (read,) = strange(name)
+    assert (read.address, read.types) == (RATE, types)
+    assert same(read.values, values)
+
+
+def test_strings_and_blobs_come_as_they_are() -> None:
+    assert [m.values for m in strange("string that writes on a terminal")] == [("\x1b]0;mine\x07\x1b[2J\x9b1m\r\n",)]
+    assert [m.values for m in strange("string in UTF-8")] == [("Bühne ♫ 音",)]
+    assert [m.values for m in strange("empty string")] == [("",)]
+    assert [(m.types, m.values) for m in strange("symbol")] == [("S", ("spring",))]
+    assert [m.values for m in strange("blob")] == [(b"\0\x01\xff#/",)]
+    assert [m.values for m in strange("empty blob")] == [(b"",)]
+    assert strange("padding that is no zero") == [Message("/mer", "i", (7,))]
+
+
+def test_depths_and_counts_up_to_the_limit() -> None:
+    assert strange("bundles nested 8 deep") == [Message("/mer/control/ping", "", ())]
+    assert strange("arrays nested 8 deep") == [Message(RATE, "[" * 8 + "]" * 8, ([[[[[[[[]]]]]]]],))]
+    assert strange("empty bundle") == strange("3200 empty bundles") == []
+    assert strange("8000 smallest messages") == [Message("/", "", ())] * 8000
+
+
+def test_the_size_that_is_taken_can_be_less() -> None:
+    assert MAX_PACKET_BYTES == 65_507
+    assert read_packet(GOOD, max_bytes=len(GOOD)) == read_packet(GOOD)
+    with pytest.raises(PacketError, match=f"{len(GOOD)} bytes; at most {len(GOOD) - 1} are taken"):
+        read_packet(GOOD, max_bytes=len(GOOD) - 1)
+
+
+def test_one_bad_element_refuses_the_whole_packet() -> None:
+    for name in ("bad element after a good one", "good element after a bad one"):
+        with pytest.raises(PacketError, match="ends before its values do"):
+            read_packet(BAD[name])
+
+
+# --- hostile ---
+
+
+def read_or_refuse(data: bytes) -> None:
+    try:
+        read = read_packet(data)
+    except PacketError:
+        return
+    for m in read:
+        assert m.address.startswith("/")
+        assert m.address.isascii()
+        assert m.address.isprintable()
+        # No value without a type, nor the other way round.
+        n_inside = sum(1 for letter in m.types if letter not in "[]")
+        assert n_inside == _count(m.values)
+
+
+def _count(values: Any) -> int:
+    return sum(_count(value) if isinstance(value, list) else 1 for value in values)
+
+
+@given(st.binary(max_size=400))
+def test_random_bytes_are_read_or_refused(data: bytes) -> None:
+    read_or_refuse(data)
+
+
+@given(st.lists(st.binary(max_size=60), max_size=4), st.sampled_from(["message", "types", "bundle", "element"]))
+def test_random_bytes_behind_a_good_beginning_are_read_or_refused(pieces: list[bytes], beginning: str) -> None:
+    aligned = [piece + bytes(-len(piece) % 4) for piece in pieces]
+    noise = b"".join(aligned)
+    starts = {
+        "message": string("/mer/control/rate") + noise,
+        "types": b"".join([string("/a"), string(b"," + noise.replace(b"\0", b"s")), noise]),
+        "bundle": b"#bundle\0" + osc_corpus.IMMEDIATELY + noise,
+        "element": bundle(*(string("/a") + piece for piece in aligned)),
+    }
+    read_or_refuse(starts[beginning])
+
+
+CHANGES = st.tuples(
+    st.sampled_from(["set", "flip", "cut", "insert", "repeat", "size"]), st.integers(0, 10_000), st.binary(max_size=8)
+)
+SIZES = [struct.pack(">i", size) for size in (-(2**31), -8, -4, -1, 0, 1, 3, 4, 8, 16, 2**16, 2**31 - 1)]
+
+
+def change(data: bytes, how: str, where: int, by: bytes) -> bytes:
+    at = where % (len(data) + 1)
+    aligned = at // 4 * 4
+    match how:
+        case "set":
+            return data[:at] + by + data[at + len(by) :]
+        case "flip":
+            return data[:at] + bytes(b ^ 1 << where % 8 for b in data[at : at + 1]) + data[at + 1 :]
+        case "cut":
+            return data[:aligned] + data[aligned + 4 * len(by) :]
+        case "insert":
+            return data[:aligned] + by + bytes(-len(by) % 4) + data[aligned:]
+        case "repeat":
+            return data[:aligned] + data[max(aligned - 4 * len(by), 0) : aligned] + data[aligned:]
+        case _:
+            return data[:aligned] + SIZES[where % len(SIZES)] + data[aligned + 4 :]
+
+
+@given(
+    st.lists(ENCODED, min_size=1, max_size=3),
+    st.integers(0, 3),
+    st.lists(CHANGES, min_size=1, max_size=4),
+)
+@example([("/a", ("b", osc_corpus.blob(b"abcd"), []))], 0, [("size", 12 + 1, b"")])
+def test_packets_with_mistakes_are_read_or_refused(
+    contents: list[tuple[str, tuple[str, bytes, list[object]]]], depth: int, changes: list[tuple[str, int, bytes]]
+) -> None:
+    elements = [message(address, types, values) for address, (types, values, _) in contents]
+    data = osc_corpus.nested(depth, elements[0] if depth == 0 else bundle(*elements))
+    for how, where, by in changes:
+        data = change(data, how, where, by)
+    read_or_refuse(data)
+
+
+# --- an encoder that we did not write ---
+
+
+@pytest.mark.parametrize(
+    ("types", "arguments", "values"),
+    [
+        ("", [], ()),
+        ("i", ["-7"], (-7,)),
+        ("h", ["-9000000000"], (-9_000_000_000,)),
+        ("f", ["0.25"], (0.25,)),
+        ("f", ["nan"], (math.nan,)),
+        ("f", ["-inf"], (-math.inf,)),
+        ("d", ["0.1"], (0.1,)),
+        ("s", ["Bühne ♫"], ("Bühne ♫",)),
+        ("s", [""], ("",)),
+        ("S", ["symbol"], ("symbol",)),
+        ("c", ["x"], (120,)),
+        ("m", ["01903c7f"], ((1, 0x90, 60, 127),)),
+        ("TFNI", [], (True, False, None, None)),
+        ("iTfsdh", ["1", "3.5", "hello", "2.5", "3"], (1, True, 3.5, "hello", 2.5, 3)),
+    ],
+)
+def test_liblos_oscsend_is_read(types: str, arguments: list[str], values: tuple[object, ...]) -> None:
+    oscsend = shutil.which("oscsend")
+    if oscsend is None:
+        pytest.skip("no oscsend on this machine: this test needs an independent OSC sender (Debian's liblo-tools)")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver:
+        receiver.bind(("127.0.0.1", 0))
+        receiver.settimeout(GENEROUS_S)
+        command = [oscsend, "127.0.0.1", str(receiver.getsockname()[1]), "/mer/some/where", *([types] if types else [])]
+        sending = Thread(target=subprocess.run, args=([*command, *arguments],), kwargs={"check": True})
+        sending.start()
+        (read,) = read_packet(receiver.recv(65_536))
+        sending.join(GENEROUS_S)
+    assert (read.address, read.types) == ("/mer/some/where", types)
+    assert same(read.values, values)

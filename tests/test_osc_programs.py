@@ -1,0 +1,322 @@
+"""Programs that we did not write receive a live run over OSC, with the profile and the files that we ship for them:
+QLC+, Pure Data and SuperCollider. (liblo's oscdump and oscsend: the other tests of OSC.)"""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import io
+import os
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator, Mapping
+from pathlib import Path
+
+import pytest
+import soundfile
+from checkpoints import music, small_checkpoint
+from live_runs import LiveRun, free_port, oscdump
+from qlcplus import QLCPlus, channel_number, loopback_line, qlcplus
+
+from realtime_mer.checkpoint import save_checkpoint
+from realtime_mer.config import TargetSettings, load_settings
+from realtime_mer.config.profiles import profile_names
+from realtime_mer.osc.composing import mapped
+from realtime_mer.osc.messages import Message, packet
+from realtime_mer.osc.space import SPACE, matching
+
+DOCS = Path(__file__).resolve().parents[1] / "docs" / "osc"
+WORKSPACE = DOCS / "qlcplus" / "realtime-mer.qxw"
+INPUT_PROFILE = DOCS / "qlcplus" / "realtime-mer.qxi"
+PATCH = DOCS / "puredata" / "realtime-mer.pd"
+CODE = DOCS / "supercollider" / "realtime-mer.scd"
+QXW = {"": "http://www.qlcplus.org/Workspace"}
+QXI = {"": "http://www.qlcplus.org/InputProfile"}
+
+ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+SONG_S = 6.0
+# Only against hanging.
+TIMEOUT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A song and a model."""
+    folder = tmp_path_factory.mktemp("programs")
+    soundfile.write(folder / "song.wav", music(SONG_S, n_channels=2), 44_100, subtype="PCM_16")
+    save_checkpoint(folder / "model.safetensors", small_checkpoint())
+    return folder
+
+
+@pytest.fixture(scope="module")
+def predicted(folder: Path) -> list[tuple[float, float]]:
+    """Valence and arousal that `predict` says of the song."""
+    table = finished(
+        LiveRun.command("predict", str(folder / "song.wav"), "--checkpoint", str(folder / "model.safetensors"))
+    )
+    return [(float(row["valence"]), float(row["arousal"])) for row in csv.DictReader(io.StringIO(table))]
+
+
+def live_command(folder: Path, *targets: str) -> list[str]:
+    """What plays the song to these receivers."""
+    receivers = [argument for target in targets for argument in ("--osc-profile", target)]
+    song = ["--input", str(folder / "song.wav"), "--no-plot", "--no-terminal"]
+    return LiveRun.command(*song, *receivers, "--checkpoint", str(folder / "model.safetensors"))
+
+
+def finished(command: list[str]) -> str:
+    """Its standard output."""
+    done = subprocess.run(
+        command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def with_port(path: Path, port: int, expected: int, copy: Path) -> Path:
+    """A copy of a file that names this port once, with another one."""
+    text = path.read_text(encoding="utf-8")
+    assert len(re.findall(rf"\b{expected}\b", text)) == 1, "the profile's port, once"
+    copy.write_text(re.sub(rf"\b{expected}\b", str(port), text), encoding="utf-8")
+    return copy
+
+
+def profile(name: str) -> TargetSettings:
+    (target,) = load_settings(None, {"osc.targets": [f"{name}@"]}).osc.targets
+    return target
+
+
+class Printing:
+    """A program that prints, and what it has printed, line by line."""
+
+    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+        self.lines: list[str] = []
+        self._program = subprocess.Popen(
+            command,
+            env=dict(environment),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        self._reader = threading.Thread(target=self._read)
+        self._reader.start()
+
+    def _read(self) -> None:
+        assert self._program.stdout is not None
+        self.lines.extend(line.rstrip("\n") for line in self._program.stdout)
+
+    def found(self, pattern: str) -> list[re.Match[str]]:
+        """The lines that are nothing but this."""
+        return [match for line in list(self.lines) if (match := re.fullmatch(pattern, line))]
+
+    def wait_for(self, condition: Callable[[Printing], object], meanwhile: Callable[[], object] = lambda: None) -> None:
+        deadline = time.monotonic() + TIMEOUT_S
+        while not condition(self):
+            assert self._program.poll() is None, self.lines
+            assert time.monotonic() < deadline, self.lines
+            meanwhile()
+            time.sleep(0.1)
+
+    def end(self) -> None:
+        self._program.terminate()
+        try:
+            self._program.wait(10)
+        except subprocess.TimeoutExpired:
+            self._program.kill()
+            self._program.wait()
+        self._reader.join()
+        assert self._program.stdout is not None
+        self._program.stdout.close()
+
+
+@contextlib.contextmanager
+def printing(package: str, command: list[str], environment: Mapping[str, str] = ENVIRONMENT) -> Iterator[Printing]:
+    """The program runs until the block ends. package: Debian's, which has it."""
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"no {command[0]} on this machine: this test needs an OSC receiver of others (Debian's {package})")
+    program = Printing(command, environment)
+    try:
+        yield program
+    finally:
+        program.end()
+
+
+@pytest.mark.parametrize("name", profile_names())
+def test_every_profile_has_its_guide(name: str) -> None:
+    guide = (DOCS / f"{name}.md").read_text(encoding="utf-8")
+    assert f"--osc-profile {name}" in guide
+    assert "ried here" in guide or "not run here" in guide
+    (row,) = re.findall(
+        rf"^\| \[.*\]\({name}\.md\) \|.*$", (DOCS / "README.md").read_text(encoding="utf-8"), re.MULTILINE
+    )
+    assert f"| `--osc-profile {name}` | {profile(name).port} |" in row
+
+
+# QLC+.
+
+FADERS = {
+    "Valence": "/mer/smooth/unipolar/valence",
+    "Arousal": "/mer/smooth/unipolar/arousal",
+    "Input level": "/mer/level/meter",
+    "Brightness": "/lights/brightness",
+}
+
+
+def qlcplus_addresses() -> dict[str, int]:
+    """The channel number of every address that QLC+'s profile sends to."""
+    target = profile("qlcplus")
+    names = frozenset[str]().union(*map(matching, target.send))
+    addresses = [f"{target.prefix}/{name}" for name in names] + [how.address for how in target.map]
+    return {address: channel_number(address) for address in addresses}
+
+
+def test_all_that_qlcplus_is_sent_is_a_float_from_0_to_1() -> None:
+    target = profile("qlcplus")
+    sent = frozenset[str]().union(*map(matching, target.send))
+    for address in SPACE:
+        if address.name in sent:
+            assert (address.types, address.low, address.high) == ("f", 0, 1)
+    ranges = {address.name: (address.low, address.high) for address in SPACE}
+    for how in target.map:
+        assert how.type == "float"
+        for bound in ranges[how.value]:
+            assert bound is not None
+            assert 0 <= mapped(bound, how) <= 1
+
+
+def test_the_files_for_qlcplus_know_what_its_profile_sends() -> None:
+    addresses = qlcplus_addresses()
+    channels = ET.parse(INPUT_PROFILE).getroot().findall("Channel", QXI)
+    named = {str(channel.findtext("Name", None, QXI)): int(channel.attrib["Number"]) for channel in channels}
+    assert named == addresses
+    workspace = ET.parse(WORKSPACE).getroot()
+    used = [int(source.attrib["Channel"]) for source in workspace.findall("VirtualConsole//Input", QXW)]
+    assert len(used) == 7
+    assert set(used) <= set(addresses.values())
+
+
+def test_qlcplus_moves_its_faders(folder: Path, tmp_path: Path) -> None:
+    port, dump_port = free_port(), free_port()
+    workspace = with_port(WORKSPACE, port, profile("qlcplus").port, tmp_path / "show.qxw")
+    text = workspace.read_text(encoding="utf-8")
+    assert text.count(' Line="0"') == 1
+    workspace.write_text(text.replace(' Line="0"', f' Line="{loopback_line()}"'), encoding="utf-8")
+    faders = {
+        fader.attrib["Caption"]: int(fader.attrib["ID"]) for fader in ET.parse(workspace).iter(f"{{{QXW['']}}}Slider")
+    }
+    looks = int(next(ET.parse(workspace).iter(f"{{{QXW['']}}}CueList")).attrib["ID"])
+    with qlcplus(workspace, INPUT_PROFILE, tmp_path) as desk, oscdump(dump_port) as received:
+        assert 'value="realtime-mer OSC" selected' in desk.configuration()
+        desk.wait_for(lambda desk: desk.cue(looks) == 0, "the look before any music")
+        assert {desk.slider(number) for number in faders.values()} == {0}
+        before = desk.screen()
+        command = live_command(folder, f"qlcplus@127.0.0.1:{port}", f"qlcplus@127.0.0.1:{dump_port}")
+        with subprocess.Popen(command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, stderr=subprocess.PIPE) as run:
+            way: list[int] = []
+            while run.poll() is None:
+                way.append(desk.slider(faders["Valence"]))
+                time.sleep(0.1)
+            assert run.returncode == 0, run.stderr
+        assert len(set(way)) >= 10, "it moves smoothly"
+
+        def follow(desk: QLCPlus) -> bool:
+            # Each of the two receivers has a last moment of its own.
+            sent = {fader: 255 * received.numbers(address)[-1] for fader, address in FADERS.items()}
+            return all(abs(desk.slider(faders[fader]) - value) <= 2 for fader, value in sent.items())
+
+        desk.wait_for(follow, "its faders where they were sent")
+        quadrant = round((0.9 - received.numbers("/lights/look")[-1]) / 0.2)
+        assert 1 <= quadrant <= 4
+        desk.wait_for(lambda desk: desk.cue(looks) == quadrant, f"the look of quadrant {quadrant}")
+        # The spot's red follows valence, its blue arousal.
+        red, green, blue = desk.channels(15)[12:]
+        assert (red, green, blue) == (desk.slider(faders["Valence"]), 0, desk.slider(faders["Arousal"]))
+        after = desk.screen()
+    changed_rows, changed_columns = (before != after).any(axis=2).nonzero()
+    assert len(set(changed_columns // 80)) >= 5, "several faders, and the mood"
+    assert len(set(changed_rows)) >= 50
+
+
+# Pure Data.
+
+LISTENER = """#N canvas 0 50 450 300 12;
+#X obj 20 20 r mer-smooth-valence;
+#X obj 20 50 print smooth-valence;
+#X obj 20 80 r mer-smooth-arousal;
+#X obj 20 110 print smooth-arousal;
+#X connect 0 0 1 0;
+#X connect 2 0 3 0;
+"""
+
+
+def test_pure_data_prints_what_is_sent(folder: Path, tmp_path: Path, predicted: list[tuple[float, float]]) -> None:
+    port = free_port()
+    patch = with_port(PATCH, port, profile("puredata").port, tmp_path / "patch.pd")
+    listener = tmp_path / "listener.pd"
+    listener.write_text(LISTENER, encoding="utf-8")
+    opened = [argument for path in (patch, listener) for argument in ("-open", str(path))]
+    with printing("puredata-core", ["pd", "-nogui", "-noaudio", "-nomidi", "-stderr", *opened]) as pd:
+
+        def knock() -> None:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+                sender.sendto(packet([Message("/mer/event/music", "i", (7,))]), ("127.0.0.1", port))
+
+        pd.wait_for(lambda pd: pd.found("music: 7"), knock)
+        finished(live_command(folder, f"puredata@127.0.0.1:{port}"))
+        pd.wait_for(lambda pd: len(pd.found(r"arousal: .*")) == len(predicted))
+        pairs = zip(pd.found(r"valence: (.*)"), pd.found(r"arousal: (.*)"), strict=True)
+        # Pure Data prints six digits, predict six decimals.
+        assert [(float(v[1]), float(a[1])) for v, a in pairs] == [pytest.approx(pair, abs=2e-6) for pair in predicted]
+        assert [match[1] for match in pd.found(r"music: (.*)") if match[1] != "7"] == ["1"]
+        assert {match[1] for match in pd.found(r"new-quadrant: (.*)")} <= {"1", "2", "3", "4"}
+        assert pd.found(r"new-quadrant: .*")
+        for axis, name in enumerate(("valence", "arousal")):
+            smooth = [float(match[1]) for match in pd.found(rf"smooth-{name}: (.*)")]
+            goals = [0.0, *(pair[axis] for pair in predicted)]
+            assert len(set(smooth)) > len(predicted)
+            assert min(goals) - 2e-6 <= min(smooth) <= max(smooth) <= max(goals) + 2e-6
+        assert not [line for line in pd.lines if "error" in line or "couldn't" in line]
+
+
+# SuperCollider.
+
+SHOWS = """
+(
+"{code}".load;
+OSCdef(\\shown, {{ "smooth % %".format(~valence, ~arousal).postln }}, '/mer/frame', recvPort: {port});
+"chord: %".format(SynthDescLib.global.at(\\merMood).notNil).postln;
+)
+"""
+
+
+def test_supercollider_prints_what_is_sent(folder: Path, tmp_path: Path, predicted: list[tuple[float, float]]) -> None:
+    port = free_port()
+    code = with_port(CODE, port, profile("supercollider").port, tmp_path / "code.scd")
+    shows = tmp_path / "shows.scd"
+    shows.write_text(SHOWS.format(code=code, port=port), encoding="utf-8")
+    home = tmp_path / "home"
+    home.mkdir(mode=0o700)
+    own = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"), str(home))
+    # Its help browser, which nobody opens, does not run as root unless told.
+    environment = ENVIRONMENT | own | {"QT_QPA_PLATFORM": "offscreen", "QTWEBENGINE_DISABLE_SANDBOX": "1"}
+    with printing("supercollider-language", ["sclang", str(shows)], environment) as sclang:
+        sclang.wait_for(lambda sclang: sclang.found("chord: .*"))
+        assert sclang.found("chord: true")
+        assert sclang.found(f"realtime-mer is expected on port {port}\\.")
+        finished(live_command(folder, f"supercollider@127.0.0.1:{port}"))
+        sclang.wait_for(lambda sclang: len(sclang.found("valence .*")) == len(predicted))
+        printed = [(float(m[1]), float(m[2])) for m in sclang.found(r"valence (\S+), arousal (\S+)")]
+        assert printed == [pytest.approx(pair, abs=1e-4) for pair in predicted]
+        smooth = [(float(m[1]), float(m[2])) for m in sclang.found(r"smooth (\S+) (\S+)")]
+        assert len(set(smooth)) > len(predicted) / 2
+        largest = max(abs(value) for pair in predicted for value in pair)
+        assert max(abs(value) for pair in smooth for value in pair) <= largest + 2e-6
+        quadrants = sclang.found(r"now (happy|tense|sad|calm)")
+        assert quadrants
+        assert not [line for line in sclang.lines if "ERROR" in line]

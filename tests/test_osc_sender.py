@@ -1,0 +1,364 @@
+"""A target's thread. Times are only ever bounded from below: a busy machine may do everything later."""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+
+import pytest
+from osc_examples import GENEROUS_S, eventually
+
+from realtime_mer.config import TargetSettings
+from realtime_mer.osc.composing import Event
+from realtime_mer.osc.messages import Message
+from realtime_mer.osc.sender import NewSmoothing, Rate, Sender
+from realtime_mer.status import SourceState, Status, Update
+
+FRAMES = TargetSettings(send=("frame",))
+FRAMES_AND_MARKS = TargetSettings(send=("frame", "event/mark"))
+# Longer than anything here waits.
+NEVER_S = 3600.0
+
+
+def update(index: int, valence: float = 0.0) -> Update:
+    return Update(index, 0.5 * index, valence, 0.0, False, None)
+
+
+@dataclass
+class Said:
+    """Takes what a sender sends, and when."""
+
+    bundles: list[tuple[float, list[Message]]] = field(default_factory=list)
+
+    def __call__(self, messages: list[Message]) -> None:
+        self.bundles.append((time.monotonic(), messages))
+
+    def wait_for(self, n_bundles: int) -> None:
+        eventually(lambda: len(self.bundles) >= n_bundles)
+
+    def numbers(self, address: str) -> list[object]:
+        return [m.values[0] for _, messages in self.bundles for m in messages if m.address == address]
+
+    @property
+    def frames(self) -> list[object]:
+        return self.numbers("/mer/frame")
+
+
+class Blocked(Said):
+    """Stays in its first bundle until `opened` is set."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.entered, self.opened = threading.Event(), threading.Event()
+
+    def __call__(self, messages: list[Message]) -> None:
+        self.entered.set()
+        assert self.opened.wait(GENEROUS_S)
+        super().__call__(messages)
+
+
+@contextlib.contextmanager
+def sending(target: TargetSettings, send: Callable[[list[Message]], None], delay_s: float = 0.0) -> Iterator[Sender]:
+    sender = Sender(target, send, delay_s)
+    try:
+        yield sender
+    finally:
+        sender.end()
+        sender.join(GENEROUS_S)
+        assert not sender._thread.is_alive()
+
+
+@pytest.fixture
+def blocked() -> Iterator[Blocked]:
+    made = Blocked()
+    yield made
+    made.opened.set()
+
+
+# --- order ---
+
+
+def test_everything_is_said_in_its_order() -> None:
+    said = Said()
+    target = TargetSettings(send=("frame", "event/mark", "status/drops"))
+    states = itertools.cycle([SourceState.LOST, SourceState.RUNNING])
+    with sending(target, said) as sender:
+        for index in range(150):
+            sender.put(update(index))
+            sender.put(Event("event/mark", (index,)))
+            sender.put(Status("", next(states), dropped_blocks=index))
+            # The mailbox holds over a hundred rounds, and the thread may be late.
+            said.wait_for(3 * (index - 50))
+    told = [messages for _, messages in said.bundles]
+    assert told == [
+        [Message(f"/mer/{name}", "i", (index,))]
+        for index in range(150)
+        for name in ("frame", "event/mark", "status/drops")
+    ]
+    assert sender.lost == 0
+
+
+def test_many_threads_may_tell_and_each_is_heard_in_its_order() -> None:
+    said = Said()
+    with sending(FRAMES, said) as sender:
+
+        def tell(first: int) -> None:
+            for index in range(first, first + 100):
+                sender.put(update(index))
+
+        threads = [threading.Thread(target=tell, args=(first,)) for first in (0, 1000, 2000, 3000)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert sender.lost == 0
+    for first in (0, 1000, 2000, 3000):
+        heard = [index for index in said.frames if isinstance(index, int) and first <= index < first + 100]
+        assert heard == list(range(first, first + 100))
+
+
+# --- delay ---
+
+
+def test_nothing_leaves_before_its_delay_is_over_nor_out_of_order() -> None:
+    said = Said()
+    put_s = []
+    with sending(FRAMES, said, delay_s=0.2) as sender:
+        for index in range(10):
+            put_s.append(time.monotonic())
+            sender.put(update(index))
+            time.sleep(0.02)
+        said.wait_for(10)
+    assert said.frames == list(range(10))
+    for (left_s, _), came_s in zip(said.bundles, put_s, strict=True):
+        assert left_s >= came_s + 0.2
+
+
+def test_a_shorter_delay_holds_at_once_for_what_is_waiting() -> None:
+    said = Said()
+    with sending(FRAMES, said, delay_s=NEVER_S) as sender:
+        before_s = time.monotonic()
+        sender.put(update(0))
+        sender.put(update(1))
+        # It is asleep by then, for an hour.
+        eventually(lambda: len(sender._waiting) == 2 and sender._mailbox.empty())
+        sender.delay_s = 0.3
+        assert sender.delay_s == 0.3
+        eventually(lambda: said.frames == [0, 1])
+        assert said.bundles[0][0] >= before_s + 0.3
+        sender.delay_s = 0.0
+        sender.put(update(2))
+        eventually(lambda: said.frames == [0, 1, 2])
+
+
+def test_a_longer_delay_holds_for_what_is_waiting() -> None:
+    said = Said()
+    with sending(FRAMES, said, delay_s=NEVER_S) as sender:
+        sender.put(update(0))
+        eventually(lambda: len(sender._waiting) == 1)
+        sender.delay_s = 2 * NEVER_S
+        assert sender.delay_s == 2 * NEVER_S
+        sender.put(Event("event/mark", (1,)))
+        eventually(lambda: len(sender._waiting) == 2)
+        assert said.bundles == []
+
+
+def test_whoever_changes_the_delay_again_and_again_fills_nothing(blocked: Blocked) -> None:
+    with sending(FRAMES, blocked) as sender:
+        sender.put(update(0))
+        assert blocked.entered.wait(GENEROUS_S)
+        for number in range(5000):
+            sender.delay_s = 0.001 * (number % 7)
+        assert sender._mailbox.qsize() <= 1
+        sender.put(update(1))
+        blocked.opened.set()
+        eventually(lambda: blocked.frames == [0, 1])
+
+
+# --- smooth values ---
+
+SMOOTH = TargetSettings(send=("smooth/valence", "event/mark"), rate_hz=50.0)
+
+
+def times_s(said: Said) -> list[float]:
+    return [left_s for left_s, messages in said.bundles if messages[0].address.startswith("/mer/smooth/")]
+
+
+def test_smooth_values_leave_on_their_grid_and_never_faster() -> None:
+    said = Said()
+    began_s = time.monotonic()
+    with sending(SMOOTH, said):
+        said.wait_for(26)
+    for number, left_s in enumerate(times_s(said)):
+        assert left_s >= began_s + number / 50.0 - 1e-6
+
+
+def test_moments_that_were_missed_are_not_made_up_for() -> None:
+    said = Blocked()
+    with sending(SMOOTH, said):
+        assert said.entered.wait(GENEROUS_S)
+        # Fifty moments of the grid.
+        time.sleep(1.0)
+        released_s = time.monotonic()
+        said.opened.set()
+        said.wait_for(12)
+    # The first is the one that was held up, the second the only one that is made up for.
+    for number, left_s in enumerate(times_s(said)[2:]):
+        assert left_s >= released_s + number / 50.0 - 1e-6
+
+
+def test_a_higher_rate_holds_from_then_on() -> None:
+    said = Said()
+    slow = TargetSettings(send=("smooth/valence",), rate_hz=1.0)
+    with sending(slow, said) as sender:
+        sender.put(Rate(120.0))
+        # At the old rate that would take two minutes.
+        said.wait_for(120)
+
+
+def test_a_lower_rate_holds_from_then_on() -> None:
+    said = Said()
+    with sending(SMOOTH, said) as sender:
+        said.wait_for(3)
+        sender.put(Rate(5.0))
+        sender.put(Event("event/mark", (1,)))
+        eventually(lambda: said.numbers("/mer/event/mark"))
+        n_before = [messages[0].address for _, messages in said.bundles].index("/mer/event/mark")
+        eventually(lambda: len(times_s(said)) >= n_before + 5)
+    # The next moment is still one of the old grid, and was set when the last but one had left.
+    earliest_s = times_s(said)[n_before - 2]
+    for number, left_s in enumerate(times_s(said)[n_before:]):
+        assert left_s >= earliest_s + number / 5.0 - 1e-6
+
+
+def test_without_smooth_values_nothing_is_said_unasked() -> None:
+    said = Said()
+    with sending(TargetSettings(send=("level/*", "valence"), rate_hz=120.0), said) as sender:
+        sender.put(update(0))
+        said.wait_for(1)
+        time.sleep(0.1)
+    assert len(said.bundles) == 1
+
+
+def test_another_smoothing_holds_from_then_on() -> None:
+    said = Said()
+    slow = TargetSettings(send=("smooth/valence",), rate_hz=120.0, smoothing="linear", settle_s=60.0)
+    with sending(slow, said) as sender:
+        sender.put(update(0, valence=1.0))
+        sender.put(NewSmoothing("linear", 30.0))
+        # At the old pace, more than 20 s.
+        sender.put(NewSmoothing("none", None))
+        eventually(lambda: said.numbers("/mer/smooth/valence")[-1:] == [1.0])
+
+
+def test_smooth_values_wait_for_a_delayed_prediction() -> None:
+    said = Said()
+    at_once = TargetSettings(send=("smooth/valence",), rate_hz=120.0, smoothing="none")
+    with sending(at_once, said, delay_s=0.3) as sender:
+        put_s = time.monotonic()
+        sender.put(update(0, valence=1.0))
+        eventually(lambda: said.numbers("/mer/smooth/valence")[-1:] == [1.0])
+    for left_s, (message,) in said.bundles:
+        assert message.values == (0.0,) or left_s >= put_s + 0.3
+
+
+# --- what is too much ---
+
+
+def test_a_send_that_hangs_loses_what_comes_and_disturbs_nobody_else(blocked: Blocked) -> None:
+    said = Said()
+    with sending(FRAMES, blocked) as hanging, sending(FRAMES, said) as other:
+        hanging.put(update(0))
+        assert blocked.entered.wait(GENEROUS_S)
+        for index in range(1, 2000):
+            hanging.put(update(index))
+            other.put(update(index))
+            said.wait_for(index - 100)
+        eventually(lambda: said.frames == list(range(1, 2000)))
+        assert other.lost == 0
+        assert blocked.bundles == []
+        # The one in hand, and a mailbox.
+        assert hanging.lost == 2000 - 1 - 512
+        blocked.opened.set()
+        # What was taken is said, the oldest first.
+        eventually(lambda: blocked.frames == list(range(513)))
+        hanging.put(update(5000))
+        eventually(lambda: blocked.frames[-1] == 5000)
+        assert hanging.lost == 2000 - 1 - 512
+
+
+def test_every_loss_is_counted_whoever_told(blocked: Blocked) -> None:
+    with sending(FRAMES, blocked) as sender:
+        sender.put(update(0))
+        assert blocked.entered.wait(GENEROUS_S)
+
+        def tell() -> None:
+            for index in range(5000):
+                sender.put(update(index))
+
+        threads = [threading.Thread(target=tell) for _ in range(4)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert sender.lost == 4 * 5000 - 512
+        blocked.opened.set()
+
+
+def test_what_waits_for_its_delay_is_bounded_too() -> None:
+    said = Said()
+    with sending(FRAMES, said, delay_s=NEVER_S) as sender:
+        for index in range(2000):
+            sender.put(update(index))
+            if index % 100 == 0:
+                eventually(sender._mailbox.empty)
+        eventually(sender._mailbox.empty)
+        eventually(lambda: len(sender._waiting) + sender.lost == 2000)
+        assert len(sender._waiting) == 512
+    assert said.frames == list(range(512))
+
+
+# --- the end ---
+
+
+def test_the_end_says_what_was_waiting() -> None:
+    said = Said()
+    with sending(FRAMES_AND_MARKS, said, delay_s=NEVER_S) as sender:
+        for index in range(20):
+            sender.put(update(index))
+        eventually(lambda: len(sender._waiting) == 20)
+        sender.put(Event("event/mark", (1,)))
+    assert said.frames == list(range(20))
+    assert said.numbers("/mer/event/mark") == [1]
+    assert sender.lost == 0
+
+
+def test_what_comes_after_the_end_is_lost_and_counted() -> None:
+    said = Said()
+    sender = Sender(FRAMES, said, 0.0)
+    sender.put(update(0))
+    sender.end()
+    sender.put(update(1))
+    sender.join(GENEROUS_S)
+    sender.put(update(2))
+    sender.delay_s = 1.0
+    sender.end()
+    assert said.frames == [0]
+    assert sender.lost == 2
+
+
+def test_to_join_a_thread_that_hangs_takes_no_longer_than_was_said(blocked: Blocked) -> None:
+    with sending(FRAMES, blocked) as sender:
+        sender.put(update(0))
+        assert blocked.entered.wait(GENEROUS_S)
+        sender.end()
+        joining = threading.Thread(target=sender.join, args=(0.05,))
+        joining.start()
+        joining.join(GENEROUS_S)
+        assert not joining.is_alive()
+        assert blocked.bundles == []
+        blocked.opened.set()

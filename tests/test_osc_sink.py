@@ -1,0 +1,529 @@
+"""All targets together, over real sockets; and received by programs that we did not write."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from osc_examples import GENEROUS_S, HERE, Receiver, Said, decode, eventually
+from pythonosc import slip
+from pythonosc.dispatcher import Dispatcher
+from pythonosc.osc_message import OscMessage
+from pythonosc.osc_server import BlockingOSCUDPServer
+
+from realtime_mer.config import TargetSettings
+from realtime_mer.osc import sink as sink_module
+from realtime_mer.osc.composing import Event
+from realtime_mer.osc.messages import Message
+from realtime_mer.osc.sink import OscSink
+from realtime_mer.status import InputLevel, LevelState, Sink, SourceState, Status, Update
+
+UPDATE = Update(7, 4.5, 0.25, -0.5, True, 0.14)
+STATUS = Status("a source", SourceState.RUNNING, level=InputLevel(-6.0, -30.0, LevelState.QUIET), dropped_blocks=3)
+FRAMES = ("frame",)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind() -> Iterator[None]:
+    yield
+    eventually(lambda: not [thread for thread in threading.enumerate() if thread.name.startswith("osc ")])
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A sink that is closed waits for its threads, however busy the machine is."""
+    monkeypatch.setattr(sink_module, "_JOIN_TIMEOUT_S", GENEROUS_S)
+
+
+@contextlib.contextmanager
+def sending(*targets: TargetSettings, delay_s: float = 0.0) -> Iterator[OscSink]:
+    with contextlib.closing(OscSink(targets, delay_s)) as sink:
+        yield sink
+
+
+@contextlib.contextmanager
+def receiving(host: str = HERE) -> Iterator[Receiver]:
+    try:
+        made = Receiver(host)
+    except OSError as error:
+        pytest.skip(f"no {host} here: {error}")
+    with made.socket:
+        yield made
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+def target(receiver: Receiver, send: Sequence[str] = FRAMES, host: str | None = None) -> TargetSettings:
+    return TargetSettings(host or receiver.host, receiver.port, send=tuple(send))
+
+
+def frames(bundles: Sequence[Sequence[Said]]) -> list[object]:
+    return [values[0] for bundle in bundles for address, _, values in bundle if address == "/mer/frame"]
+
+
+def take(receiver: Receiver, n_bundles: int) -> list[list[Said]]:
+    """The next so many; there are no more."""
+    bundles = [receiver.receive() for _ in range(n_bundles)]
+    assert receiver.drain() == []
+    return bundles
+
+
+def free_port() -> int:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.bind((HERE, 0))
+        port: int = probe.getsockname()[1]
+        return port
+
+
+class TcpReceiver:
+    """Takes one connection; reads what comes, if it reads at all."""
+
+    def __init__(self, *, reads: bool) -> None:
+        self._server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+        self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        self._server.bind((HERE, 0))
+        self._server.listen()
+        self._server.settimeout(GENEROUS_S)
+        self.port: int = self._server.getsockname()[1]
+        self.data = b""
+        self.connected = threading.Event()
+        self._closing = threading.Event()
+        self._thread = threading.Thread(target=self._serve, args=(reads,), daemon=True)
+        self._thread.start()
+
+    def bundles(self) -> list[list[Said]]:
+        """Those of which the end has come."""
+        ended = self.data[: self.data.rfind(slip.END) + 1]
+        return [decode(slip.decode(frame)) for frame in ended.split(slip.END) if frame]
+
+    def close(self) -> None:
+        self._closing.set()
+        self._thread.join(GENEROUS_S)
+        self._server.close()
+
+    def _serve(self, reads: bool) -> None:
+        with self._server.accept()[0] as peer:
+            self.connected.set()
+            peer.settimeout(0.1)
+            while reads and not self._closing.is_set():
+                with contextlib.suppress(TimeoutError):
+                    came = peer.recv(65_536)
+                    if not came:
+                        return
+                    self.data += came
+            self._closing.wait(GENEROUS_S)
+
+
+@contextlib.contextmanager
+def hanging() -> Iterator[Callable[[list[Message]], None]]:
+    """What takes messages and does not return while the block lasts."""
+    released = threading.Event()
+
+    def send(_messages: list[Message]) -> None:
+        assert released.wait(GENEROUS_S)
+
+    try:
+        yield send
+    finally:
+        released.set()
+
+
+def close(sink: OscSink) -> None:
+    """In another thread, so that a test that hangs fails."""
+    closing = threading.Thread(target=sink.close, daemon=True)
+    closing.start()
+    closing.join(GENEROUS_S)
+    assert not closing.is_alive(), "it does not come back"
+
+
+# --- what arrives ---
+
+
+def test_a_prediction_arrives_as_one_bundle_and_a_status_as_another(receiver: Receiver) -> None:
+    with sending(target(receiver, ["valence", "arousal", "va", "held", "frame", "time", "status/*"])) as sink:
+        sink.update(UPDATE)
+        sink.status(STATUS)
+        sink.event(Event("status/ack", ("ping", "pong")))
+        bundles = take(receiver, 3)
+    assert bundles == [
+        [
+            ("/mer/valence", "f", (0.25,)),
+            ("/mer/arousal", "f", (-0.5,)),
+            ("/mer/va", "ff", (0.25, -0.5)),
+            ("/mer/held", "i", (1,)),
+            ("/mer/frame", "i", (7,)),
+            ("/mer/time", "f", (4.5,)),
+        ],
+        [
+            ("/mer/status/heartbeat", "i", (0,)),
+            ("/mer/status/source", "s", ("running",)),
+            ("/mer/status/input", "s", ("too quiet",)),
+            ("/mer/status/drops", "i", (3,)),
+            ("/mer/status/losses", "i", (0,)),
+            ("/mer/status/latency", "f", (140.0,)),
+            ("/mer/status/recording", "i", (0,)),
+            ("/mer/status/ignored", "i", (0,)),
+        ],
+        [("/mer/status/ack", "ss", ("ping", "pong"))],
+    ]
+
+
+def test_each_target_gets_what_it_wants(receiver: Receiver) -> None:
+    with (
+        receiving("::1") as other,
+        sending(target(receiver), replace(target(other), prefix="/show", send=("held", "frame"))) as sink,
+    ):
+        as_sink: Sink = sink
+        for index in range(3):
+            as_sink.update(replace(UPDATE, index=index))
+        assert take(receiver, 3) == [[("/mer/frame", "i", (index,))] for index in range(3)]
+        assert take(other, 3) == [[("/show/held", "i", (1,)), ("/show/frame", "i", (index,))] for index in range(3)]
+
+
+def test_who_takes_no_bundles_gets_each_message_alone(receiver: Receiver) -> None:
+    with sending(replace(target(receiver), bundle=False, send=("valence", "va"))) as sink:
+        sink.update(UPDATE)
+        alone = [OscMessage(receiver.socket.recv(65_536)) for _ in range(2)]
+    assert [(message.address, message.params) for message in alone] == [
+        ("/mer/valence", [UPDATE.valence]),
+        ("/mer/va", [UPDATE.valence, UPDATE.arousal]),
+    ]
+
+
+def test_smooth_values_arrive_unasked(receiver: Receiver) -> None:
+    with sending(target(receiver, ["smooth/va"])):
+        for _ in range(5):
+            assert receiver.receive() == [("/mer/smooth/va", "ff", (0.0, 0.0))]
+
+
+def test_a_name_is_found(receiver: Receiver) -> None:
+    # Looked up in the background: what is sent meanwhile is lost.
+    with sending(target(receiver, ["smooth/valence"], "localhost")):
+        assert receiver.receive() == [("/mer/smooth/valence", "f", (0.0,))]
+
+
+def test_no_target_is_fine() -> None:
+    with sending() as sink:
+        sink.update(UPDATE)
+        sink.status(STATUS)
+        sink.set_rate(60.0, None)
+        sink.set_delay(1.0)
+        assert (sink.n_targets, sink.summary(), sink.send_errors) == (0, [], ())
+
+
+# --- targets that misbehave ---
+
+
+@pytest.mark.usefixtures("patient")
+def test_nobody_listening_is_no_error() -> None:
+    port = free_port()
+    with sending(TargetSettings(port=port, send=FRAMES)) as sink:
+        for index in range(50):
+            sink.update(replace(UPDATE, index=index))
+            sink.status(STATUS)
+    assert sink.send_errors == (0,)
+    assert sink.summary() == [f"{HERE}:{port}"]
+
+
+def test_what_cannot_be_sent_is_counted_and_hinders_no_other_target(receiver: Receiver) -> None:
+    # A broadcast address, which a socket has to be allowed to send to, and this one is not.
+    with sending(TargetSettings("255.255.255.255", 9000, send=FRAMES), target(receiver)) as sink:
+        assert sink.n_targets == 2
+        for index in range(3):
+            sink.update(replace(UPDATE, index=index))
+        eventually(lambda: sink.send_errors == (3, 0))
+        failing, working = sink.summary()
+        assert frames(take(receiver, 3)) == [0, 1, 2]
+    assert failing.startswith("255.255.255.255:9000 (")
+    assert "3 packets not sent" in failing
+    assert working == f"{HERE}:{receiver.port}"
+
+
+def test_targets_that_misbehave_hinder_no_other(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = socket.getaddrinfo
+    unanswered = threading.Event()
+
+    def look_up(host: str, *args: Any, **kwargs: Any) -> list[Any]:
+        if host == "slow-desk":
+            assert unanswered.wait(GENEROUS_S)
+            raise OSError("no answer")
+        return list(really(host, *args, **kwargs))
+
+    monkeypatch.setattr(socket, "getaddrinfo", look_up)
+    with (
+        contextlib.closing(TcpReceiver(reads=True)) as reading,
+        contextlib.closing(TcpReceiver(reads=False)) as stuck,
+        hanging() as hang,
+        sending(
+            TargetSettings("slow-desk", 9000),
+            TargetSettings(port=stuck.port, transport="tcp", rate_hz=120.0),
+            target(receiver),
+            TargetSettings(port=reading.port, transport="tcp", send=FRAMES),
+        ) as sink,
+    ):
+        sink.add_listener(TargetSettings(send=FRAMES), hang)
+        heard: queue.SimpleQueue[object] = queue.SimpleQueue()
+        sink.add_listener(TargetSettings(send=FRAMES), lambda messages: heard.put(messages[0].values[0]))
+        for taker in (reading, stuck):
+            assert taker.connected.wait(GENEROUS_S)
+        eventually(lambda: sink.summary()[3] == f"tcp {HERE}:{reading.port}")
+        for index in range(400):
+            sink.update(replace(UPDATE, index=index))
+            assert frames([receiver.receive()]) == [index]
+            assert heard.get(timeout=GENEROUS_S) == index
+        eventually(lambda: len(reading.bundles()) == 400)
+        eventually(lambda: sink.send_errors[1] > 0)
+        summary, errors = sink.summary(), sink.send_errors
+        close(sink)
+        unanswered.set()
+    assert frames(reading.bundles()) == list(range(400))
+    assert errors[0] > 0
+    assert errors[2:] == (0, 0)
+    assert summary[0].startswith("slow-desk:9000 (not sending yet; ")
+    assert summary[1].startswith(f"tcp {HERE}:{stuck.port} (")
+    assert "not sent" in summary[1]
+    assert summary[2:] == [f"{HERE}:{receiver.port}", f"tcp {HERE}:{reading.port}"]
+
+
+class HangingOutput:
+    """A way to a target that breaks its promise never to wait."""
+
+    errors = 5
+
+    def __init__(self) -> None:
+        self.released = threading.Event()
+        self.n_sent = 0
+        self.is_closed = False
+
+    def send(self, _packet: bytes) -> None:
+        assert self.released.wait(GENEROUS_S)
+        self.n_sent += 1
+
+    def summary(self) -> str:
+        return "a desk"
+
+    def close(self) -> None:
+        self.is_closed = True
+
+
+def test_what_a_target_did_not_take_in_time_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    output = HangingOutput()
+    monkeypatch.setattr(sink_module, "open_output", lambda _target: output)
+    sink = OscSink([TargetSettings(send=FRAMES)])
+    try:
+        assert sink.summary() == ["a desk"]
+        for _ in range(1000):
+            sink.update(UPDATE)
+        # One of them may have been in its hands when the mailbox was full.
+        (n_missing,) = sink.send_errors
+        assert n_missing - 5 in (1000 - 512, 1000 - 513)
+        assert sink.summary() == [f"a desk ({n_missing - 5} not taken in time)"]
+        close(sink)
+        assert output.is_closed
+    finally:
+        output.released.set()
+    eventually(lambda: output.n_sent + n_missing - 5 == 1000)
+
+
+def test_a_receiver_that_never_reads_holds_nothing_up(receiver: Receiver) -> None:
+    with sending(target(receiver, ["*"])) as sink:
+        for index in range(5000):
+            sink.update(replace(UPDATE, index=index))
+        close(sink)
+
+
+# --- the end ---
+
+
+@pytest.mark.usefixtures("patient")
+def test_closing_says_what_was_waiting_however_long_the_delay(receiver: Receiver) -> None:
+    sink = OscSink([target(receiver)], delay_s=10.0)
+    for index in range(20):
+        sink.update(replace(UPDATE, index=index))
+    close(sink)
+    assert frames(receiver.drain()) == list(range(20))
+
+
+def test_closing_does_not_wait_for_who_hangs(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert sink_module._JOIN_TIMEOUT_S < 1.0
+    monkeypatch.setattr(sink_module, "_JOIN_TIMEOUT_S", 2.0)
+    with hanging() as hang:
+        sink = OscSink([target(receiver)], delay_s=10.0)
+        for _ in range(3):
+            sink.add_listener(TargetSettings(), hang)
+        sink.update(UPDATE)
+        close(sink)
+        assert frames(receiver.drain()) == [7]
+
+
+@pytest.mark.usefixtures("patient")
+def test_a_closed_sink_sends_nothing_and_raises_nothing(receiver: Receiver) -> None:
+    sink = OscSink([target(receiver, ["*"])])
+    close(sink)
+    receiver.drain()
+    sink.update(UPDATE)
+    sink.status(STATUS)
+    sink.event(Event("event/mark", (1,)))
+    sink.set_delay(1.0)
+    close(sink)
+    assert sink.send_errors == (3,)
+    assert receiver.drain() == []
+
+
+# --- what can be changed ---
+
+
+def test_the_rate_of_one_target_or_of_all_can_be_changed(receiver: Receiver) -> None:
+    settings = replace(target(receiver, ["smooth/valence"]), rate_hz=1.0)
+    with receiving() as other:
+        began_s = time.monotonic()
+        with sending(settings, replace(settings, port=other.port)) as sink:
+            sink.set_rate(120.0, 2)
+            for _ in range(100):
+                # At the old rate that would take longer than is waited for.
+                assert time.monotonic() - began_s < GENEROUS_S
+                other.receive()
+            receiver.receive()
+            n_slow, until_s = 1 + len(receiver.drain()), time.monotonic()
+            assert n_slow <= until_s - began_s + 1
+            sink.set_rate(120.0, None)
+            for _ in range(100):
+                assert time.monotonic() - until_s < GENEROUS_S
+                receiver.receive()
+
+
+def smooth_value(receiver: Receiver) -> object:
+    """The latest one that there is."""
+    receiver.drain()
+    ((_, _, (value,)),) = receiver.receive()
+    return value
+
+
+def test_the_smoothing_of_one_target_or_of_all_can_be_changed(receiver: Receiver) -> None:
+    settings = replace(target(receiver, ["smooth/valence"]), rate_hz=120.0, smoothing="linear", settle_s=60.0)
+    with receiving() as other, sending(settings, replace(settings, port=other.port)) as sink:
+        heard: list[object] = []
+        sink.add_listener(replace(settings, port=9), lambda messages: heard.append(messages[0].values[0]))
+        sink.update(Update(0, 0.5, 1.0, 0.0, False, None))
+        sink.set_smoothing("none", None, 1)
+        eventually(lambda: smooth_value(receiver) == 1.0)
+        value = smooth_value(other)
+        assert isinstance(value, float)
+        assert value < 0.99
+        eventually(lambda: heard)
+        assert heard[-1] != 1.0
+        sink.set_smoothing("none", None, None)
+        eventually(lambda: smooth_value(other) == 1.0)
+        eventually(lambda: heard[-1] == 1.0)
+
+
+def test_the_delay_can_be_changed_for_all_and_for_who_comes_later(receiver: Receiver) -> None:
+    arrived_s: list[float] = []
+
+    def listen(_messages: list[Message]) -> None:
+        arrived_s.append(time.monotonic())
+
+    with sending(target(receiver)) as sink:
+        sink.add_listener(TargetSettings(send=FRAMES), listen)
+        sink.set_delay(0.4)
+        sink.add_listener(TargetSettings(send=FRAMES), listen)
+        put_s = time.monotonic()
+        sink.update(UPDATE)
+        assert frames([receiver.receive()]) == [7]
+        assert time.monotonic() >= put_s + 0.4
+        eventually(lambda: len(arrived_s) == 2)
+        assert min(arrived_s) >= put_s + 0.4
+
+
+def test_a_listener_is_told_what_a_target_would_be_sent(receiver: Receiver) -> None:
+    settings = target(receiver, ["valence", "event/*"])
+    told: list[list[Message]] = []
+    with sending(settings) as sink:
+        sink.add_listener(replace(settings, prefix=""), told.append)
+        assert sink.n_targets == 1
+        sink.update(replace(UPDATE, held=False, quadrant=4))
+        sink.event(Event("event/mark", (1,)))
+        eventually(lambda: len(told) == 2)
+        assert len(sink.summary()) == len(sink.send_errors) == 1
+        assert [len(bundle) for bundle in take(receiver, 2)] == [3, 1]
+    assert told == [
+        [
+            Message("/valence", "f", (0.25,)),
+            Message("/event/quadrant", "i", (4,)),
+            Message("/event/music", "i", (1,)),
+        ],
+        [Message("/event/mark", "i", (1,))],
+    ]
+
+
+# --- receivers that we did not write ---
+
+
+@pytest.mark.usefixtures("patient")
+def test_python_oscs_server_hears_it() -> None:
+    heard: list[tuple[str, tuple[object, ...]]] = []
+    dispatcher = Dispatcher()
+    dispatcher.set_default_handler(lambda address, *values: heard.append((address, values)))
+    with BlockingOSCUDPServer((HERE, 0), dispatcher) as server:
+        server.timeout = GENEROUS_S
+        settings = TargetSettings(HERE, server.server_address[1], send=("va", "frame", "status/source", "level/rms"))
+        with sending(settings) as sink:
+            sink.update(UPDATE)
+            sink.status(STATUS)
+        server.handle_request()
+        server.handle_request()
+    assert heard == [
+        ("/mer/va", (0.25, -0.5)),
+        ("/mer/frame", (7,)),
+        ("/mer/level/rms", (-30.0,)),
+        ("/mer/status/source", ("running",)),
+    ]
+
+
+def test_liblos_oscdump_hears_it() -> None:
+    oscdump = shutil.which("oscdump")
+    if oscdump is None:
+        pytest.skip("no oscdump here (Debian's liblo-tools)")
+    port = free_port()
+    lines: list[str] = []
+    settings = TargetSettings(HERE, port, send=("valence", "va", "frame", "event/mark", "status/ack"))
+    with (
+        subprocess.Popen([oscdump, "-L", str(port)], stdout=subprocess.PIPE, text=True) as process,
+        sending(settings) as sink,
+    ):
+        assert process.stdout is not None
+        reader = threading.Thread(target=lines.extend, args=(process.stdout,))
+        reader.start()
+        try:
+            # It does not say when it listens: what comes too early is lost.
+            give_up_at_s = time.monotonic() + GENEROUS_S
+            while len(lines) < 20 and time.monotonic() < give_up_at_s:
+                sink.update(UPDATE)
+                sink.event(Event("event/mark", (3,)))
+                sink.event(Event("status/ack", ("record/start", "takes/1")))
+                time.sleep(0.05)
+        finally:
+            process.terminate()
+            reader.join()
+    said = [line.split(" ", 1)[1].strip() for line in lines]
+    first = said.index("/mer/valence f 0.250000")
+    assert said[first : first + 5] == [
+        "/mer/valence f 0.250000",
+        "/mer/va ff 0.250000 -0.500000",
+        "/mer/frame i 7",
+        "/mer/event/mark i 3",
+        '/mer/status/ack ss "record/start" "takes/1"',
+    ]

@@ -1,0 +1,342 @@
+"""The address space: its tables, the values it makes of updates and statuses, and its page in docs/."""
+
+from __future__ import annotations
+
+import math
+import re
+import struct
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from osc_examples import LEVELS, STATUSES, UPDATES, decode
+
+from realtime_mer.config import ConfigError, MappedValue
+from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
+from realtime_mer.osc.messages import Message, packet
+from realtime_mer.osc.space import (
+    COMMANDS,
+    MAPPABLE,
+    SPACE,
+    Address,
+    Values,
+    When,
+    frame_values,
+    level_values,
+    matching,
+    mood_values,
+    status_values,
+)
+from realtime_mer.osc.table import markdown
+from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+
+ROOT = Path(__file__).resolve().parents[1]
+ADDRESSES = {address.name: address for address in SPACE}
+LARGEST_INT = 2**31 - 1
+UPDATE = Update(7, 4.5, 0.25, -0.5, True, 0.14)
+
+
+def names(*whens: When) -> set[str]:
+    return {address.name for address in SPACE if address.when in whens}
+
+
+# --- the tables ---
+
+
+@pytest.mark.parametrize("table", [SPACE, COMMANDS], ids=["addresses", "commands"])
+def test_names_are_unique_and_each_is_a_leaf(table: tuple[Address, ...]) -> None:
+    all_names = [entry.name for entry in table]
+    assert len(set(all_names)) == len(all_names)
+    for name in all_names:
+        assert re.fullmatch(r"[a-z]+(/[a-z]+)*", name)
+        assert not [other for other in all_names if other.startswith(f"{name}/")], "no address contains another"
+
+
+def test_each_address_says_what_it_holds() -> None:
+    for address in SPACE:
+        assert re.fullmatch(r"f|ff|i|s|ss", address.types)
+        assert address.meaning
+        if address.types.startswith("s"):
+            assert (address.low, address.high, address.unit) == (None, None, "")
+        else:
+            assert address.low is not None
+            assert address.high is None or address.low < address.high
+
+
+def test_strings_are_said_under_status_only() -> None:
+    assert {name for name, address in ADDRESSES.items() if "s" in address.types} == {
+        *("status/source", "status/input", "status/ack", "status/error"),
+    }
+
+
+def test_each_command_says_what_it_takes() -> None:
+    for command in COMMANDS:
+        assert re.fullmatch(r"[fis]*", command.types + command.optional)
+        assert command.meaning
+
+
+def test_numbers_with_a_range_can_be_mapped_and_nothing_else() -> None:
+    assert {"valence", "smooth/polar/turn", "level/rms", "quadrant", "event/quadrant", "held"} <= set(MAPPABLE)
+    assert not {"va", "smooth/va", "frame", "time", "event/mark", "status/drops", "status/source"} & set(MAPPABLE)
+    for name, address in ADDRESSES.items():
+        if name in MAPPABLE:
+            assert len(address.types) == 1
+            assert MappedValue(name, "/1").value == name
+        else:
+            with pytest.raises(ConfigError, match="one number of the address space"):
+                MappedValue(name, "/1")
+
+
+@pytest.mark.parametrize(
+    ("pattern", "expected"),
+    [
+        ("*", set(ADDRESSES)),
+        ("valence", {"valence"}),
+        ("*valence", {f"{group}{kind}valence" for group in ("", "smooth/") for kind in ("", "unipolar/")}),
+        ("smooth/*", names(When.SMOOTH)),
+        ("level/*", names(When.LEVEL)),
+        ("event/*", names(When.EVENT)),
+        ("smooth/polar/*", {"smooth/polar/angle", "smooth/polar/turn", "smooth/polar/intensity"}),
+        ("smooth", set()),
+        ("/valence", set()),
+        # As on every system, whatever it makes of file names.
+        ("Valence", set()),
+        ("smooth\\valence", set()),
+        ("", set()),
+    ],
+)
+def test_a_pattern_means_names(pattern: str, expected: set[str]) -> None:
+    assert matching(pattern) == expected
+
+
+# --- the values ---
+
+
+def check(values: Mapping[str, Values], expected_names: set[str]) -> None:
+    """That these names are there, and that their values arrive with the types and within the ranges of the table."""
+    assert values.keys() == expected_names
+    sent = [Message(f"/mer/{name}", ADDRESSES[name].types, said) for name, said in values.items()]
+    for (_, types, arrived), (name, said) in zip(decode(packet(sent)), values.items(), strict=True):
+        address = ADDRESSES[name]
+        assert types == address.types
+        for came, value in zip(arrived, said, strict=True):
+            if isinstance(came, str):
+                assert came == value
+                continue
+            assert isinstance(came, float | int)
+            assert isinstance(value, float | int)
+            assert math.isfinite(came)
+            assert isinstance(came, int) == (address.types == "i")
+            assert came == pytest.approx(value, rel=2**-24, abs=1e-40)
+            assert address.low is not None
+            assert address.low <= came
+            assert address.high is None or came <= address.high
+
+
+@given(UPDATES)
+def test_whatever_is_predicted_is_within_the_table(update: Update) -> None:
+    confidence = {"confidence"} if update.confidence is None else set()
+    values = frame_values(update)
+    check(values, names(When.FRAME) - confidence)
+    assert values["valence"] + values["arousal"] == values["va"]
+    assert values["frame"] == (min(update.index, LARGEST_INT),)
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1))
+def test_wherever_the_smooth_values_are_they_are_within_the_table(valence: float, arousal: float) -> None:
+    check(mood_values(valence, arousal, "smooth/"), names(When.SMOOTH))
+
+
+@given(LEVELS)
+def test_whatever_the_level_is_it_is_within_the_table(level: InputLevel) -> None:
+    check(level_values(level), names(When.LEVEL))
+
+
+@given(STATUSES, st.integers(0, LARGEST_INT), st.none() | st.floats(0, 1e6))
+def test_however_things_are_they_are_within_the_table(status: Status, heartbeat: int, latency_s: float | None) -> None:
+    check(status_values(status, heartbeat, latency_s), names(When.STATUS))
+
+
+HALF = math.sqrt(0.5)
+
+
+@pytest.mark.parametrize(
+    ("valence", "arousal", "unipolar", "angle", "intensity"),
+    [
+        (1, 0, (1, 0.5), 0, 1),
+        (0, 1, (0.5, 1), 90, 1),
+        (-1, 0, (0, 0.5), 180, 1),
+        (0, -1, (0.5, 0), 270, 1),
+        (0.5, 0.5, (0.75, 0.75), 45, HALF),
+        (-0.5, 0.5, (0.25, 0.75), 135, HALF),
+        (-0.5, -0.5, (0.25, 0.25), 225, HALF),
+        (0.5, -0.5, (0.75, 0.25), 315, HALF),
+        (0.3, 0.4, (0.65, 0.7), 53.13010235, 0.5),
+        # In the corners, beyond the unit circle.
+        (1, 1, (1, 1), 45, 1),
+        (-1, -1, (0, 0), 225, 1),
+        (0, 0, (0.5, 0.5), 0, 0),
+    ],
+)
+@pytest.mark.parametrize("group", ["", "smooth/"])
+def test_points_of_the_plane(
+    valence: float, arousal: float, unipolar: tuple[float, float], angle: float, intensity: float, group: str
+) -> None:
+    values = mood_values(valence, arousal, group)
+    assert values[f"{group}valence"] == (valence,)
+    assert values[f"{group}arousal"] == (arousal,)
+    assert values[f"{group}va"] == (valence, arousal)
+    assert values[f"{group}unipolar/valence"] == pytest.approx((unipolar[0],))
+    assert values[f"{group}unipolar/arousal"] == pytest.approx((unipolar[1],))
+    assert values[f"{group}polar/angle"] == pytest.approx((angle,))
+    assert values[f"{group}polar/turn"] == pytest.approx((angle / 360,))
+    assert values[f"{group}polar/intensity"] == pytest.approx((intensity,))
+
+
+@given(st.floats(-0.7, 0.7), st.floats(-0.7, 0.7))
+def test_the_polar_form_is_the_same_point(valence: float, arousal: float) -> None:
+    values = mood_values(valence, arousal)
+    (turn,), (intensity,) = values["polar/turn"], values["polar/intensity"]
+    assert isinstance(turn, float)
+    assert isinstance(intensity, float)
+    back = (intensity * math.cos(math.tau * turn), intensity * math.sin(math.tau * turn))
+    assert back == pytest.approx((valence, arousal), abs=1e-12)
+
+
+def test_a_prediction_in_full() -> None:
+    told = frame_values(UPDATE)
+    assert {name: told[name] for name in ("quadrant", "held", "frame", "time")} == {
+        "quadrant": (0,),
+        "held": (1,),
+        "frame": (7,),
+        "time": (4.5,),
+    }
+    assert "confidence" not in told
+    music = frame_values(Update(8, 5.0, 0.25, -0.5, False, None, quadrant=4, confidence=0.75))
+    assert (music["held"], music["quadrant"], music["confidence"]) == ((0,), (4,), (0.75,))
+
+
+@given(st.floats(0, 2.0**19))
+def test_for_six_days_the_time_arrives_as_promised(time_s: float) -> None:
+    (as_float32,) = struct.unpack("f", struct.pack("f", time_s))
+    assert abs(as_float32 - time_s) <= 1 / 64
+    assert "holds to 1/64 s for six days" in markdown()
+    assert 2**19 > 6 * 24 * 3600
+
+
+@pytest.mark.parametrize(("rms_db", "meter"), [(0, 1), (-30, 0.5), (-15, 0.75), (-60, 0), (-60.5, 0), (-120, 0)])
+def test_the_meter_goes_from_60_db_below_to_full_scale(rms_db: float, meter: float) -> None:
+    assert level_values(InputLevel(-3.0, rms_db, LevelState.MUSIC)) == {
+        "level/rms": (rms_db,),
+        "level/peak": (-3.0,),
+        "level/meter": (pytest.approx(meter),),
+    }
+
+
+def test_a_status_in_full() -> None:
+    status = Status(
+        "Bühne 音",
+        SourceState.LOST,
+        level=InputLevel(-6.0, -18.0, LevelState.QUIET),
+        dropped_blocks=3,
+        losses=2,
+        recording="takes/1",
+        ignored_packets=2**31,
+    )
+    assert status_values(status, 41, 0.14) == {
+        "status/heartbeat": (41,),
+        "status/source": ("lost",),
+        "status/input": ("too quiet",),
+        "status/drops": (3,),
+        "status/losses": (2,),
+        "status/latency": (pytest.approx(140.0),),
+        "status/recording": (1,),
+        "status/ignored": (LARGEST_INT,),
+    }
+    fresh = status_values(Status("a file", SourceState.OPENING), 0, None)
+    assert (fresh["status/input"], fresh["status/latency"], fresh["status/recording"]) == (("none",), (0.0,), (0,))
+    faulty = Status("", SourceState.RUNNING, recording="takes/1", recording_fault="The disk is full.")
+    assert status_values(faulty, 0, None)["status/recording"] == (0,)
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("status/source", {str(state) for state in SourceState}), ("status/input", {str(state) for state in LevelState})],
+)
+def test_the_states_words_stand_in_the_table(name: str, words: set[str]) -> None:
+    told = re.split(r", | or |; ", ADDRESSES[name].meaning)
+    assert words <= set(told)
+
+
+# --- the page ---
+
+
+def test_the_quadrants_words_are_those_of_the_plane() -> None:
+    said = ", ".join(f"{number} {QUADRANT_WORDS[signs][0]}" for number, signs in QUADRANTS.items())
+    assert ADDRESSES["quadrant"].meaning == f"{said}; 0 before any music"
+    signs = {1: "positive", -1: "negative"}
+    for number, (valence, arousal) in QUADRANTS.items():
+        words = ", ".join(QUADRANT_WORDS[valence, arousal])
+        assert f"\n| {number} | {signs[valence]} | {signs[arousal]} | {words} |\n" in markdown()
+
+
+def test_the_page_has_every_address_and_every_command() -> None:
+    rows = [line.strip("| ").split(" | ") for line in markdown().splitlines() if line.startswith("| `")]
+    assert [row[0] for row in rows] == [
+        *(f"`/mer/{address.name}`" for address in SPACE),
+        *(f"`/mer/control/{command.name}`" for command in COMMANDS),
+    ]
+    # A line in a meaning would make one cell more.
+    assert {len(row) for row in rows[: len(SPACE)]} == {5}
+    assert {len(row) for row in rows[len(SPACE) :]} == {3}
+    by_name = {row[0]: row[1:] for row in rows}
+    assert by_name["`/mer/level/rms`"] == ["float32", "-120 to 0 dBFS", "ten times a second", "input level"]
+    assert by_name["`/mer/va`"][:2] == ["2 × float32", "-1 to 1"]
+    assert by_name["`/mer/time`"][:2] == ["float32", "0 s or more"]
+    assert by_name["`/mer/frame`"][:2] == ["int32", "0 or more"]
+    assert by_name["`/mer/status/ack`"][:2] == ["2 × string", ""]
+    assert by_name["`/mer/control/rate`"][0] == "float32, [int32]"
+    assert by_name["`/mer/control/ping`"][0] == ""
+
+
+def test_the_page_in_docs_is_the_one_that_the_table_makes() -> None:
+    page = (ROOT / "docs" / "osc" / "addresses.md").read_text(encoding="utf-8")
+    assert page == markdown(), "python -m realtime_mer.osc.table > docs/osc/addresses.md"
+    command = [sys.executable, "-X", "utf8", "-m", "realtime_mer.osc.table"]
+    assert subprocess.run(command, cwd=ROOT, capture_output=True, check=True).stdout.decode() == page
+
+
+@pytest.mark.parametrize(
+    ("valence", "arousal", "happy", "tense", "sad", "calm"),
+    [
+        (0.0, 0.0, 0.25, 0.25, 0.25, 0.25),
+        (1.0, 1.0, 1.0, 0.0, 0.0, 0.0),
+        (-1.0, 1.0, 0.0, 1.0, 0.0, 0.0),
+        (-1.0, -1.0, 0.0, 0.0, 1.0, 0.0),
+        (1.0, -1.0, 0.0, 0.0, 0.0, 1.0),
+        (0.5, 0.0, 0.375, 0.125, 0.125, 0.375),
+    ],
+)
+def test_the_weights_cross_fade_the_four_quadrants(
+    valence: float, arousal: float, happy: float, tense: float, sad: float, calm: float
+) -> None:
+    expected = {"weight/happy": happy, "weight/tense": tense, "weight/sad": sad, "weight/calm": calm}
+    values = mood_values(valence, arousal)
+    assert {name: values[name][0] for name in expected} == expected
+
+
+@given(st.floats(-1, 1), st.floats(-1, 1))
+def test_the_weights_sum_to_1(valence: float, arousal: float) -> None:
+    values = mood_values(valence, arousal, "smooth/")
+    assert sum(float(said[0]) for name, said in values.items() if "/weight/" in name) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(("quadrant", "mood"), [(0, None), (1, "happy"), (2, "tense"), (3, "sad"), (4, "calm")])
+def test_each_quadrant_has_a_switch(quadrant: int, mood: str | None) -> None:
+    values = frame_values(Update(0, 1.0, 0.5, 0.5, False, None, quadrant))
+    on = {name: said for name, said in values.items() if name.startswith("mood/")}
+    assert on == {f"mood/{word}": (int(word == mood),) for word in ("happy", "tense", "sad", "calm")}

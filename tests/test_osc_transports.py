@@ -1,0 +1,960 @@
+from __future__ import annotations
+
+import contextlib
+import errno
+import queue
+import re
+import shutil
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from osc_sockets import GENEROUS_S, HERE, Receiver, eventually, free_port, open_files, receiving, skip_without
+from pythonosc import slip
+from pythonosc.dispatcher import Dispatcher
+from pythonosc.osc_tcp_server import ThreadingOSCTCPServer
+
+from realtime_mer.config import TargetSettings
+from realtime_mer.osc import transports
+from realtime_mer.osc.messages import Message, packet
+from realtime_mer.osc.transports import Output, Timeouts, open_output
+
+# What is waited for comes at once, or in these tests never.
+QUICK = Timeouts(retry_s=(0.01,))
+NEVER_AGAIN = Timeouts(retry_s=(3600.0,))
+
+# Python says with them that a socket was left to be closed by chance.
+pytestmark = pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux's own way")
+
+
+def background_threads() -> set[threading.Thread]:
+    return {thread for thread in threading.enumerate() if thread.name.startswith("osc ")}
+
+
+@pytest.fixture(autouse=True)
+def _nothing_stays_behind() -> Iterator[None]:
+    """Every thread of ours ends after `close`, and with it every socket is closed."""
+    before = open_files()
+    yield
+    eventually(lambda: not background_threads())
+    eventually(lambda: open_files() <= before)
+
+
+@contextlib.contextmanager
+def opened(target: TargetSettings, timeouts: Timeouts = QUICK) -> Iterator[Output]:
+    output = open_output(target, timeouts)
+    try:
+        yield output
+    finally:
+        output.close()
+
+
+@pytest.fixture
+def receiver() -> Iterator[Receiver]:
+    with receiving() as made:
+        yield made
+
+
+Answer = Callable[[], list[str]]
+
+
+class Names:
+    """Takes the place of the name server. Each look-up is answered by the next answer; the last one stays."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, *answers: Answer) -> None:
+        self.asked: list[str] = []
+        self._answers = list(answers)
+        self._really = socket.getaddrinfo
+        patch.setattr(socket, "getaddrinfo", self._look_up)
+
+    def _look_up(self, host: str, port: int, **how: Any) -> list[Any]:
+        if how.get("flags", 0) & socket.AI_NUMERICHOST:
+            return list(self._really(host, port, **how))
+        self.asked.append(host)
+        answer = self._answers.pop(0) if len(self._answers) > 1 else self._answers[0]
+        return [entry for found in answer() for entry in self._really(found, port, **how)]
+
+
+def at(*addresses: str) -> Answer:
+    return lambda: list(addresses)
+
+
+def unknown() -> list[str]:
+    raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
+
+
+# --- waiting ---
+
+
+def test_the_wait_grows_with_the_failures_in_a_row_to_a_limit() -> None:
+    assert [Timeouts().wait_s(failures) for failures in (0, 1, 2, 3, 4, 5, 1000)] == [0, 1, 2, 5, 10, 10, 10]
+
+
+# --- UDP ---
+
+
+@pytest.mark.parametrize("host", [HERE, "::1"])
+def test_the_very_first_packet_arrives_and_all_in_order(host: str) -> None:
+    sent = [b"%d" % index for index in range(10)]
+    with receiving(host) as receiver, opened(TargetSettings(host=host, port=receiver.port)) as output:
+        for packet in sent:
+            output.send(packet)
+        assert receiver.drain() == sent
+        assert output.errors == 0
+        assert output.summary() == (f"[::1]:{receiver.port}" if ":" in host else f"{HERE}:{receiver.port}")
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("host", [HERE, "::1", "fe80::1%no-such-interface"])
+def test_no_name_server_is_asked_for_an_address(
+    host: str, transport: str, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
+) -> None:
+    names = Names(monkeypatch, unknown)
+    with opened(TargetSettings(host=host, port=receiver.port, transport=transport)) as output:
+        output.send(b"packet")
+        eventually(lambda: transport == "udp" or ": " in output.summary())
+    assert names.asked == []
+
+
+@pytest.mark.parametrize("transport", ["udp", "multicast", "tcp"])
+def test_a_name_is_looked_up_once_before_the_first_packet(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch, at("239.255.0.1" if transport == "multicast" else HERE))
+    port = free_port(tcp=True)
+    with opened(TargetSettings(host="desk", port=port, transport=transport), NEVER_AGAIN) as output:
+        eventually(lambda: names.asked)
+        for _ in range(20):
+            output.send(b"packet")
+    assert names.asked == ["desk"]
+
+
+def test_of_a_name_with_both_kinds_of_address_the_ipv4_one_is_used(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Names(monkeypatch, at("::1", HERE))
+    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
+        eventually(lambda: output.summary() == f"desk:{receiver.port}")
+        output.send(b"packet")
+        assert receiver.receive() == b"packet"
+
+
+def test_localhost_is_found(receiver: Receiver) -> None:
+    with opened(TargetSettings(host="localhost", port=receiver.port)) as output:
+        eventually(lambda: output.summary() == f"localhost:{receiver.port}")
+        output.send(b"packet")
+        assert receiver.receive() == b"packet"
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+@pytest.mark.parametrize("host", ["no-such-desk.invalid", "a..b", "x" * 300, "fe80::1%no-such-interface"])
+def test_a_name_without_an_address_is_said_and_its_packets_counted(host: str, transport: str) -> None:
+    with opened(TargetSettings(host=host, transport=transport)) as output:
+        output.send(b"packet")
+        output.send(b"packet")
+        assert output.errors == 2
+        eventually(lambda: re.search(r"\(not (sending|connected): .+; 2 packets not sent\)$", output.summary()))
+
+
+def test_a_name_that_fails_is_tried_again_even_when_nothing_is_sent(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def wait() -> list[str]:
+        gate.wait(GENEROUS_S)
+        return [HERE]
+
+    names = Names(monkeypatch, unknown, unknown, unknown, wait)
+    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
+        output.send(b"too early")
+        eventually(lambda: len(names.asked) == 4)
+        why = "Name or service not known"
+        assert output.summary() == f"desk:{receiver.port} (not sending: {why}; 1 packet not sent)"
+        gate.set()
+        eventually(lambda: len(names.asked) == 4 and not background_threads())
+        output.send(b"packet")
+        assert receiver.receive() == b"packet"
+        assert output.summary() == f"desk:{receiver.port} (1 packet not sent; the last time: {why})"
+
+
+def test_between_two_attempts_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch, unknown)
+    with opened(TargetSettings(host="desk"), NEVER_AGAIN) as output:
+        eventually(lambda: "not known" in output.summary())
+        for _ in range(100):
+            output.send(b"packet")
+        assert output.errors == 100
+    assert names.asked == ["desk"]
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_a_look_up_that_hangs_holds_nothing_up(
+    transport: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate = threading.Event()
+
+    def hang() -> list[str]:
+        gate.wait(GENEROUS_S)
+        return [HERE]
+
+    names = Names(monkeypatch, hang)
+    hanging = TargetSettings(host="desk", port=free_port(tcp=True), transport=transport)
+    with opened(hanging) as output, opened(TargetSettings(port=receiver.port)) as other:
+        for _ in range(50):
+            output.send(b"packet")
+            other.send(b"packet")
+        assert len(receiver.drain()) == 50
+        assert output.errors == 50
+        assert re.search(r"\(not (sending|connected) yet; 50 packets not sent\)$", output.summary())
+        # It is closed before the look-up ends, and the look-up's end changes nothing.
+        output.close()
+        assert not gate.is_set()
+        gate.set()
+    eventually(lambda: not background_threads())
+    output.send(b"packet")
+    assert output.errors == 51
+    assert names.asked == ["desk"]
+
+
+def test_after_a_failure_the_name_is_looked_up_again(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No computer of ours may send to a broadcast address without asking for it.
+    names = Names(monkeypatch, at("255.255.255.255"), at(HERE))
+    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
+        eventually(lambda: output.summary() == f"desk:{receiver.port}")
+        output.send(b"lost")
+        eventually(lambda: names.asked == ["desk", "desk"] and not background_threads())
+        output.send(b"packet")
+        assert receiver.receive() == b"packet"
+        assert output.errors == 1
+
+
+def fail_once_more(patch: pytest.MonkeyPatch) -> threading.Event:
+    """When it is set, the next packet fails, and with that it is cleared."""
+    failing = threading.Event()
+    really = socket.socket.sendto
+
+    class Flaky(socket.socket):
+        def sendto(self, *args: Any) -> int:
+            if failing.is_set():
+                failing.clear()
+                raise OSError(errno.ENETUNREACH, "Network is unreachable")
+            return really(self, *args)
+
+    patch.setattr(socket, "socket", Flaky)
+    return failing
+
+
+def test_until_the_name_is_found_again_the_old_address_is_tried(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    failing = fail_once_more(monkeypatch)
+    Names(monkeypatch, at(HERE), unknown)
+    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
+        eventually(lambda: output.summary() == f"desk:{receiver.port}")
+        failing.set()
+        output.send(b"lost")
+        assert "(not sending: Network is unreachable; 1 packet not sent)" in output.summary()
+        output.send(b"packet")
+        assert receiver.receive() == b"packet"
+        assert "not sending" not in output.summary()
+
+
+def test_after_a_packet_got_away_the_waits_are_short_again(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    failing = fail_once_more(monkeypatch)
+    names = Names(monkeypatch, at(HERE))
+    target = TargetSettings(host="desk", port=receiver.port)
+    with opened(target, Timeouts(retry_s=(0.01, 3600.0))) as output:
+        for _ in range(4):
+            eventually(lambda: len(names.asked) == output.errors + 1 and not background_threads())
+            output.send(b"packet")
+            failing.set()
+            output.send(b"lost")
+        assert output.errors == 4
+
+
+def test_where_one_address_of_a_name_fails_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, at("255.255.255.255", "::1"))
+    with receiving("::1") as receiver, opened(TargetSettings(host="desk", port=receiver.port)) as output:
+        eventually(lambda: output.summary() == f"desk:{receiver.port}")
+        output.send(b"lost")
+        eventually(lambda: not background_threads())
+        output.send(b"packet")
+        assert receiver.receive() == b"packet"
+        assert output.errors == 1
+
+
+def test_a_kind_of_address_that_this_computer_lacks_may_come(
+    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patch:
+
+        def refuse(*_args: object) -> None:
+            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
+
+        patch.setattr(socket, "socket", refuse)
+        output = open_output(TargetSettings(port=receiver.port), QUICK)
+        output.send(b"too early")
+        assert "not sending: Address family not supported by protocol; 1 packet not sent" in output.summary()
+    eventually(lambda: not background_threads())
+    output.send(b"packet")
+    assert receiver.receive() == b"packet"
+    output.close()
+
+
+def test_a_thread_that_cannot_be_started_is_no_end(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+
+        def refuse(_thread: threading.Thread) -> None:
+            raise RuntimeError("can't start new thread")
+
+        patch.setattr(threading.Thread, "start", refuse)
+        output = open_output(TargetSettings(host="localhost", port=receiver.port), QUICK)
+        output.send(b"too early")
+        assert "(not sending: can't start new thread; 1 packet not sent)" in output.summary()
+    output.send(b"too early")
+    eventually(lambda: not background_threads())
+    output.send(b"packet")
+    assert receiver.receive() == b"packet"
+    output.close()
+
+
+def test_nobody_listening_is_no_error() -> None:
+    port = free_port()
+    with opened(TargetSettings(port=port)) as output:
+        for _ in range(50):
+            output.send(b"packet")
+        assert output.errors == 0
+        assert output.summary() == f"{HERE}:{port}"
+
+
+def test_a_receiver_that_never_reads_holds_nothing_up(receiver: Receiver) -> None:
+    with opened(TargetSettings(port=receiver.port)) as output:
+        for _ in range(20_000):
+            output.send(bytes(400))
+
+
+def test_a_packet_that_is_too_large_is_lost_alone(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch, at(HERE))
+    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
+        eventually(lambda: output.summary() == f"desk:{receiver.port}")
+        output.send(bytes(70_000))
+        assert re.fullmatch(
+            rf"desk:{receiver.port} \(1 packet not sent; the last time: Message too long\)", output.summary()
+        )
+        assert not background_threads()
+        output.send(b"packet")
+        assert receiver.receive() == b"packet"
+    assert names.asked == ["desk"]
+
+
+def test_a_broadcast_address_without_the_transport_names_the_cure() -> None:
+    with opened(TargetSettings(host="255.255.255.255")) as output:
+        assert output.summary() == "255.255.255.255:9000"
+        for _ in range(3):
+            output.send(b"packet")
+        assert output.errors == 3
+        # A new socket alone is no cure.
+        eventually(lambda: not background_threads())
+        assert output.summary() == (
+            "255.255.255.255:9000 (not sending: Permission denied; a broadcast address needs transport = "
+            '"broadcast"; 3 packets not sent)'
+        )
+
+
+# --- broadcast and multicast ---
+
+
+@pytest.mark.parametrize(
+    ("interface", "source"),
+    [(None, HERE), ("127.0.0.3", "127.0.0.3"), pytest.param("lo", HERE, marks=linux_only)],
+)
+def test_a_broadcast_reaches_the_network_from_the_interface(interface: str | None, source: str) -> None:
+    with receiving("0.0.0.0") as receiver:
+        target = TargetSettings(host="127.255.255.255", port=receiver.port, transport="broadcast", interface=interface)
+        with opened(target) as output:
+            output.send(b"packet")
+            data, sender = receiver.socket.recvfrom(100)
+            assert (data, sender[0]) == (b"packet", source)
+            over = f" over {interface}" if interface else ""
+            assert output.summary() == f"broadcast 127.255.255.255:{receiver.port}{over}"
+
+
+def test_ipv6_has_no_broadcast(monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without("ff02::1")
+    Names(monkeypatch, at("ff02::1"))
+    with opened(TargetSettings(host="everybody", transport="broadcast")) as output:
+        eventually(lambda: "broadcast everybody:9000 (not sending: IPv6 has no broadcast; a m" in output.summary())
+        output.send(b"packet")
+        assert output.errors == 1
+
+
+@contextlib.contextmanager
+def listening_to(group: str, interface: str) -> Iterator[Receiver]:
+    """A member of the group, which also tells each packet's TTL. interface: IPv4: its address; IPv6: its name."""
+    with receiving("::" if ":" in group else "0.0.0.0") as receiver:
+        try:
+            if ":" in group:
+                membership = socket.inet_pton(socket.AF_INET6, group) + struct.pack(
+                    "@I", socket.if_nametoindex(interface)
+                )
+                receiver.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, membership)
+                receiver.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT, 1)
+            else:
+                membership = socket.inet_aton(group) + socket.inet_aton(interface)
+                receiver.socket.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, membership)
+                receiver.socket.setsockopt(socket.IPPROTO_IP, IP_RECVTTL, 1)
+        except OSError as error:
+            pytest.skip(f"no multicast on {interface} here: {error}")
+        yield receiver
+
+
+# Of Linux; Python has no name for it yet.
+IP_RECVTTL = 12
+
+
+def receive_with_ttl(receiver: Receiver) -> tuple[bytes, int]:
+    data, ancillary, _, _ = receiver.socket.recvmsg(100, 100)
+    ((_, _, ttl),) = ancillary
+    return data, struct.unpack("@i", ttl)[0]
+
+
+@linux_only
+@pytest.mark.parametrize("interface", [HERE, "lo"])
+@pytest.mark.parametrize("ttl", [0, 1, 32])
+def test_a_multicast_reaches_the_group_by_the_interface(interface: str, ttl: int) -> None:
+    with listening_to("239.255.90.1", HERE) as receiver:
+        target = TargetSettings(
+            host="239.255.90.1", port=receiver.port, transport="multicast", interface=interface, ttl=ttl
+        )
+        with opened(target) as output:
+            output.send(b"packet")
+            assert receive_with_ttl(receiver) == (b"packet", ttl)
+            assert output.summary() == f"multicast 239.255.90.1:{receiver.port} over {interface}"
+
+
+@linux_only
+def test_an_ipv6_multicast_reaches_the_group_by_the_interface() -> None:
+    names = [name for _, name in socket.if_nameindex() if multicasts_ipv6(name)]
+    if not names:
+        pytest.skip("no network interface for IPv6 multicast here")
+    with listening_to("ff12::90:1", names[0]) as receiver:
+        target = TargetSettings(host="ff12::90:1", port=receiver.port, transport="multicast", interface=names[0], ttl=3)
+        with opened(target) as output:
+            output.send(b"packet")
+            assert receive_with_ttl(receiver) == (b"packet", 3)
+
+
+@linux_only
+def test_an_ipv6_multicast_goes_by_the_interface_or_not_at_all() -> None:
+    for _, name in socket.if_nameindex():
+        with opened(TargetSettings(host="ff12::90:1", transport="multicast", interface=name)) as output:
+            output.send(b"packet")
+            assert (output.errors == 0) == multicasts_ipv6(name), name
+
+
+def multicasts_ipv6(interface: str) -> bool:
+    try:
+        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex(interface))
+            probe.connect(("ff12::90:1", 9))
+    except OSError:
+        return False
+    return True
+
+
+@pytest.mark.parametrize("host", ["10.0.0.5", "2001:db8::1", "localhost"])
+def test_what_is_no_multicast_group_is_said(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    skip_without(host)
+    Names(monkeypatch, at(host))
+    with opened(TargetSettings(host="group", transport="multicast")) as output:
+        eventually(lambda: "no multicast group" in output.summary())
+        output.send(b"packet")
+        assert output.errors == 1
+        eventually(lambda: re.search(r"not sending: \S+ is no multicast group \(224\.0\.0\.0 to", output.summary()))
+
+
+@linux_only
+@pytest.mark.parametrize(
+    ("transport", "host", "interface"),
+    [
+        ("broadcast", "255.255.255.255", "no-such-0"),
+        ("broadcast", "255.255.255.255", "203.0.113.77"),
+        ("multicast", "239.255.90.1", "no-such-0"),
+        ("multicast", "239.255.90.1", "203.0.113.77"),
+        ("multicast", "ff12::1", "no-such-0"),
+    ],
+)
+def test_an_interface_that_is_not_there_is_said(transport: str, host: str, interface: str) -> None:
+    skip_without(host)
+    with opened(TargetSettings(host=host, transport=transport, interface=interface)) as output:
+        output.send(b"packet")
+        assert output.errors == 1
+        assert f"not sending: the network interface '{interface}' cannot be used: " in output.summary()
+
+
+@linux_only
+def test_an_interface_may_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    came = threading.Event()
+    really = socket.if_nametoindex
+
+    def index(name: str) -> int:
+        return really("lo" if came.is_set() else name)
+
+    monkeypatch.setattr(socket, "if_nametoindex", index)
+    with listening_to("239.255.90.1", HERE) as receiver:
+        target = TargetSettings(host="239.255.90.1", port=receiver.port, transport="multicast", interface="usb-net-0")
+        with opened(target) as output:
+            output.send(b"too early")
+            assert "not sending: the network interface 'usb-net-0'" in output.summary()
+            came.set()
+            eventually(lambda: not background_threads())
+            output.send(b"packet")
+            assert receive_with_ttl(receiver)[0] == b"packet"
+
+
+# --- TCP ---
+
+
+class Peer:
+    """A TCP server of our own, with the connection that it took last."""
+
+    def __init__(self, host: str = HERE, port: int = 0, receive_bytes: int | None = None) -> None:
+        self._listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+        self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if receive_bytes is not None:
+            self._listener.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+        self._listener.bind((host, port))
+        self._listener.listen()
+        self._listener.settimeout(GENEROUS_S)
+        self.port: int = self._listener.getsockname()[1]
+        self.target = TargetSettings(host=host, port=self.port, transport="tcp")
+        self.connection = socket.socket()
+        self._read = slip.END
+
+    def accept(self) -> None:
+        self.connection.close()
+        self.connection, _ = self._listener.accept()
+        self.connection.settimeout(GENEROUS_S)
+        # The first frame comes without.
+        self._read = slip.END
+
+    def receive(self) -> bytes:
+        """The next frame's packet; every frame but the first stands between two ENDs of its own."""
+        while self._read.count(slip.END) < 2:
+            data = self.connection.recv(65_536)
+            if not data:
+                raise EOFError
+            self._read += data
+        assert self._read.startswith(slip.END)
+        end = self._read.index(slip.END, 1) + 1
+        frame, self._read = self._read[:end], self._read[end:]
+        packet: bytes = slip.decode(frame)
+        return packet
+
+    def read_to_the_end(self) -> None:
+        while self.connection.recv(65_536):
+            pass
+
+    def close(self) -> None:
+        self.connection.close()
+        self._listener.close()
+
+
+@contextlib.contextmanager
+def connected(
+    timeouts: Timeouts = QUICK, host: str = HERE, receive_bytes: int | None = None
+) -> Iterator[tuple[Peer, Output]]:
+    try:
+        peer = Peer(host, receive_bytes=receive_bytes)
+    except OSError as error:
+        pytest.skip(f"no {host} here: {error}")
+    with contextlib.closing(peer), opened(peer.target, timeouts) as output:
+        peer.accept()
+        eventually(lambda: "not connected" not in output.summary())
+        yield peer, output
+
+
+@pytest.mark.parametrize("host", [HERE, "::1", "localhost"])
+def test_frames_arrive_whole_and_in_order(host: str) -> None:
+    with connected(host=host) as (peer, output):
+        for index in range(200):
+            output.send(b"%d" % index)
+            assert peer.receive() == b"%d" % index
+        assert output.errors == 0
+        assert output.summary() == f"tcp {f'[{host}]' if ':' in host else host}:{peer.port}"
+
+
+def test_a_frame_is_the_bytes_of_the_specification() -> None:
+    with connected() as (peer, output):
+        output.send(b"a\xc0b\xdbc")
+        assert peer.connection.recv(100) == b"a\xdb\xdcb\xdb\xddc" + b"\xc0"
+        output.send(b"\xdbd\xc0")
+        assert peer.connection.recv(100) == b"\xc0" + b"\xdb\xddd\xdb\xdc" + b"\xc0"
+
+
+def test_any_packet_comes_out_of_its_frame_as_it_went_in() -> None:
+    with connected() as (peer, output):
+        special = st.sampled_from([slip.END, slip.ESC, slip.ESC_END, slip.ESC_ESC])
+
+        @settings(deadline=None)
+        @given(st.binary(min_size=1, max_size=300) | st.lists(special, min_size=1).map(b"".join))
+        def check(packet: bytes) -> None:
+            output.send(packet)
+            assert peer.receive() == packet
+
+        check()
+        assert output.errors == 0
+
+
+def test_a_refused_port_is_tried_again_even_when_nothing_is_sent() -> None:
+    port = free_port(tcp=True)
+    with opened(TargetSettings(port=port, transport="tcp")) as output:
+        output.send(b"too early")
+        output.send(b"too early")
+        eventually(
+            lambda: output.summary() == f"tcp {HERE}:{port} (not connected: Connection refused; 2 packets not sent)"
+        )
+        with contextlib.closing(Peer(port=port)) as peer:
+            peer.accept()
+            eventually(lambda: "not connected" not in output.summary())
+            output.send(b"packet")
+            assert peer.receive() == b"packet"
+            assert output.summary() == f"tcp {HERE}:{port} (2 packets not sent; the last time: Connection refused)"
+
+
+def test_where_one_address_refuses_the_next_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, at(HERE, "::1"))
+    try:
+        peer = Peer("::1")
+    except OSError as error:
+        pytest.skip(f"no IPv6 here: {error}")
+    target = TargetSettings(host="desk", port=peer.port, transport="tcp")
+    with contextlib.closing(peer), opened(target, NEVER_AGAIN) as output:
+        peer.accept()
+        eventually(lambda: output.summary() == f"tcp desk:{peer.port}")
+
+
+def test_where_all_addresses_fail_that_of_the_first_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, at(HERE, "255.255.255.255"))
+    target = TargetSettings(host="desk", port=free_port(tcp=True), transport="tcp")
+    with opened(target) as output:
+        eventually(lambda: "not connected: Connection refused" in output.summary())
+        with socket.socket() as probe, pytest.raises(OSError, match=r"^(?!.*Connection refused)"):
+            probe.connect(("255.255.255.255", target.port))
+
+
+def test_a_name_is_looked_up_with_every_attempt_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
+    names = Names(monkeypatch, unknown, at("127.0.0.2"), at(HERE))
+    peer = Peer()
+    target = TargetSettings(host="desk", port=peer.port, transport="tcp")
+    with contextlib.closing(peer), opened(target) as output:
+        peer.accept()
+        eventually(lambda: "not connected" not in output.summary())
+        assert names.asked == ["desk"] * 3
+
+
+def test_a_receiver_that_does_not_answer_is_said_and_tried_again() -> None:
+    with contextlib.ExitStack() as stack:
+        port = stack.enter_context(answering_nobody())
+        target = TargetSettings(port=port, transport="tcp")
+        output = stack.enter_context(opened(target, Timeouts(retry_s=(0.01,), connect_s=0.05)))
+        eventually(lambda: output.summary() == f"tcp {HERE}:{port} (not connected: no answer)")
+
+
+@contextlib.contextmanager
+def answering_nobody() -> Iterator[int]:
+    """A port where connections neither succeed nor fail: its queue is full."""
+    with contextlib.ExitStack() as stack:
+        listener = stack.enter_context(socket.socket())
+        listener.bind((HERE, 0))
+        listener.listen(0)
+        for _ in range(3):
+            waiting = stack.enter_context(socket.socket())
+            waiting.setblocking(False)
+            waiting.connect_ex(listener.getsockname())
+        yield listener.getsockname()[1]
+
+
+@linux_only
+def test_nobody_is_not_taken_for_a_receiver_when_the_system_connects_us_with_ourselves(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    port = free_port(tcp=True)
+    really = transports._prepare_tcp
+
+    def prepare(made: socket.socket) -> None:
+        really(made)
+        made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        made.bind((HERE, port))
+
+    monkeypatch.setattr(transports, "_prepare_tcp", prepare)
+    with opened(TargetSettings(port=port, transport="tcp"), NEVER_AGAIN) as output:
+        eventually(lambda: "not connected: Connection refused" in output.summary())
+
+
+@pytest.mark.parametrize("abruptly", [False, True])
+def test_a_peer_that_closes_is_noticed_at_once_and_may_come_back(abruptly: bool) -> None:
+    with connected() as (peer, output):
+        output.send(b"before")
+        assert peer.receive() == b"before"
+        if abruptly:
+            peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
+        peer.close()
+        # Without anything sent.
+        eventually(lambda: "(not connected: Connection refused)" in output.summary())
+        output.send(b"meanwhile")
+        assert output.errors == 1
+        with contextlib.closing(Peer(port=peer.port)) as again:
+            again.accept()
+            eventually(lambda: "not connected" not in output.summary())
+            output.send(b"after")
+            assert again.receive() == b"after"
+            assert output.errors == 1
+
+
+def test_why_the_connection_is_gone_is_said() -> None:
+    with connected(NEVER_AGAIN) as (peer, output):
+        peer.connection.close()
+        why = "the receiver closed the connection"
+        eventually(lambda: output.summary() == f"tcp {HERE}:{peer.port} (not connected: {why})")
+
+
+def test_what_a_peer_says_is_read_away() -> None:
+    with connected() as (peer, output):
+        # More than all buffers hold; the time-out of our own socket ends this if nobody reads.
+        for _ in range(40):
+            peer.connection.sendall(bytes(1_000_000))
+        output.send(b"packet")
+        assert peer.receive() == b"packet"
+
+
+def numbered(index: int) -> bytes:
+    """A packet full of what has to be escaped, that tells its number and whether it is whole; of changing lengths."""
+    return b"%06d" % index + slip.END * (index % 700) + b"whole"
+
+
+def number_of(packet: bytes) -> int:
+    index = int(packet[:6])
+    assert packet == numbered(index)
+    return index
+
+
+def test_a_peer_that_stops_reading_gets_whole_frames_and_after_the_gap_new_ones() -> None:
+    with connected(receive_bytes=4096) as (peer, output):
+        index = 0
+        while output.errors < 100:
+            output.send(numbered(index))
+            index += 1
+        assert index < 400, "so much is kept for a receiver that does not read"
+        assert re.search(r"\(\d+ packets not sent; the last time: the receiver reads too slowly\)$", output.summary())
+        got = [number_of(peer.receive())]
+        while got[-1] < index:
+            output.send(numbered(index + len(got)))
+            got.append(number_of(peer.receive()))
+        assert got == sorted(set(got))
+        # Of all that was sent, what did not arrive was counted, but for what is still under way.
+        assert got[0] == 0
+        missing = set(range(got[-1])) - set(got)
+        assert len(missing) >= 100
+        assert output.errors >= len([one for one in missing if one < index])
+
+
+def test_a_frame_larger_than_all_buffers_arrives_whole_before_any_newer() -> None:
+    with connected() as (peer, output):
+        large = slip.END * 1_000_000
+        output.send(large)
+        assert output.errors == 0
+        output.send(b"newer")
+        output.send(b"newer")
+        assert output.errors == 2
+        received: list[bytes] = []
+        reading = threading.Thread(target=lambda: received.extend([peer.receive(), peer.receive()]))
+        reading.start()
+        newest = 0
+        while reading.is_alive():
+            newest += 1
+            output.send(b"%d" % newest)
+            time.sleep(0.001)
+        assert received[0] == large
+        assert 1 <= int(received[1]) <= newest
+
+
+def test_a_peer_that_takes_nothing_for_long_is_given_up_and_connected_anew() -> None:
+    with connected(Timeouts(retry_s=(0.01,), stalled_s=0.05), receive_bytes=4096) as (peer, output):
+        sent = 0
+
+        def given_up() -> bool:
+            nonlocal sent
+            output.send(numbered(sent))
+            sent += 1
+            return "the receiver read nothing for 0.05 s" in output.summary()
+
+        eventually(given_up)
+        # What it had not been sent by then is not sent after all.
+        with pytest.raises(ConnectionResetError):
+            peer.read_to_the_end()
+        peer.accept()
+        eventually(lambda: "not connected" not in output.summary())
+        output.send(b"new")
+        assert peer.receive() == b"new"
+
+
+def test_a_frame_that_got_away_in_part_is_lost_with_its_connection() -> None:
+    with connected() as (peer, output):
+        output.send(bytes(4_000_000))
+        assert output.errors == 0
+        peer.connection.close()
+        peer.accept()
+        eventually(lambda: "not connected" not in output.summary())
+        assert output.errors == 1
+        output.send(b"new")
+        assert peer.receive() == b"new"
+
+
+# --- receivers that we did not write ---
+
+
+BUNDLES = [packet([Message("/mer/frame", "i", (index,)), Message("/mer/valence", "f", (0.5,))]) for index in range(3)]
+
+
+@pytest.mark.skipif(not shutil.which("oscdump"), reason="liblo's oscdump is not installed")
+def test_liblo_reads_bundles_over_tcp(tmp_path: Path) -> None:
+    port = free_port(tcp=True)
+    heard = tmp_path / "heard"
+    with heard.open("wb") as file:
+        dump = subprocess.Popen(["stdbuf", "-oL", "oscdump", "-L", f"osc.tcp://:{port}"], stdout=file)
+    try:
+        with opened(TargetSettings(port=port, transport="tcp")) as output:
+            eventually(lambda: "not connected" not in output.summary())
+            for bundle in BUNDLES:
+                output.send(bundle)
+            eventually(lambda: heard.read_bytes().count(b"\n") == 6)
+    finally:
+        dump.kill()
+        dump.wait()
+    said = [line.split(maxsplit=1)[1] for line in heard.read_text().splitlines()]
+    assert said == [line for i in range(3) for line in (f"/mer/frame i {i}", "/mer/valence f 0.500000")]
+
+
+def test_python_osc_reads_bundles_over_tcp() -> None:
+    heard: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
+    dispatcher = Dispatcher()
+    dispatcher.map("/mer/*", lambda address, value: heard.put((address, value)))
+    with ThreadingOSCTCPServer((HERE, 0), dispatcher) as server:
+        serving = threading.Thread(target=server.serve_forever)
+        serving.start()
+        with opened(TargetSettings(port=server.server_address[1], transport="tcp")) as output:
+            eventually(lambda: "not connected" not in output.summary())
+            for index, bundle in enumerate(BUNDLES):
+                output.send(bundle)
+                assert heard.get(timeout=GENEROUS_S) == ("/mer/frame", index)
+                assert heard.get(timeout=GENEROUS_S) == ("/mer/valence", 0.5)
+        server.shutdown()
+        serving.join()
+
+
+# --- the end ---
+
+
+@pytest.mark.parametrize("transport", ["udp", "broadcast", "multicast", "tcp"])
+def test_closed_at_once_it_ends(transport: str) -> None:
+    for host in ("239.255.90.1" if transport == "multicast" else HERE, "localhost", "no-such-desk.invalid"):
+        output = open_output(TargetSettings(host=host, transport=transport))
+        output.close()
+        output.close()
+        output.send(b"packet")
+        assert output.errors == 1
+        assert "1 packet not sent" in output.summary()
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+def test_closed_while_it_waits_to_try_again_it_ends(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    Names(monkeypatch, unknown)
+    output = open_output(TargetSettings(host="desk", transport=transport), NEVER_AGAIN)
+    eventually(lambda: "not known" in output.summary())
+    assert background_threads()
+    output.close()
+
+
+def test_closed_while_it_connects_it_ends() -> None:
+    with answering_nobody() as port:
+        timeouts = Timeouts(retry_s=(3600.0,), connect_s=3600.0)
+        output = open_output(TargetSettings(port=port, transport="tcp"), timeouts)
+        time.sleep(0.1)
+        output.close()
+        eventually(lambda: not background_threads())
+
+
+def test_closed_in_the_moment_when_it_connects_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    really = transports._prepare_tcp
+    begun = threading.Event()
+
+    def prepare(made: socket.socket) -> None:
+        begun.wait(GENEROUS_S)
+        output.close()
+        really(made)
+
+    monkeypatch.setattr(transports, "_prepare_tcp", prepare)
+    with contextlib.closing(Peer()) as peer:
+        output = open_output(peer.target, NEVER_AGAIN)
+        begun.set()
+        eventually(lambda: not background_threads())
+
+
+def test_closed_while_it_is_connected_it_ends_and_the_peer_has_all() -> None:
+    with connected() as (peer, output):
+        for index in range(20):
+            output.send(numbered(index))
+        output.close()
+        assert [number_of(peer.receive()) for _ in range(20)] == list(range(20))
+        with pytest.raises(EOFError):
+            peer.receive()
+        output.send(b"packet")
+        assert output.errors == 1
+        assert output.summary() == f"tcp {HERE}:{peer.port} (1 packet not sent)"
+
+
+def test_closed_while_the_peer_does_not_read_it_ends() -> None:
+    with connected() as (_, output):
+        output.send(bytes(4_000_000))
+        output.close()
+        eventually(lambda: not background_threads())
+        assert output.errors == 1
+
+
+@pytest.mark.parametrize("transport", ["udp", "broadcast", "multicast", "tcp"])
+def test_closed_by_another_thread_while_it_sends_it_raises_nothing(transport: str) -> None:
+    host = {"broadcast": "127.255.255.255", "multicast": "239.255.90.1"}.get(transport, HERE)
+    raised: list[BaseException] = []
+
+    def send(output: Output, go: threading.Event) -> None:
+        try:
+            go.wait(GENEROUS_S)
+            for _ in range(200):
+                output.send(bytes(1000))
+        except BaseException as error:  # noqa: BLE001 - whatever it is
+            raised.append(error)
+
+    with contextlib.closing(Peer()) as peer:
+        for _ in range(20):
+            interface = HERE if transport in ("broadcast", "multicast") else None
+            target = TargetSettings(host=host, port=peer.port, transport=transport, interface=interface)
+            output = open_output(target, QUICK)
+            go = threading.Event()
+            sending = threading.Thread(target=send, args=(output, go))
+            sending.start()
+            go.set()
+            output.summary()
+            output.close()
+            sending.join(GENEROUS_S)
+            assert not sending.is_alive()
+    assert raised == []

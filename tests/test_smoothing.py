@@ -1,0 +1,309 @@
+"""The ways between predictions: against closed forms, against the equations solved by scipy, and in range."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.integrate import solve_ivp
+
+from realtime_mer.config.osc import SMOOTHINGS
+from realtime_mer.smoothing import Home, Path, Smoothing, smoothing
+
+VALUES = st.floats(-1, 1)
+GAPS_S = st.floats(0.0, 2.0)
+# Twice a second, with the arrival times' spread.
+STAIRCASE = [(0.0, 0.4), (0.51, -0.7), (0.98, -0.6), (1.55, 0.9), (2.02, 0.9), (2.49, -1.0)]
+
+
+def follow(way: Smoothing, goals: Sequence[tuple[float, float]], moments_s: Sequence[float]) -> list[float]:
+    """Where it is at these moments, with the goals given when they are due; both rise."""
+    rest = list(goals)
+    found = []
+    for moment_s in moments_s:
+        while rest and rest[0][0] <= moment_s:
+            way.go(rest[0][1], rest.pop(0)[0])
+        found.append(way.at(moment_s))
+    return found
+
+
+def solved(
+    slope: Callable[[float, np.ndarray, float], list[float]],
+    jump: Callable[[np.ndarray, float], np.ndarray],
+    start: list[float],
+    goals: Sequence[tuple[float, float]],
+    moments_s: Sequence[float],
+) -> list[float]:
+    """The same by solving the equation from goal to goal; jump: what a step of the goal does to the state."""
+    found: list[float] = []
+    state, goal = np.array(start), start[0]
+    for (begin_s, next_goal), (end_s, _) in zip(goals, [*goals[1:], (moments_s[-1] + 1.0, 0.0)], strict=True):
+        state = jump(state, next_goal - goal)
+        goal = next_goal
+        here_s = [moment_s for moment_s in moments_s if begin_s <= moment_s < end_s]
+        solution = solve_ivp(
+            slope, (begin_s, end_s), state, args=(goal,), rtol=1e-10, atol=1e-12, t_eval=[*here_s, end_s]
+        )
+        found += list(solution.y[0][:-1])
+        state = solution.y[:, -1]
+    return found
+
+
+MOMENTS_S = [0.013 * i for i in range(1, 260)]
+
+
+def test_none_is_at_its_goal_at_once() -> None:
+    assert follow(smoothing("none", None, 1.0, 0.2), [(1.0, -0.5)], [0.5, 1.0, 1.1]) == [0.2, -0.5, -0.5]
+
+
+def test_linear_takes_the_time_it_says() -> None:
+    way = smoothing("linear", 0.4, 1.0, 0.0)
+    assert follow(way, [(1.0, 0.8)], [0.5, 1.0, 1.1, 1.2, 1.4, 9.0]) == pytest.approx([0, 0, 0.2, 0.4, 0.8, 0.8])
+
+
+def test_linear_turns_where_it_is() -> None:
+    way = smoothing("linear", 1.0, 1.0, 0.0)
+    assert follow(way, [(0.0, 1.0), (0.5, -0.5)], [0.5, 1.0, 1.5]) == pytest.approx([0.5, 0.0, -0.5])
+
+
+def test_linear_takes_half_a_second_unless_told() -> None:
+    way = smoothing("linear", None, 1.0, 0.0)
+    assert follow(way, [(0.0, 1.0)], [0.25, 0.5]) == pytest.approx([0.5, 1.0])
+
+
+@pytest.mark.parametrize("settle_s", [0.05, 1.0, 7.0])
+def test_a_spring_follows_its_closed_form_and_settles_when_it_says(settle_s: float) -> None:
+    w = 5.833922 / settle_s
+    moments_s = [settle_s * share for share in (0.1, 0.5, 0.9)]
+    expected = [1.0 - (1.0 + w * t) * math.exp(-w * t) for t in moments_s]
+    assert follow(smoothing("spring", settle_s, 1.0, 0.0), [(0.0, 1.0)], moments_s) == pytest.approx(
+        expected, rel=1e-12
+    )
+    before, at = follow(smoothing("spring", settle_s, 1.0, 0.0), [(0.0, 1.0)], [0.99 * settle_s, settle_s])
+    assert before < 0.98
+    assert at == pytest.approx(0.98, abs=1e-6)
+
+
+@pytest.mark.parametrize("settle_s", [0.3, 1.0, 4.0])
+def test_a_spring_solves_its_equation(settle_s: float) -> None:
+    w = 5.833922 / settle_s
+
+    def slope(_t: float, state: np.ndarray, goal: float) -> list[float]:
+        return [state[1], w * w * (goal - state[0]) - 2.0 * w * state[1]]
+
+    expected = solved(slope, lambda state, _step: state, [0.0, 0.0], STAIRCASE, MOMENTS_S)
+    found = follow(smoothing("spring", settle_s, 1.0, 0.0), STAIRCASE, MOMENTS_S)
+    # It arrives where it is closer than 1e-4.
+    assert found == pytest.approx(expected, abs=1.1e-4)
+    assert np.median(np.abs(np.subtract(found, expected))) < 1e-7
+
+
+@pytest.mark.parametrize(("settle_s", "speed"), [(2.0, 0.0), (2.0, 1.0), (0.5, 0.3), (6.0, 4.0)])
+def test_one_euro_solves_its_equation(settle_s: float, speed: float) -> None:
+    f_min_hz = -math.log(0.02) / (math.tau * settle_s)
+
+    def slope(_t: float, state: np.ndarray, goal: float) -> list[float]:
+        cutoff_hz = f_min_hz + speed * abs(state[1])
+        return [math.tau * cutoff_hz * (goal - state[0]), -math.tau * state[1]]
+
+    def jump(state: np.ndarray, step: float) -> np.ndarray:
+        jumped: np.ndarray = state + np.array([0.0, math.tau * step])
+        return jumped
+
+    expected = solved(slope, jump, [0.0, 0.0], STAIRCASE, MOMENTS_S)
+    found = follow(smoothing("one-euro", settle_s, speed, 0.0), STAIRCASE, MOMENTS_S)
+    assert found == pytest.approx(expected, abs=1.1e-4)
+    assert np.median(np.abs(np.subtract(found, expected))) < 1e-7
+
+
+def test_one_euro_is_its_authors_filter_at_a_high_rate() -> None:
+    """Their algorithm, sample by sample: of first order in the interval, so the difference falls with it."""
+
+    def published(rate_hz: float, moments_s: Sequence[float]) -> list[float]:
+        f_min_hz, beta, interval_s = -math.log(0.02) / (math.tau * 2.0), 0.5, 1.0 / rate_hz
+
+        def alpha(cutoff_hz: float) -> float:
+            return 1.0 / (1.0 + 1.0 / (math.tau * cutoff_hz * interval_s))
+
+        raw = filtered = derivative = 0.0
+        found, rest, wanted = [], list(STAIRCASE), list(moments_s)
+        for i in range(int(moments_s[-1] * rate_hz) + 2):
+            before = raw
+            while rest and rest[0][0] <= i * interval_s:
+                raw = rest.pop(0)[1]
+            derivative += alpha(1.0) * ((raw - before) / interval_s - derivative)
+            filtered += alpha(f_min_hz + beta * abs(derivative)) * (raw - filtered)
+            while wanted and wanted[0] <= i * interval_s:
+                found.append(filtered)
+                wanted.pop(0)
+        return found
+
+    moments_s = [0.1 * i for i in range(1, 33)]
+    ours = np.array(follow(smoothing("one-euro", 2.0, 0.5, 0.0), STAIRCASE, moments_s))
+    coarse, fine = (np.abs(ours - published(rate_hz, moments_s)).max() for rate_hz in (5_000, 20_000))
+    assert fine < 2e-3
+    assert fine < 0.5 * coarse
+
+
+@given(step=st.floats(0.01, 2.0), settle_s=st.floats(0.05, 60), speed=st.floats(0, 10))
+def test_one_euro_settles_in_its_time_at_the_latest(step: float, settle_s: float, speed: float) -> None:
+    way = smoothing("one-euro", settle_s, speed, -1.0)
+    way.go(step - 1.0, 0.0)
+    assert step - 1.0 - way.at(settle_s) <= 0.02 * step + 1e-4
+
+
+def test_one_euro_follows_large_steps_sooner() -> None:
+    shares = []
+    for step in (0.05, 0.5):
+        way = smoothing("one-euro", 2.0, 1.0, 0.0)
+        way.go(step, 0.0)
+        shares.append(way.at(0.2) / step)
+    assert shares[1] > 1.5 * shares[0]
+
+
+@pytest.mark.parametrize("kind", SMOOTHINGS)
+@given(
+    start=VALUES,
+    steps=st.lists(st.tuples(GAPS_S, VALUES), min_size=1, max_size=8),
+    more_s=st.lists(st.floats(0, 12), max_size=20),
+    settle_s=st.floats(0.05, 10),
+)
+def test_it_matters_to_no_value_when_else_one_looks(
+    kind: str, start: float, steps: list[tuple[float, float]], more_s: list[float], settle_s: float
+) -> None:
+    times_s = np.cumsum([gap_s for gap_s, _ in steps])
+    goals = [(float(time_s), goal) for time_s, (_, goal) in zip(times_s, steps, strict=True)]
+    asked_s = [0.37 * i for i in range(40)]
+    seldom = dict(zip(asked_s, follow(smoothing(kind, settle_s, 1.0, start), goals, asked_s), strict=True))
+    often_s = sorted({*asked_s, *more_s})
+    often = dict(zip(often_s, follow(smoothing(kind, settle_s, 1.0, start), goals, often_s), strict=True))
+    assert [often[moment_s] for moment_s in asked_s] == [seldom[moment_s] for moment_s in asked_s]
+
+
+@pytest.mark.parametrize("kind", SMOOTHINGS)
+@given(
+    start=VALUES,
+    steps=st.lists(st.tuples(st.floats(0.0, 1.0), VALUES), min_size=1, max_size=20),
+    settle_s=st.floats(0.05, 10),
+    speed=st.floats(0, 10),
+)
+def test_it_never_leaves_the_range_of_its_goals_and_its_start(
+    kind: str, start: float, steps: list[tuple[float, float]], settle_s: float, speed: float
+) -> None:
+    way = smoothing(kind, settle_s, speed, start)
+    now_s = 0.0
+    lowest = highest = start
+    for gap_s, goal in steps:
+        now_s += gap_s
+        way.go(goal, now_s)
+        lowest, highest = min(lowest, goal), max(highest, goal)
+        for share in (0.0, 0.1, 0.3, 1.0, 3.0):
+            assert lowest - 1e-12 <= way.at(now_s + share * gap_s) <= highest + 1e-12
+
+
+@pytest.mark.parametrize("kind", SMOOTHINGS)
+@given(start=VALUES, goal=VALUES)
+def test_at_last_it_rests_at_its_goal(kind: str, start: float, goal: float) -> None:
+    way = smoothing(kind, 1.0, 1.0, start)
+    way.go(goal, 5.0)
+    assert way.at(5.0) == pytest.approx(goal if kind == "none" else start, abs=1e-4)
+    assert way.at(30.0) == goal
+
+
+@pytest.mark.parametrize("kind", SMOOTHINGS)
+def test_a_moment_before_the_last_goal_counts_as_that(kind: str) -> None:
+    way = smoothing(kind, 1.0, 1.0, 0.0)
+    way.go(1.0, 5.0)
+    assert way.at(4.9) == way.at(5.0)
+
+
+def test_another_kind_is_refused() -> None:
+    with pytest.raises(ValueError, match="no smoothing 'cubic'"):
+        smoothing("cubic", None, 1.0, 0.0)
+
+
+HOME = Home(0.0, -1.0, after_s=2.0, glide_s=3.0)
+
+
+def test_a_path_holds_in_silence() -> None:
+    path = Path("spring", 1.0, 1.0, None)
+    path.go(0.5, -0.5, 0.0)
+    assert path.at(100.0) == path.at(10_000.0) == (0.5, -0.5)
+
+
+def test_a_path_goes_home_when_there_is_no_music_and_comes_back() -> None:
+    path = Path("none", None, 1.0, HOME)
+    assert path.at(0.0) == (0.0, -1.0)
+    path.go(0.8, 0.6, 10.0)
+    assert path.at(11.99) == (0.8, 0.6)
+    w = 5.833922 / 3.0
+    left = (1.0 + w * 1.5) * math.exp(-w * 1.5)
+    assert path.at(12.0) == pytest.approx((0.8, 0.6))
+    assert path.at(13.5) == pytest.approx((0.8 * left, -1.0 + 1.6 * left))
+    assert path.at(60.0) == (0.0, -1.0)
+    path.go(-0.3, 0.2, 61.0)
+    assert path.at(61.0) == (-0.3, 0.2)
+
+
+def test_a_path_that_goes_home_leaves_when_it_is_first_asked_for() -> None:
+    """A clock that stood still (a suspended computer) is no jump on the lamps."""
+    path = Path("linear", 1.0, 1.0, HOME)
+    path.go(0.8, 0.6, 10.0)
+    assert path.at(500.0) == pytest.approx((0.8, 0.6))
+    assert path.at(501.0)[0] < 0.8
+
+
+@pytest.mark.parametrize("kind", SMOOTHINGS)
+def test_a_change_of_the_way_goes_on_from_where_it_is(kind: str) -> None:
+    path = Path("linear", 1.0, 1.0, None)
+    path.go(1.0, -1.0, 0.0)
+    path.change(kind, 2.0, 0.25)
+    assert path.at(0.25) == ((1.0, -1.0) if kind == "none" else pytest.approx((0.25, -0.25)))
+    assert path.at(60.0) == (1.0, -1.0)
+
+
+def test_a_change_of_the_way_before_any_music_moves_nothing() -> None:
+    path = Path("linear", 1.0, 1.0, None)
+    path.change("spring", None, 3.0)
+    assert path.at(4.0) == (0.0, 0.0)
+
+
+def test_a_change_of_the_way_on_the_way_home_waits_for_the_music() -> None:
+    path = Path("linear", 1.0, 1.0, HOME)
+    path.go(0.8, 0.6, 0.0)
+    path.at(2.0)
+    before = path.at(3.0)
+    path.change("none", None, 3.0)
+    assert path.at(3.0) == before
+    assert path.at(60.0) == (0.0, -1.0)
+    path.go(0.5, 0.5, 61.0)
+    assert path.at(61.0) == (0.5, 0.5)
+
+
+@given(
+    steps=st.lists(st.tuples(st.floats(0.0, 5.0), VALUES, VALUES, st.sampled_from(["", *SMOOTHINGS])), max_size=15),
+    after_s=st.floats(0.0, 3.0),
+)
+def test_a_path_stays_in_the_plane(steps: list[tuple[float, float, float, str]], after_s: float) -> None:
+    path = Path("spring", 0.7, 1.0, Home(0.0, 0.0, after_s, 0.5))
+    now_s = 0.0
+    for gap_s, valence, arousal, change in steps:
+        for share in (0.2, 0.6, 1.0):
+            assert all(abs(value) <= 1.0 + 1e-12 for value in path.at(now_s + share * gap_s))
+        now_s += gap_s
+        if change:
+            path.change(change, None, now_s)
+        else:
+            path.go(valence, arousal, now_s)
+
+
+@given(first=VALUES, second=VALUES)
+def test_each_dimension_goes_its_own_way(first: float, second: float) -> None:
+    path = Path("spring", 1.0, 1.0, None)
+    path.go(first, second, 0.0)
+    alone = [follow(smoothing("spring", 1.0, 1.0, 0.0), [(0.0, goal)], [0.4])[0] for goal in (first, second)]
+    assert path.at(0.4) == tuple(alone)
