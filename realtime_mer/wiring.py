@@ -113,7 +113,7 @@ def _run(settings: LiveSettings, source: Source, *more_sinks: Sink, beginning: B
         osc = opened.enter_context(contextlib.closing(OscSink(settings.osc.targets, settings.osc.delay_s)))
         requests = Requests()
         control = _control(settings, Controls(source, osc, board, requests, open_recorder), osc)
-        query = _query(settings, osc)
+        query = _query(settings, osc, control)
         for server in (control, query):
             if server is not None:
                 opened.enter_context(contextlib.closing(server))
@@ -146,13 +146,13 @@ def _control(settings: LiveSettings, controls: Controls, osc: OscSink) -> Contro
     return ControlServer(*parse_listen(settings.control.listen), controls.carry_out, tell)
 
 
-def _query(settings: LiveSettings, osc: OscSink) -> QueryServer | None:
+def _query(settings: LiveSettings, osc: OscSink, control: ControlServer | None) -> QueryServer | None:
     if settings.osc.query is None:
         return None
     from realtime_mer.osc.query import QueryServer
 
-    control = None if settings.control.listen is None else parse_listen(settings.control.listen)
-    server = QueryServer(*parse_listen(settings.osc.query), control=control)
+    bound = None if control is None else (control.host, control.port)
+    server = QueryServer(*parse_listen(settings.osc.query), control=bound)
     osc.add_listener(server.settings, server.take)
     return server
 

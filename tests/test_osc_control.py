@@ -173,6 +173,8 @@ def wait_for_end(before: set[threading.Thread]) -> None:
         (command("pause", "f", floats(0.01)), "pause", ()),
         (command("pause", "i", ints(127)), "pause", ()),
         (command("pause", "T"), "pause", ()),
+        (command("pause", "I"), "pause", ()),
+        (command("mark", "N"), "mark", ()),
         (command("mark", "f", floats(1)), "mark", ()),
         (command("record/start", "i", ints(1)), "record/start", ()),
     ],
@@ -222,7 +224,7 @@ def test_a_button_that_is_let_go_asks_for_nothing(name: str, tags: str, value: b
         (command("pause", "f", floats(NAN)), "pause", "nan is no number to work with; expected: no value"),
         (command("pause", "ff", floats(1, 1)), "pause", "values of the types ff came; expected: no value"),
         (command("pause", "s", string("now")), "pause", "values of the types s came; expected: no value"),
-        (command("pause", "N"), "pause", "values of the types N came; expected: no value"),
+        (command("pause", "NN"), "pause", "values of the types NN came; expected: no value"),
         (command("mark", "sf", string("x") + floats(1)), "mark", "values of the types sf came; "),
         (
             command("mark", "b", blob(b"x")),

@@ -256,8 +256,11 @@ def _read_message(message: Message) -> Order | Refusal | None:
 
 def _button(command: Command, message: Message) -> bool | None:
     """Whether a button was pressed (or let go); None where the message is not what a button sends."""
-    if command.types or message.types not in ("f", "i", "T", "F"):
+    if command.types or message.types not in ("f", "i", "T", "F", "I", "N"):
         return None
+    # OSCQuery clients send an impulse, or nil.
+    if message.types in ("I", "N"):
+        return True
     (value,) = message.values
     number = _number(value)
     if number < 0:

@@ -24,7 +24,7 @@ from urllib.parse import urlsplit
 
 from realtime_mer.config import TargetSettings, address_text
 from realtime_mer.osc import OscError
-from realtime_mer.osc.messages import Message, packet
+from realtime_mer.osc.messages import Message, message_packet
 from realtime_mer.osc.space import COMMANDS, SPACE, Address, Command
 
 if TYPE_CHECKING:
@@ -44,9 +44,6 @@ _UNITS = {"°": "angle.degree", "s": "time.second", "ms": "time.ms", "dBFS": "ga
 _REQUIRED = ("FULL_PATH", "CONTENTS", "TYPE")
 _OPTIONAL = ("ACCESS", "VALUE", "RANGE", "DESCRIPTION", "UNIT", "CLIPMODE", "OVERLOADS")
 _NOT_SERVED = ("TAGS", "EXTENDED_TYPE", "CRITICAL", "HTML")
-
-# A bundle's mark, its time tag, and the size of its first message.
-_BEFORE_FIRST_MESSAGE_BYTES = 20
 
 _MOST_CLIENTS = 16
 _MOST_CONNECTIONS = 64
@@ -307,7 +304,7 @@ class QueryServer:
                 self._nodes[message.address]["VALUE"] = [_as_json(value) for value in message.values]
                 listeners = [client for client in self._clients if message.address in client.heard]
                 if listeners:
-                    data = packet([message])[_BEFORE_FIRST_MESSAGE_BYTES:]
+                    data = message_packet(message)
                     self._lost += sum(not client.put(data) for client in listeners)
 
     # --- how it is found ---
