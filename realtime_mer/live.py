@@ -10,6 +10,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING
 
 from realtime_mer.controls import RefusedError, Requests
@@ -157,7 +158,9 @@ class Recognition:
 
     def reset(self) -> str:
         """A request: the model hears what comes as if the program had just begun."""
-        self._send(self._session.end_segment())
+        self._send(self._unless_broken(self._session.end_segment))
+        # Where that broke, the segment is still there, without anything in it that could break.
+        self._session.end_segment()
         # A recording shows it as another segment, and so a replay does the same there.
         self._n_resets += 1
         return "what was heard is forgotten"
@@ -207,12 +210,14 @@ class Recognition:
                 capture = replace(capture, segment=capture.segment + self._n_resets)
             if self._recorder is not None:
                 self._recorder.heard(capture)
+            return self._unless_broken(partial(self._session.hear, capture))
+        if behind or self._goes_on(state):
+            return self._unless_broken(partial(self._session.wait, _REST_S))
+        return self._unless_broken(self._session.end_segment)
+
+    def _unless_broken(self, give: Callable[[], list[Update]]) -> list[Update]:
         try:
-            if capture is not None:
-                return self._session.hear(capture)
-            if behind or self._goes_on(state):
-                return self._session.wait(_REST_S)
-            return self._session.end_segment()
+            return give()
         except (FeatureEngineError, PredictionError) as error:
             # One bad frame must not end a night; an engine that never gave any will not give the next one either.
             if not self._session.recover():

@@ -10,6 +10,7 @@ import torch
 from realtime_mer.checkpoint import Checkpoint
 from realtime_mer.extraction import FrameExtractor, frame_names
 from realtime_mer.features import HOP_S
+from realtime_mer.models.live import LiveState
 from realtime_mer.types import FeatureFrame, FloatArray, Prediction, PredictionError
 
 
@@ -47,9 +48,10 @@ class Predictor:
         valence, arousal = outputs[0].tolist()
         if not (math.isfinite(valence) and math.isfinite(arousal)):
             raise PredictionError(f"The model's answer at {frame.end_s} s is valence {valence}, arousal {arousal}.")
+        attention = tuple(self._state.attention[0].tolist()) if isinstance(self._state, LiveState) else None
         if self._calibration is None:
-            return Prediction(frame.end_s, valence, arousal)
-        return Prediction(frame.end_s, valence, arousal, *self._calibration.after(frame.end_s))
+            return Prediction(frame.end_s, valence, arousal, attention=attention)
+        return Prediction(frame.end_s, valence, arousal, *self._calibration.after(frame.end_s), attention)
 
 
 class Recogniser:

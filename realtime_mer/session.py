@@ -248,6 +248,7 @@ class Session:
             latency_s,
             self._quadrants.quadrant,
             *self._held_uncertainty,
+            None if held else prediction.attention,
         )
 
 
@@ -265,4 +266,7 @@ def predict_file(path: Path, checkpoint: Checkpoint) -> list[Prediction]:
         updates += session.end_segment()
     if not updates:
         raise AudioFileError(too_short(path))
-    return [Prediction(u.time_s, u.valence, u.arousal, u.valence_sd, u.arousal_sd, u.confidence) for u in updates]
+    return [
+        Prediction(u.time_s, u.valence, u.arousal, u.valence_sd, u.arousal_sd, u.confidence, u.attention)
+        for u in updates
+    ]

@@ -52,6 +52,8 @@ class Update:
     quadrant: 1 to 4 as moods.QUADRANTS has them, with hysteresis; 0 before any music.
     valence_sd, arousal_sd: expected standard deviation of the error; confidence: in [0, 1], 1 - their mean square over
         that of always saying the average. All three None where the model was not calibrated, and before any music.
+    attention: how much each frame of the model's memory counted, oldest first, sum 1; None where the model tells none,
+        and where the prediction is held.
     """
 
     index: int

@@ -50,6 +50,7 @@ class Prediction:
     valence_sd, arousal_sd: expected standard deviation of the error, > 0. confidence: in [0, 1]; 0 is no better than
         always saying the average song, 1 would be no error. All three None where the model was not calibrated, and in
         the silence before any music.
+    attention: how much each frame of the model's memory counted, oldest first, sum 1; None where the model tells none.
     """
 
     time_s: float
@@ -58,6 +59,7 @@ class Prediction:
     valence_sd: float | None = None
     arousal_sd: float | None = None
     confidence: float | None = None
+    attention: tuple[float, ...] | None = None
 
 
 class PredictionError(RuntimeError):

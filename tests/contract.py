@@ -271,7 +271,10 @@ def _rows(outputs: Outputs) -> Float64Array:
         return np.empty((0, 0))
     if isinstance(outputs, np.ndarray):
         return outputs.reshape(len(outputs), -1).astype(np.float64)
-    return np.array([_row(item) for item in outputs], dtype=np.float64).reshape(len(outputs), -1)
+    rows = [_row(item) for item in outputs]
+    # Rows may grow, as a memory that fills does: each says how long it is before it is filled up with zeros.
+    width = max(map(len, rows))
+    return np.array([[len(row), *row, *[0.0] * (width - len(row))] for row in rows], dtype=np.float64)
 
 
 def _row(item: Any) -> Float64Array:

@@ -602,3 +602,26 @@ def test_what_lies_out_of_range_is_refused(arguments: dict[str, Any], message: s
 def test_what_cannot_be_trained_is_refused(arguments: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
         make(**arguments, linear=False)
+
+
+def test_the_attention_is_what_each_frame_of_the_memory_counted() -> None:
+    torch.manual_seed(3)
+    model = LiveModel(5, n_members=3, memory_frames=4).eval()
+    frames = torch.randn(2, 9, 5)
+    state = model.initial_state(2)
+    for t in range(9):
+        before = state
+        _, state = model.step(frames[:, t], state)
+        assert state.attention.shape == (2, min(t + 1, 4))
+        assert torch.allclose(state.attention.sum(dim=1), torch.ones(2))
+    # By the definition (Bahdanau et al. 2015), for the last frame, member by member.
+    newest = state.memory[:, :, -1:]
+    memory = torch.cat([before.memory, newest], dim=2)
+    expected = torch.zeros(2, 4)
+    for member in range(3):
+        for song in range(2):
+            query = before.decoder[member, song] @ model.query.weight[member]
+            keys = memory[member, song] @ model.key.weight[member] + model.key.bias[member, 0]  # type: ignore[index]
+            scores = torch.tanh(query + keys) @ model.score.weight[member, :, 0]
+            expected[song] += torch.softmax(scores, dim=0) / 3
+    assert torch.allclose(state.attention, expected, atol=1e-6)

@@ -133,7 +133,8 @@ def hanging() -> Iterator[Callable[[list[Message]], None]]:
     released = threading.Event()
 
     def send(_messages: list[Message]) -> None:
-        assert released.wait(GENEROUS_S)
+        # Longer than any test waits for what should not hang.
+        assert released.wait(5 * GENEROUS_S)
 
     try:
         yield send
@@ -367,6 +368,9 @@ def test_closing_does_not_wait_for_who_hangs(receiver: Receiver, monkeypatch: py
         sink.update(UPDATE)
         close(sink)
         assert frames(receiver.drain()) == [7]
+        # Nor a second time.
+        monkeypatch.setattr(sink_module, "_JOIN_TIMEOUT_S", 2 * GENEROUS_S)
+        close(sink)
 
 
 @pytest.mark.usefixtures("patient")
@@ -436,7 +440,11 @@ def test_the_delay_can_be_changed_for_all_and_for_who_comes_later(receiver: Rece
     def listen(_messages: list[Message]) -> None:
         arrived_s.append(time.monotonic())
 
-    with sending(target(receiver)) as sink:
+    with sending(target(receiver), delay_s=0.2) as sink:
+        put_s = time.monotonic()
+        sink.update(UPDATE)
+        assert frames([receiver.receive()]) == [7]
+        assert time.monotonic() >= put_s + 0.2
         sink.add_listener(TargetSettings(send=FRAMES), listen)
         sink.set_delay(0.4)
         sink.add_listener(TargetSettings(send=FRAMES), listen)

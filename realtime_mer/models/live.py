@@ -28,6 +28,8 @@ class LiveState(NamedTuple):
     memory: (members, batch, up to 7, n_embedding + n_hidden), what the decoder attends to besides the newest frame.
     keys: (members, batch, up to 7, n_attention), U m for every m of the memory.
     decoder: (members, batch, n_hidden). prediction: (members, batch, 2).
+    attention: (batch, up to 8), what each frame of the memory counted in the last prediction, oldest first: the
+        members' mean, of sum 1.
     """
 
     heard: Tensor
@@ -38,6 +40,7 @@ class LiveState(NamedTuple):
     keys: Tensor
     decoder: Tensor
     prediction: Tensor
+    attention: Tensor
 
 
 class MemberLinear(nn.Module):
@@ -203,6 +206,7 @@ class LiveModel(nn.Module):
             keys=like.new_zeros(self.n_members, batch_size, 0, self.n_attention),
             decoder=state.clone(),
             prediction=like.new_zeros(self.n_members, batch_size, N_OUTPUTS),
+            attention=like.new_zeros(batch_size, 0),
         )
 
     def step(self, frame: Tensor, state: LiveState) -> tuple[Tensor, LiveState]:
@@ -338,7 +342,8 @@ class LiveModel(nn.Module):
         # Not full at the start: the memory then really is shorter, nothing is padded.
         memory = torch.cat([state.memory, newest.unsqueeze(2)], dim=2)
         keys = torch.cat([state.keys, self.key(newest).unsqueeze(2)], dim=2)
-        context = self._attend(state.decoder, memory, keys)
+        weights = self._attend(state.decoder, keys)
+        context = (weights * memory).sum(dim=2)
         decoder = self.decoder(torch.cat([context, state.prediction], dim=2), state.decoder)
         said = decoder if noise is None else decoder * noise.decoder
         prediction = torch.tanh(self.output(torch.cat([context, said], dim=2)))
@@ -349,10 +354,12 @@ class LiveModel(nn.Module):
             keys=keys[:, :, oldest_kept:],
             decoder=decoder,
             prediction=prediction,
+            attention=weights.squeeze(3).mean(dim=0),
         )
 
-    def _attend(self, decoder: Tensor, memory: Tensor, keys: Tensor) -> Tensor:
-        members, batch, frames, _ = memory.shape
+    def _attend(self, decoder: Tensor, keys: Tensor) -> Tensor:
+        """The weights of the memory's frames: (members, batch, frames, 1)."""
+        members, batch, frames, _ = keys.shape
         match = torch.tanh(self.query(decoder).unsqueeze(2) + keys)
         scores = self.score(match.reshape(members, batch * frames, -1)).reshape(members, batch, frames, 1)
-        return (torch.softmax(scores, dim=2) * memory).sum(dim=2)
+        return torch.softmax(scores, dim=2)

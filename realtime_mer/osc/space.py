@@ -59,7 +59,7 @@ class Command:
 
 
 def _mood(group: str, when: When, which: str) -> tuple[Address, ...]:
-    """The same eight values, of the raw predictions or of the smooth path."""
+    """The same values, of the raw predictions or of the smooth path."""
     return (
         Address(f"{group}valence", "f", when, -1, 1, "", f"{which} valence"),
         Address(f"{group}arousal", "f", when, -1, 1, "", f"{which} arousal"),

@@ -28,7 +28,8 @@ holds to 1/64 s for six days. There is one number to an address, but for `va`, a
 come only below `{_PREFIX}/status`.
 
 `{_PREFIX}` is the prefix; each target can have another, or none. Its settings `send`, `rate_hz`, `on_change` and `map`
-choose what it is sent, how often, and what at other addresses and in other ranges (configs/live.toml explains them).
+choose what it is sent, how often, and what at other addresses and in other ranges; with `bundle = false` each message
+comes by itself (configs/live.toml explains them).
 
 {_table(("address", "type", "range", "rate", "meaning"), map(_address_row, SPACE))}
 
