@@ -1,18 +1,12 @@
-"""What the tests of OSC share: updates and statuses of every kind, a decoder after the specification, a receiver."""
+"""What the tests of OSC share: updates and statuses of every kind, and a decoder after the specification."""
 
 from __future__ import annotations
 
-import socket
 import struct
-import time
-from collections.abc import Callable
 
 from hypothesis import strategies as st
 
 from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
-
-GENEROUS_S = 20.0
-HERE = "127.0.0.1"
 
 # Beyond what int32 holds: a flood is counted too.
 COUNTS = st.integers(0, 100) | st.integers(2**31 - 2, 2**40)
@@ -80,31 +74,3 @@ def _take_string(data: bytes) -> tuple[str, bytes]:
     padded = (length // 4 + 1) * 4
     assert not data[length:padded].strip(b"\0")
     return data[:length].decode("ascii"), data[padded:]
-
-
-def eventually(is_so: Callable[[], object]) -> None:
-    end_s = time.monotonic() + GENEROUS_S
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came"
-        time.sleep(0.005)
-
-
-class Receiver:
-    """A UDP socket on a free port."""
-
-    def __init__(self, host: str = HERE) -> None:
-        self.socket = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM)
-        self.socket.bind((host, 0))
-        self.socket.settimeout(GENEROUS_S)
-        self.host = host
-        self.port: int = self.socket.getsockname()[1]
-
-    def receive(self) -> list[Said]:
-        """The next bundle."""
-        return decode(self.socket.recv(65_536))
-
-    def drain(self) -> list[list[Said]]:
-        """The bundles sent so far: what is sent on one computer arrives in its order."""
-        with socket.socket(self.socket.family, socket.SOCK_DGRAM) as sender:
-            sender.sendto(b"end", (self.host, self.port))
-        return [decode(datagram) for datagram in iter(lambda: self.socket.recv(65_536), b"end")]

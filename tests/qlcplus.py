@@ -18,6 +18,7 @@ import aiohttp
 import numpy as np
 import numpy.typing as npt
 import pytest
+from osc_sockets import free_port
 from PyQt5.QtCore import qChecksum
 from PyQt5.QtNetwork import QAbstractSocket, QNetworkInterface
 
@@ -111,7 +112,7 @@ def qlcplus(workspace: Path, input_profile: Path, folder: Path) -> Iterator[QLCP
     shutil.copy(input_profile, profiles)
     folder.chmod(0o700)
     with _x_server(folder) as display:
-        web_port = _free_tcp_port()
+        web_port = free_port(tcp=True)
         shown = ["--open", str(workspace), "--operate", "--fullscreen", "resize"]
         program = subprocess.Popen(
             # --nowm: there is no window manager; and without it, root's own input profiles are not looked for.
@@ -164,13 +165,6 @@ def _x_server(folder: Path) -> Iterator[str]:
         server.terminate()
         server.wait()
         server.stdout.close()
-
-
-def _free_tcp_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 def _wait_for_port(port: int, program: subprocess.Popen[bytes]) -> None:

@@ -13,7 +13,7 @@ from typing import Any, cast
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from osc_examples import GENEROUS_S, HERE, eventually
+from osc_sockets import GENEROUS_S, HERE, eventually
 
 from realtime_mer.config import LiveSettings, TargetSettings
 from realtime_mer.config.osc import SMOOTHINGS

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 import soundfile
 from checkpoints import music
-from live_runs import LiveRun, Received, free_port, oscdump
+from live_runs import LiveRun, Received, oscdump
+from osc_sockets import free_port
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer

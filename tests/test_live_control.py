@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
-from live_runs import LiveRun, Received, free_port, oscdump
+from live_runs import LiveRun, Received, oscdump
 from osc_corpus import BAD
+from osc_sockets import free_port
 
 from realtime_mer.checkpoint import save_checkpoint
 

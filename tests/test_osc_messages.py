@@ -15,8 +15,9 @@ import osc_corpus
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
-from live_runs import free_port, oscdump
+from live_runs import oscdump
 from osc_corpus import BAD, GOOD, PING, STRANGE, bundle, message, string
+from osc_sockets import free_port
 from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_packet import OscPacket
 from pythonosc.osc_server import BlockingOSCUDPServer

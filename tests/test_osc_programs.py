@@ -20,7 +20,8 @@ from pathlib import Path
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
-from live_runs import LiveRun, free_port, oscdump
+from live_runs import LiveRun, oscdump
+from osc_sockets import free_port
 from qlcplus import QLCPlus, channel_number, loopback_line, qlcplus
 
 from realtime_mer.checkpoint import save_checkpoint

@@ -13,7 +13,6 @@ import struct
 import subprocess
 import sys
 import threading
-import time
 from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -22,6 +21,7 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from osc_sockets import GENEROUS_S, HERE, eventually, open_files
 from zeroconf import ServiceBrowser, ServiceListener, Zeroconf
 
 from realtime_mer.osc import OscError
@@ -32,24 +32,9 @@ from realtime_mer.osc.space import COMMANDS, SPACE
 from realtime_mer.status import Update
 
 ROOT = Path(__file__).resolve().parents[1]
-GENEROUS_S = 20.0
-HERE = "127.0.0.1"
 # Only a number here: nothing listens there. Other tests of the same time have others.
 CONTROL = (HERE, 20_000 + os.getpid() % 20_000)
 MDNS_GROUP, MDNS_PORT = "224.0.0.251", 5353
-
-
-def eventually(is_so: Callable[[], object]) -> None:
-    end_s = time.monotonic() + GENEROUS_S
-    while not is_so():
-        assert time.monotonic() < end_s, "it never came"
-        time.sleep(0.005)
-
-
-def open_files() -> int:
-    """Of this process; 0 where the system does not tell."""
-    files = Path("/proc/self/fd")
-    return len(list(files.iterdir())) if files.exists() else 0
 
 
 @pytest.fixture(autouse=True)

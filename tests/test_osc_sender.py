@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import pytest
-from osc_examples import GENEROUS_S, eventually
+from osc_sockets import GENEROUS_S, eventually
 
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc.composing import Event

@@ -14,7 +14,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from osc_examples import GENEROUS_S, HERE, Receiver, Said, decode, eventually
+from osc_examples import Said, decode
+from osc_sockets import GENEROUS_S, HERE, Receiver, eventually, free_port, receiving
 from pythonosc import slip
 from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_message import OscMessage
@@ -50,20 +51,19 @@ def sending(*targets: TargetSettings, delay_s: float = 0.0) -> Iterator[OscSink]
         yield sink
 
 
-@contextlib.contextmanager
-def receiving(host: str = HERE) -> Iterator[Receiver]:
-    try:
-        made = Receiver(host)
-    except OSError as error:
-        pytest.skip(f"no {host} here: {error}")
-    with made.socket:
-        yield made
-
-
 @pytest.fixture
 def receiver() -> Iterator[Receiver]:
     with receiving() as made:
         yield made
+
+
+def bundle(receiver: Receiver) -> list[Said]:
+    """The next one."""
+    return decode(receiver.receive())
+
+
+def bundles_so_far(receiver: Receiver) -> list[list[Said]]:
+    return [decode(datagram) for datagram in receiver.drain()]
 
 
 def target(receiver: Receiver, send: Sequence[str] = FRAMES, host: str | None = None) -> TargetSettings:
@@ -76,16 +76,9 @@ def frames(bundles: Sequence[Sequence[Said]]) -> list[object]:
 
 def take(receiver: Receiver, n_bundles: int) -> list[list[Said]]:
     """The next so many; there are no more."""
-    bundles = [receiver.receive() for _ in range(n_bundles)]
+    bundles = [bundle(receiver) for _ in range(n_bundles)]
     assert receiver.drain() == []
     return bundles
-
-
-def free_port() -> int:
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.bind((HERE, 0))
-        port: int = probe.getsockname()[1]
-        return port
 
 
 class TcpReceiver:
@@ -207,13 +200,13 @@ def test_who_takes_no_bundles_gets_each_message_alone(receiver: Receiver) -> Non
 def test_smooth_values_arrive_unasked(receiver: Receiver) -> None:
     with sending(target(receiver, ["smooth/va"])):
         for _ in range(5):
-            assert receiver.receive() == [("/mer/smooth/va", "ff", (0.0, 0.0))]
+            assert bundle(receiver) == [("/mer/smooth/va", "ff", (0.0, 0.0))]
 
 
 def test_a_name_is_found(receiver: Receiver) -> None:
     # Looked up in the background: what is sent meanwhile is lost.
     with sending(target(receiver, ["smooth/valence"], "localhost")):
-        assert receiver.receive() == [("/mer/smooth/valence", "f", (0.0,))]
+        assert bundle(receiver) == [("/mer/smooth/valence", "f", (0.0,))]
 
 
 def test_no_target_is_fine() -> None:
@@ -283,7 +276,7 @@ def test_targets_that_misbehave_hinder_no_other(receiver: Receiver, monkeypatch:
         eventually(lambda: sink.summary()[3] == f"tcp {HERE}:{reading.port}")
         for index in range(400):
             sink.update(replace(UPDATE, index=index))
-            assert frames([receiver.receive()]) == [index]
+            assert frames([bundle(receiver)]) == [index]
             assert heard.get(timeout=GENEROUS_S) == index
         eventually(lambda: len(reading.bundles()) == 400)
         eventually(lambda: sink.send_errors[1] > 0)
@@ -355,7 +348,7 @@ def test_closing_says_what_was_waiting_however_long_the_delay(receiver: Receiver
     for index in range(20):
         sink.update(replace(UPDATE, index=index))
     close(sink)
-    assert frames(receiver.drain()) == list(range(20))
+    assert frames(bundles_so_far(receiver)) == list(range(20))
 
 
 def test_closing_does_not_wait_for_who_hangs(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -367,7 +360,7 @@ def test_closing_does_not_wait_for_who_hangs(receiver: Receiver, monkeypatch: py
             sink.add_listener(TargetSettings(), hang)
         sink.update(UPDATE)
         close(sink)
-        assert frames(receiver.drain()) == [7]
+        assert frames(bundles_so_far(receiver)) == [7]
         # Nor a second time.
         monkeypatch.setattr(sink_module, "_JOIN_TIMEOUT_S", 2 * GENEROUS_S)
         close(sink)
@@ -412,7 +405,7 @@ def test_the_rate_of_one_target_or_of_all_can_be_changed(receiver: Receiver) -> 
 def smooth_value(receiver: Receiver) -> object:
     """The latest one that there is."""
     receiver.drain()
-    ((_, _, (value,)),) = receiver.receive()
+    ((_, _, (value,)),) = bundle(receiver)
     return value
 
 
@@ -443,14 +436,14 @@ def test_the_delay_can_be_changed_for_all_and_for_who_comes_later(receiver: Rece
     with sending(target(receiver), delay_s=0.2) as sink:
         put_s = time.monotonic()
         sink.update(UPDATE)
-        assert frames([receiver.receive()]) == [7]
+        assert frames([bundle(receiver)]) == [7]
         assert time.monotonic() >= put_s + 0.2
         sink.add_listener(TargetSettings(send=FRAMES), listen)
         sink.set_delay(0.4)
         sink.add_listener(TargetSettings(send=FRAMES), listen)
         put_s = time.monotonic()
         sink.update(UPDATE)
-        assert frames([receiver.receive()]) == [7]
+        assert frames([bundle(receiver)]) == [7]
         assert time.monotonic() >= put_s + 0.4
         eventually(lambda: len(arrived_s) == 2)
         assert min(arrived_s) >= put_s + 0.4

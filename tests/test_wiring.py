@@ -13,7 +13,8 @@ import numpy as np
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
-from live_runs import LiveRun, free_port, oscdump
+from live_runs import LiveRun, oscdump
+from osc_sockets import free_port
 
 from realtime_mer.checkpoint import save_checkpoint
 
