@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import re
+import threading
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -15,7 +17,7 @@ from realtime_mer.osc.sink import OscSink
 from realtime_mer.osc.space import Values
 from realtime_mer.recording import RecordingError
 from realtime_mer.sources import Source
-from realtime_mer.status import Answer, Board, SourceState
+from realtime_mer.status import Answer, SourceState
 
 if TYPE_CHECKING:
     from realtime_mer.live import Recognition
@@ -61,45 +63,57 @@ class Requests:
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[tuple[Callable[[Recognition], str], Answer]] = queue.SimpleQueue()
+        self._ended = False
 
     def put(self, request: Callable[[Recognition], str], answer: Answer) -> None:
         """Any thread may ask. Raises RefusedError where too much is being asked for."""
         if self._queue.qsize() >= _MOST_REQUESTS:
             raise RefusedError("Too much was asked for at once.")
+        self.follow_up(request, answer)
+
+    def follow_up(self, request: Callable[[Recognition], str], answer: Answer) -> None:
+        """What comes of a request that was carried out; never refused. Any thread may ask, once for each."""
         self._queue.put((request, answer))
+        if self._ended:
+            self.refuse_all()
 
     def carry_out(self, recognition: Recognition) -> None:
-        """All that were asked for so far; the recognising thread calls this."""
+        """All that were asked for so far; the recognising thread calls this. Raises what they raise, once answered."""
         for _ in range(self._queue.qsize()):
             request, answer = self._queue.get()
             try:
                 text = request(recognition)
             except RefusedError as error:
                 answer(False, str(error))
+            except BaseException as error:
+                answer(False, f"{type(error).__name__}: {error}")
+                raise
             else:
                 answer(True, text)
+
+    def refuse_all(self) -> None:
+        """Answers what was not carried out before the end, and from now on whatever is asked for."""
+        self._ended = True
+        with contextlib.suppress(queue.Empty):
+            while True:
+                _, answer = self._queue.get_nowait()
+                answer(False, "The program ends.")
 
 
 class Controls:
     """Carries commands out, each with one answer. Any thread may ask; nothing waits.
 
-    board: what is shown of the run. open_recorder: makes a recording in a new folder of this name, in the folder that
-    the program runs in, or raises RecordingError.
+    open_recorder: makes a recording in a new folder of this name, in the folder that the program runs in, or raises
+    RecordingError.
     """
 
     def __init__(
-        self,
-        source: Source,
-        osc: OscSink,
-        board: Board,
-        requests: Requests,
-        open_recorder: Callable[[Path], Recorder],
+        self, source: Source, osc: OscSink, requests: Requests, open_recorder: Callable[[Path], Recorder]
     ) -> None:
         self._source = source
         self._osc = osc
-        self._board = board
         self._requests = requests
-        self._new_recorder = open_recorder
+        self._open_recorder = open_recorder
 
     def carry_out(self, name: str, values: Values, answer: Answer) -> None:
         """name: of one of space.COMMANDS; values: of the types that it has there, finite numbers and printable text."""
@@ -115,7 +129,7 @@ class Controls:
                     self._requests.put(lambda recognition: recognition.reset(), answer)
                 case ["device", str(device)]:
                     if not isinstance(self._source, Choosable):
-                        raise RefusedError("What is heard is no device.")
+                        raise RefusedError("A file is being heard, so there is no device to change.")
                     self._source.choose(device, answer)
                 case ["rate", float(rate_hz) | int(rate_hz), *target]:
                     _require(1 <= rate_hz <= 120, "A rate from 1 to 120 Hz", rate_hz)
@@ -147,19 +161,39 @@ class Controls:
         return self._source
 
     def _start_recording(self, folder: list[float | int | str], answer: Answer) -> None:
-        status = self._board.latest_status
-        if status.recording is not None and not status.recording_fault:
-            raise RefusedError(f"A recording is being made, in {status.recording}.")
-        try:
-            # Here, not in the recognising thread, which must not wait for a disk.
-            recorder = self._new_recorder(Path(_folder_name(folder)))
-        except RecordingError as error:
-            raise RefusedError(str(error)) from error
-        try:
-            self._requests.put(lambda recognition: recognition.start_recording(recorder), answer)
-        except RefusedError:
-            recorder.finish(open_end=False)
-            raise
+        name = _folder_name(folder)
+
+        def give_up(reason: str) -> None:
+            self._requests.follow_up(lambda recognition: recognition.give_up_recording(reason), answer)
+
+        def open_recorder() -> None:
+            try:
+                recorder = self._open_recorder(Path(name))
+            except RecordingError as error:
+                give_up(str(error))
+                return
+            except BaseException as error:
+                give_up(f"{type(error).__name__}: {error}")
+                raise
+
+            def started(ok: bool, text: str) -> None:
+                if not ok:
+                    recorder.finish(open_end=False)
+                answer(ok, text)
+
+            self._requests.follow_up(lambda recognition: recognition.start_recording(recorder), started)
+
+        def prepared(ok: bool, text: str) -> None:
+            if ok:
+                # In a thread of its own: neither the recognising thread nor the asking one waits for a disk.
+                try:
+                    threading.Thread(target=open_recorder, name="new recording", daemon=True).start()
+                except RuntimeError as error:  # no more threads
+                    give_up(str(error))
+            else:
+                answer(False, text)
+
+        self._requests.put(lambda recognition: recognition.prepare_recording(), prepared)
 
     def _set_smoothing(self, kind: str, rest: list[float | int | str]) -> str:
         _require(kind in SMOOTHINGS, f"One of {', '.join(SMOOTHINGS)}", kind)
@@ -201,4 +235,6 @@ def _folder_name(values: list[float | int | str]) -> str:
 
 def _require(holds: bool, expected: str, came: object) -> None:
     if not holds:
-        raise RefusedError(f"{expected} was expected, not {shown(came)}.")
+        raise RefusedError(
+            f"{expected} was expected, not {shown(round(came, 6) if isinstance(came, float) else came)}."
+        )

@@ -79,6 +79,7 @@ def run_live(
         except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread has to say it
             failures.append(error)
         finally:
+            recognition.refuse_requests()
             stop.set()
 
     thread = threading.Thread(target=recognise, name="recognition", daemon=True)
@@ -121,6 +122,7 @@ class Recognition:
         self._session: Session
         self._sinks = sinks
         self._recorder = recorder
+        self._recorder_awaited = False
         self._ending_recorders: list[Recorder] = []
         self._requests = requests
         self._tell_event = tell
@@ -165,11 +167,23 @@ class Recognition:
         self._n_resets += 1
         return "what was heard is forgotten"
 
+    def prepare_recording(self) -> str:
+        """A request: a recorder is going to be made, since there is none; `start_` or `give_up_recording` follows."""
+        if self._recorder is not None and not self._recorder.fault:
+            raise RefusedError(f"A recording is being made, in {self._recorder.directory}.")
+        if self._recorder_awaited:
+            raise RefusedError("A recording is being begun.")
+        self._recorder_awaited = True
+        return ""
+
+    def give_up_recording(self, reason: str) -> str:
+        """A request: the recorder could not be made."""
+        self._recorder_awaited = False
+        raise RefusedError(reason)
+
     def start_recording(self, recorder: Recorder) -> str:
         """A request. The model begins afresh here, since only so can the recording be replayed as it was."""
-        if self._recorder is not None and not self._recorder.fault:
-            self._end_recording(recorder)
-            raise RefusedError(f"A recording is being made, in {self._recorder.directory}.")
+        self._recorder_awaited = False
         self.reset()
         if self._recorder is not None:
             self._end_recording(self._recorder)
@@ -192,6 +206,10 @@ class Recognition:
             self._recorder.mark(self._n_marks, self._session.time_s, text)
         self._tell_event(Event("event/mark", (self._n_marks,)))
         return f"mark {self._n_marks} at {self._session.time_s:.1f} s"
+
+    def refuse_requests(self) -> None:
+        """After the run: whoever still waits for an answer gets one."""
+        self._requests.refuse_all()
 
     def close_recording(self) -> None:
         """After the run: what was recorded has got where it should when this returns."""

@@ -173,16 +173,18 @@ class Path:
 
     def change(self, kind: str, settle_s: float | None, now_s: float) -> None:
         """Goes on from where it is in another way."""
-        on_its_way = self._music_s is not None
+        place = self.at(now_s)
         self._kind, self._settle_s = kind, settle_s
-        if on_its_way:
-            self._ways = self._begin(*self.at(now_s))
+        # At home, or on its way there, it takes the new way with the next music.
+        if self._music_s is not None:
+            self._ways = self._begin(*place)
             self._go(now_s)
 
     def go(self, valence: float, arousal: float, now_s: float) -> None:
         """To a prediction of music; one that holds in silence is not for here."""
+        place = self.at(now_s)
         if self._music_s is None:
-            self._ways = self._begin(*self.at(now_s))
+            self._ways = self._begin(*place)
         self._music_s = now_s
         self._goal = (valence, arousal)
         self._go(now_s)
@@ -191,14 +193,13 @@ class Path:
         """Valence and arousal; now_s: not before the last call's."""
         home = self._home
         if home is not None and self._music_s is not None and now_s >= self._music_s + home.after_s:
-            # As a spring whatever the kind: it leaves and arrives gently.
-            self._ways = (
-                Spring(self._ways[0].at(now_s), home.glide_s),
-                Spring(self._ways[1].at(now_s), home.glide_s),
-            )
+            # From then on, whenever it is first looked at; as a spring whatever the kind: it leaves and arrives gently.
+            leaves_s = self._music_s + home.after_s
+            valence, arousal = (way.at(leaves_s) for way in self._ways)
+            self._ways = (Spring(valence, home.glide_s), Spring(arousal, home.glide_s))
             self._music_s = None
             self._goal = (home.valence, home.arousal)
-            self._go(now_s)
+            self._go(leaves_s)
         return self._ways[0].at(now_s), self._ways[1].at(now_s)
 
     def _go(self, now_s: float) -> None:

@@ -20,7 +20,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_mer.config import (
+    MODES,
     PCM_FORMATS,
+    THEMES,
     AudioSettings,
     ConfigError,
     ControlSettings,
@@ -610,6 +612,10 @@ def test_an_address_is_written_as_it_is_read(host: str, port: int) -> None:
         ),
         (QuadrantSettings, "hysteresis", (0.0, 0.5), (-0.01, 0.51, math.nan), "from 0 to 0.5"),
         (QuadrantSettings, "dwell_s", (0.0, 60.0), (-0.1, 60.1, math.nan), "from 0 to 60"),
+        (DisplaySettings, "mode", (None, *MODES), ("", "Stage"), "one of 'operator', 'stage'"),
+        (DisplaySettings, "theme", (None, *THEMES), ("", "black"), "one of 'dark', 'light'"),
+        (DisplaySettings, "screen", (None, 1, 16), (0, 17), "from 1 to 16"),
+        (DisplaySettings, "trail_s", (1.0, 120.0), (0.9, 120.1, math.nan), "from 1 to 120"),
         (OscSettings, "delay_s", (0.0, 10.0), (-0.1, 10.1, math.nan, math.inf), "from 0 to 10"),
         (OscSettings, "query", (None, "1", "a:1", "[::1]:1"), ("", "a", "0", "65536"), "is no place to listen at: "),
         (ControlSettings, "listen", (None, "1", "a:1", "[::1]:1"), ("", "a", ":1"), "is no place to listen at: "),
@@ -649,7 +655,7 @@ def test_an_address_is_written_as_it_is_read(host: str, port: int) -> None:
         ),
         (TargetSettings, "settle_s", (None, 0.05, 60.0), (0.04, 60.1, math.nan), "from 0.05 to 60"),
         (TargetSettings, "speed", (0.0, 10.0), (-0.1, 10.1, math.nan), "from 0 to 10"),
-        (TargetSettings, "home_after_s", (None, 0.0, 3600.0), (-0.1, 3600.1, math.nan), "from 0 to 3600"),
+        (TargetSettings, "home_after_s", (None, 1.0, 3600.0), (0.9, 3600.1, math.nan), "from 1 to 3600"),
         (
             TargetSettings,
             "home",
@@ -781,7 +787,7 @@ TARGETS = st.builds(
     st.sampled_from(SMOOTHINGS),
     st.none() | st.floats(0.05, 60),
     st.floats(0, 10),
-    st.none() | st.floats(0, 3600),
+    st.none() | st.floats(1, 3600),
     st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
     st.floats(0.05, 600),
     st.lists(MAPPED, max_size=3).map(tuple),

@@ -18,13 +18,14 @@ from osc_sockets import GENEROUS_S, HERE, eventually
 from realtime_mer.config import LiveSettings, TargetSettings
 from realtime_mer.config.osc import SMOOTHINGS
 from realtime_mer.controls import Controls, RefusedError, Requests, pause_toggle
-from realtime_mer.live import Recognition
+from realtime_mer.live import Recognition, run_live
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.osc.space import COMMANDS, Command, Values
-from realtime_mer.recording import RecordingError
+from realtime_mer.recording import Beginning, RecordingError
 from realtime_mer.recording.recorder import Recorder
+from realtime_mer.session import Session
 from realtime_mer.sources import Source
-from realtime_mer.status import Answer, Board, SourceState, Status
+from realtime_mer.status import Answer, SourceState
 
 TARGET = TargetSettings(HERE, 9, send=("frame",))
 NO_COMMAND = "There is no such command."
@@ -35,6 +36,9 @@ class Music:
     """A source that can neither rest nor be changed."""
 
     state = SourceState.RUNNING
+
+    def close(self) -> None:
+        pass
 
 
 class Tape(Music):
@@ -76,6 +80,14 @@ class Recognising:
     def reset(self) -> str:
         return self._do("reset", None)
 
+    def prepare_recording(self) -> str:
+        if self._refusal:
+            raise RefusedError(self._refusal)
+        return ""
+
+    def give_up_recording(self, reason: str) -> str:
+        raise RefusedError(reason)
+
     def start_recording(self, recorder: Any) -> str:
         return self._do("start", recorder)
 
@@ -91,6 +103,37 @@ class Recognising:
             raise RefusedError(self._refusal)
         self.done.append((what, how))
         return f"{what} is done"
+
+
+class Unheard:
+    """A session that has heard nothing."""
+
+    time_s = 0.0
+    beginning = Beginning()
+
+    def end_segment(self) -> list[object]:
+        return []
+
+
+class Real(Recognition):
+    """What the recognising thread really does, before any sound."""
+
+    def __init__(self, open_session: Callable[[], Session] | None = None) -> None:
+        source = cast(Source, Music())
+        super().__init__(
+            source,
+            open_session or (lambda: self._session),
+            [],
+            None,
+            requests=Requests(),
+            tell=lambda _event: None,
+            ignored_packets=lambda: 0,
+        )
+        self._session = cast(Session, Unheard())
+
+    @property
+    def requests(self) -> Requests:
+        return self._requests
 
 
 class Spool:
@@ -131,13 +174,12 @@ class Run:
     sink: Told
     source: Music = field(default_factory=Card)
     recognising: Recognising = field(default_factory=Recognising)
-    board: Board = field(default_factory=lambda: Board("music"))
     requests: Requests = field(default_factory=Requests)
     open_recorder: Callable[[Path], Any] = Spool
 
     def __post_init__(self) -> None:
         source = cast(Source, self.source)
-        self.controls = Controls(source, self.sink, self.board, self.requests, self.open_recorder)
+        self.controls = Controls(source, self.sink, self.requests, self.open_recorder)
 
     def carry_out(self) -> None:
         """What was asked for of the recognising thread, here."""
@@ -149,9 +191,19 @@ class Run:
         self.controls.carry_out(name, values, lambda done, text: answers.append((done, text)))
         if isinstance(self.source, Card):
             self.source.answer_all()
-        self.carry_out()
+        self.wait_for(answers, 1)
         (answer,) = answers
         return answer
+
+    def wait_for(self, answers: list[tuple[bool, str]], n: int) -> None:
+        """Carries out until there are so many."""
+
+        def are_there() -> bool:
+            self.carry_out()
+            return len(answers) >= n
+
+        eventually(are_there)
+        self.carry_out()
 
     def fill(self) -> None:
         """Asks for so much that nothing more is taken."""
@@ -289,7 +341,10 @@ def test_another_device_is_chosen_by_the_source_which_answers(sink: Told) -> Non
     card.answer_all()
     assert answers == [(True, "Line In is heard")]
     assert run.ask("device", "none") == (False, "There is no such input.")
-    assert Run(sink, Tape()).ask("device", "Line In") == (False, "What is heard is no device.")
+    assert Run(sink, Tape()).ask("device", "Line In") == (
+        False,
+        "A file is being heard, so there is no device to change.",
+    )
 
 
 def test_pause_and_resume_in_turn() -> None:
@@ -449,14 +504,6 @@ def test_whatever_is_taken_for_a_name_is_one_everywhere(name: str) -> None:
         assert name.isprintable()
 
 
-def test_while_a_recording_is_made_no_other_is_begun(run: Run) -> None:
-    run.board.status(Status("music", SourceState.RUNNING, recording="takes/1"))
-    assert run.ask("record/start", "take 2") == (False, "A recording is being made, in takes/1.")
-    # One that has stopped is no hindrance.
-    run.board.status(Status("music", SourceState.RUNNING, recording="takes/1", recording_fault="The disk is full."))
-    assert run.ask("record/start", "take 2")[0]
-
-
 def real_recorder(tmp_path: Path) -> Callable[[Path], Recorder]:
     return lambda directory: Recorder(tmp_path / directory, LiveSettings(), "music", "0" * 64)
 
@@ -487,19 +534,158 @@ def test_a_recorder_reaches_the_recognising_thread(sink: Told, tmp_path: Path) -
     assert recorder.directory == tmp_path / "take 1"
 
 
-def test_a_recorder_that_nobody_takes_is_ended(sink: Told, tmp_path: Path) -> None:
-    opened: list[Recorder] = []
+def test_where_too_much_is_asked_for_no_recording_is_opened(sink: Told) -> None:
+    opened: list[Path] = []
 
-    def open_recorder(directory: Path) -> Recorder:
-        opened.append(real_recorder(tmp_path)(directory))
-        return opened[0]
+    def open_recorder(directory: Path) -> Spool:
+        opened.append(directory)
+        return Spool(directory)
 
     run = Run(sink, open_recorder=open_recorder)
     run.fill()
     assert run.ask("record/start", "take 1") == (False, "Too much was asked for at once.")
-    (recorder,) = opened
-    eventually(lambda: recorder.is_ended)
-    assert recorder.fault == ""
+    assert opened == []
+
+
+def test_nobody_waits_for_the_disk(sink: Told) -> None:
+    is_there = threading.Event()
+    threads: list[threading.Thread] = []
+
+    def open_recorder(directory: Path) -> Spool:
+        threads.append(threading.current_thread())
+        assert is_there.wait(GENEROUS_S)
+        return Spool(directory)
+
+    run = Run(sink, open_recorder=open_recorder)
+    answers: list[tuple[bool, str]] = []
+    run.controls.carry_out("record/start", ("take 1",), lambda done, text: answers.append((done, text)))
+    assert threads == [], "it is prepared first"
+    assert run.ask("mark") == (True, "mark is done")
+    eventually(lambda: threads)
+    assert run.ask("mark") == (True, "mark is done")
+    assert answers == []
+    is_there.set()
+    run.wait_for(answers, 1)
+    assert answers == [(True, "start is done")]
+    assert threads != [threading.current_thread()]
+
+
+@dataclass
+class RealRun(Run):
+    """One that really records. Relative folders are made in `place`."""
+
+    place: Path = Path()
+    recognition: Real = field(default_factory=Real)
+    opened: list[Recorder] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        def open_recorder(directory: Path) -> Recorder:
+            self.opened.append(real_recorder(self.place)(directory))
+            return self.opened[-1]
+
+        self.requests, self.open_recorder = self.recognition.requests, open_recorder
+        super().__post_init__()
+
+    def carry_out(self) -> None:
+        self.requests.carry_out(self.recognition)
+
+
+@pytest.fixture
+def real_run(sink: Told, tmp_path: Path) -> Iterator[RealRun]:
+    made = RealRun(sink, place=tmp_path)
+    yield made
+    made.recognition.close_recording()
+    eventually(lambda: all(recorder.is_ended for recorder in made.opened))
+
+
+def test_of_many_recordings_asked_for_at_once_one_is_begun_and_leaves_the_only_folder(real_run: RealRun) -> None:
+    answers: list[tuple[bool, str]] = []
+
+    def ask(first: int) -> None:
+        for number in range(first, first + 5):
+            real_run.controls.carry_out(
+                "record/start", (f"take {number}",), lambda ok, text: answers.append((ok, text))
+            )
+
+    threads = [threading.Thread(target=ask, args=(first,)) for first in (0, 10, 20, 30)]
+    for thread in threads:
+        thread.start()
+    real_run.wait_for(answers, 20)
+    (folder,) = [text for ok, text in answers if ok]
+    assert [str(path) for path in real_run.place.iterdir()] == [folder]
+    refusals = {text for ok, text in answers if not ok}
+    assert refusals <= {"A recording is being begun.", f"A recording is being made, in {folder}."}
+    assert len(answers) == 20
+
+
+def test_while_a_recording_is_made_no_other_is_begun(real_run: RealRun) -> None:
+    first = real_run.place / "take 1"
+    assert real_run.ask("record/start", "take 1") == (True, str(first))
+    assert real_run.ask("record/start", "take 2") == (False, f"A recording is being made, in {first}.")
+    assert list(real_run.place.iterdir()) == [first]
+    # One that has stopped is no hindrance.
+    real_run.opened[0].fault = "The disk is full."
+    assert real_run.ask("record/start", "take 2") == (True, str(real_run.place / "take 2"))
+    eventually(lambda: real_run.opened[0].is_ended)
+
+
+def test_a_stop_followed_at_once_by_a_start_ends_one_and_begins_another(real_run: RealRun) -> None:
+    folders = [str(real_run.place / f"take {number}") for number in range(4)]
+    assert real_run.ask("record/start", "take 0") == (True, folders[0])
+    answers: list[tuple[bool, str]] = []
+    for number in range(1, 4):
+        real_run.controls.carry_out("record/stop", (), lambda ok, text: answers.append((ok, text)))
+        real_run.controls.carry_out("record/start", (f"take {number}",), lambda ok, text: answers.append((ok, text)))
+        real_run.wait_for(answers, 2 * number)
+        assert answers[-2:] == [(True, folders[number - 1]), (True, folders[number])]
+    eventually(lambda: [recorder.is_ended for recorder in real_run.opened] == [True, True, True, False])
+    assert [recorder.fault for recorder in real_run.opened] == [""] * 4
+
+
+def test_after_one_that_could_not_be_begun_another_can(real_run: RealRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    (real_run.place / "file").touch()
+    assert not real_run.ask("record/start", "file")[0]
+    with monkeypatch.context() as patched:
+        unhandled: list[object] = []
+        patched.setattr(threading, "excepthook", unhandled.append)
+        patched.setattr(Recorder, "__init__", lambda *_: 1 / 0)
+        assert real_run.ask("record/start", "take 1") == (False, "ZeroDivisionError: division by zero")
+        eventually(lambda: len(unhandled) == 1)
+
+    def no_more(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", no_more)
+        assert real_run.ask("record/start", "take 1") == (False, "can't start new thread")
+    assert real_run.ask("record/start", "take 1") == (True, str(real_run.place / "take 1"))
+
+
+def test_a_recorder_that_nobody_takes_is_ended(real_run: RealRun, monkeypatch: pytest.MonkeyPatch) -> None:
+    answers: list[tuple[bool, str]] = []
+
+    def ask(name: str) -> Recorder:
+        """The recorder, opened, of which the recognising thread does not know yet."""
+        n_before = len(real_run.opened)
+        real_run.controls.carry_out("record/start", (name,), lambda ok, text: answers.append((ok, text)))
+        real_run.carry_out()
+        eventually(lambda: len(real_run.opened) > n_before)
+        return real_run.opened[-1]
+
+    def break_down() -> str:
+        raise ValueError("what is this?")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(real_run.recognition, "reset", break_down)
+        broken = ask("take 1")
+        with pytest.raises(ValueError, match="what is this"):
+            real_run.wait_for(answers, 1)
+    left = ask("take 2")
+    real_run.recognition.refuse_requests()
+    eventually(lambda: len(answers) == 2)
+    assert answers == [(False, "ValueError: what is this?"), (False, "The program ends.")]
+    eventually(lambda: broken.is_ended and left.is_ended)
+    assert broken.fault == left.fault == ""
 
 
 # --- what only the recognising thread may do ---
@@ -582,3 +768,47 @@ def test_many_may_ask_while_the_thread_carries_out(run: Run) -> None:
     run.carry_out()
     assert len(answers) == 800
     assert answers.count(True) == len(run.recognising.done)
+
+
+# --- each is answered, whatever happens ---
+
+
+def test_what_breaks_down_is_answered_before_it_is_raised() -> None:
+    requests = Requests()
+    answers: list[tuple[bool, str]] = []
+
+    def break_down(_recognition: Recognition) -> str:
+        raise MemoryError("too large")
+
+    for request in (lambda _: "done", break_down, lambda _: "done"):
+        requests.put(request, lambda ok, text: answers.append((ok, text)))
+    with pytest.raises(MemoryError, match="too large"):
+        requests.carry_out(cast(Recognition, Recognising()))
+    assert answers == [(True, "done"), (False, "MemoryError: too large")]
+    requests.refuse_all()
+    assert answers[2:] == [(False, "The program ends.")]
+
+
+def test_at_the_end_and_afterwards_everything_is_refused() -> None:
+    requests = Requests()
+    answers: list[tuple[bool, str]] = []
+    for _ in range(3):
+        requests.put(lambda _: "done", lambda ok, text: answers.append((ok, text)))
+    requests.refuse_all()
+    assert answers == [(False, "The program ends.")] * 3
+    requests.put(lambda _: "done", lambda ok, text: answers.append((ok, text)))
+    requests.follow_up(lambda _: "done", lambda ok, text: answers.append((ok, text)))
+    assert answers == [(False, "The program ends.")] * 5
+
+
+def test_a_run_that_ends_answers_who_still_waits() -> None:
+    def open_session() -> Session:
+        raise OSError("there is no model")
+
+    recognition = Real(open_session)
+    answers: list[tuple[bool, str]] = []
+    recognition.requests.put(Recognition.reset, lambda ok, text: answers.append((ok, text)))
+    stop = threading.Event()
+    with pytest.raises(OSError, match="there is no model"):
+        run_live(cast(Source, Music()), recognition, [], lambda stop: cast(None, stop.wait(GENEROUS_S)), stop)
+    assert answers == [(False, "The program ends.")]

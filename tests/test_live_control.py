@@ -31,12 +31,16 @@ class Steered:
     def ask(self, name: str, types: str = "", *values: str) -> tuple[bool, str]:
         """Sends a command by oscsend; whether it was carried out, and the text of its answer."""
         n_before = len(self.answers())
-        command = ["oscsend", "127.0.0.1", str(self.port), f"/mer/control/{name}", *([types] if types else []), *values]
-        subprocess.run(command, check=True, timeout=30)
+        self.send(name, types, *values)
         self.received.wait_for(lambda _: len(self.answers()) > n_before, f"an answer to {name}")
         address, answered, text = self.answers()[-1]
         assert answered == name
         return address.endswith("/ack"), text
+
+    def send(self, name: str, types: str = "", *values: str) -> None:
+        """Sends a command by oscsend, and waits for no answer."""
+        command = ["oscsend", "127.0.0.1", str(self.port), f"/mer/control/{name}", *([types] if types else []), *values]
+        subprocess.run(command, check=True, timeout=30)
 
     def answers(self) -> list[tuple[str, str, str]]:
         """Address, command and text of each, in order."""
@@ -77,7 +81,7 @@ def test_every_kind_of_command_is_answered(steered: Steered) -> None:
     assert steered.ask("rate", "fi", "60", "2") == (False, "A target from 1 to 1 was expected, not 2.")
     assert steered.ask("smoothing", "sf", "linear", "0.5") == (True, "linear, 0.5 s")
     assert steered.ask("delay", "f", "20") == (True, "20 ms")
-    assert steered.ask("device", "s", "pulse") == (False, "What is heard is no device.")
+    assert steered.ask("device", "s", "pulse") == (False, "A file is being heard, so there is no device to change.")
     ok, text = steered.ask("explode")
     assert not ok
     assert "command" in text
@@ -102,26 +106,42 @@ def test_it_can_be_paused_and_reset(steered: Steered) -> None:
 def test_what_is_recorded_in_the_middle_of_a_run_is_replayed_to_the_last_bit(steered: Steered) -> None:
     heard = steered.received
     assert steered.ask("record/start", "s", "middle") == (True, "middle")
-    assert not steered.ask("record/start", "s", "other")[0]
+    assert steered.ask("record/start", "s", "other") == (False, "A recording is being made, in middle.")
+    assert not (steered.folder / "other").exists()
     assert steered.ask("mark", "s", "the solo")[0]
     heard.wait_for(lambda heard: 1 in heard.numbers("/mer/status/recording"), "that it records")
     n_before = len(heard.numbers("/mer/frame"))
     heard.wait_for(lambda heard: len(heard.numbers("/mer/frame")) >= n_before + 6, "predictions to record")
-    assert steered.ask("record/stop") == (True, "middle")
+    n_answers = len(steered.answers())
+    steered.send("record/stop")
+    steered.send("record/start", "s", "next")
+    heard.wait_for(lambda _: len(steered.answers()) >= n_answers + 2, "both answers")
+    assert steered.answers()[n_answers:] == [
+        ("/mer/status/ack", "record/stop", "middle"),
+        ("/mer/status/ack", "record/start", "next"),
+    ]
+    n_before = len(heard.numbers("/mer/frame"))
+    heard.wait_for(lambda heard: len(heard.numbers("/mer/frame")) >= n_before + 3, "predictions to record")
+    assert steered.ask("record/stop") == (True, "next")
     assert not steered.ask("record/stop")[0]
     n_before = len(heard.numbers("/mer/frame"))
     heard.wait_for(lambda heard: len(heard.numbers("/mer/frame")) > n_before, "a prediction after the recording")
     assert steered.live.end()[0] == 0
-    recording = steered.folder / "middle"
-    recorded = rows(recording / "predictions.csv")
-    assert len(recorded) >= 6
-    assert int(recorded[0]["index"]) > 0
-    assert [row["text"] for row in rows(recording / "marks.csv")] == ["the solo"]
+    assert [row["text"] for row in rows(steered.folder / "middle" / "marks.csv")] == ["the solo"]
     assert heard.numbers("/mer/event/mark") == [1]
-    arguments = LiveRun.command("replay", "middle", "--fast", "--no-osc", "--no-plot", "--no-terminal")
+    check_replay(steered.folder, "middle", at_least=6)
+    check_replay(steered.folder, "next", at_least=2)
+
+
+def check_replay(folder: Path, name: str, at_least: int) -> None:
+    """Of a recording of so many predictions that began in the middle of a run."""
+    recorded = rows(folder / name / "predictions.csv")
+    assert len(recorded) >= at_least
+    assert int(recorded[0]["index"]) > 0
+    arguments = LiveRun.command("replay", name, "--fast", "--no-osc", "--no-plot", "--no-terminal")
     replayed = subprocess.run(
         [*arguments, "--checkpoint", "model.safetensors"],
-        cwd=steered.folder,
+        cwd=folder,
         env=ENVIRONMENT,
         capture_output=True,
         text=True,

@@ -253,6 +253,16 @@ def test_the_heartbeat_goes_on_once_a_second_and_the_level_each_time() -> None:
     assert meters == [(0.5,)] * 80
 
 
+@pytest.mark.parametrize("state", list(SourceState))
+def test_where_nothing_is_heard_the_level_is_none_whatever_was_heard_last(state: SourceState) -> None:
+    composer = Composer(TargetSettings(send=("level/*",)))
+    heard = said(composer.status(STATUS, 1.0))
+    assert heard == {"/mer/level/rms": (-30.0,), "/mer/level/peak": (-6.0,), "/mer/level/meter": (0.5,)}
+    nothing = {"/mer/level/rms": (-120.0,), "/mer/level/peak": (-120.0,), "/mer/level/meter": (0.0,)}
+    now = said(composer.status(replace(STATUS, state=state), 1.1))
+    assert now == (heard if state is SourceState.RUNNING else nothing)
+
+
 def test_a_change_is_told_at_once() -> None:
     composer = Composer(TargetSettings(send=("status/*",)))
     changes: list[tuple[dict[str, Any], bool]] = [
@@ -436,6 +446,24 @@ def test_the_same_event_is_said_each_time() -> None:
         assert len(composer.event(Event("event/music", (1,)))) == 2
 
 
+def test_what_did_not_get_there_is_news_again() -> None:
+    target = TargetSettings(on_change=True, map=(MappedValue("valence", "/1"),))
+    composer, fresh = Composer(target), Composer(target)
+    first = composer.update(MUSIC, 1.0)
+    assert composer.update(MUSIC, 1.5) == []
+    composer.forget()
+    # All but what happened then.
+    events = under("/mer", EVENTS)
+    assert composer.update(MUSIC, 2.0) == [message for message in first if message.address not in events]
+    assert composer.update(MUSIC, 2.5) == []
+    fresh.update(MUSIC, 1.0)
+    for one in (composer, fresh):
+        one.smooth(60.0)
+    assert composer.smooth(61.0) == []
+    composer.forget()
+    assert said(composer.smooth(62.0)).keys() == under("/mer", BY_WHEN[When.SMOOTH])
+
+
 def test_what_float32_does_not_tell_apart_is_no_news() -> None:
     composer = Composer(TargetSettings(on_change=True, send=("valence", "va")))
     assert len(composer.update(MUSIC, 1.0)) == 2
@@ -482,7 +510,7 @@ TARGETS = st.builds(
     smoothing=st.sampled_from(SMOOTHINGS),
     settle_s=st.none() | st.floats(0.05, 60),
     speed=st.floats(0, 10),
-    home_after_s=st.none() | st.floats(0, 10),
+    home_after_s=st.none() | st.floats(1, 10),
     home=st.tuples(st.floats(-1, 1), st.floats(-1, 1)),
     glide_s=st.floats(0.05, 600),
     map=st.lists(MAPPED, max_size=6).map(tuple),

@@ -15,8 +15,8 @@ from osc_sockets import GENEROUS_S, eventually
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message
-from realtime_mer.osc.sender import NewSmoothing, Rate, Sender
-from realtime_mer.status import SourceState, Status, Update
+from realtime_mer.osc.sender import Item, NewSmoothing, Rate, Sender
+from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
 
 FRAMES = TargetSettings(send=("frame",))
 FRAMES_AND_MARKS = TargetSettings(send=("frame", "event/mark"))
@@ -34,8 +34,9 @@ class Said:
 
     bundles: list[tuple[float, list[Message]]] = field(default_factory=list)
 
-    def __call__(self, messages: list[Message]) -> None:
+    def __call__(self, messages: list[Message]) -> bool:
         self.bundles.append((time.monotonic(), messages))
+        return True
 
     def wait_for(self, n_bundles: int) -> None:
         eventually(lambda: len(self.bundles) >= n_bundles)
@@ -55,14 +56,14 @@ class Blocked(Said):
         super().__init__()
         self.entered, self.opened = threading.Event(), threading.Event()
 
-    def __call__(self, messages: list[Message]) -> None:
+    def __call__(self, messages: list[Message]) -> bool:
         self.entered.set()
         assert self.opened.wait(GENEROUS_S)
-        super().__call__(messages)
+        return super().__call__(messages)
 
 
 @contextlib.contextmanager
-def sending(target: TargetSettings, send: Callable[[list[Message]], None], delay_s: float = 0.0) -> Iterator[Sender]:
+def sending(target: TargetSettings, send: Callable[[list[Message]], bool], delay_s: float = 0.0) -> Iterator[Sender]:
     sender = Sender(target, send, delay_s)
     try:
         yield sender
@@ -91,7 +92,7 @@ def test_everything_is_said_in_its_order() -> None:
             sender.put(update(index))
             sender.put(Event("event/mark", (index,)))
             sender.put(Status("", next(states), dropped_blocks=index))
-            # The mailbox holds over a hundred rounds, and the thread may be late.
+            # The mailbox has room for what comes of commands in over eighty rounds, and the thread may be late.
             said.wait_for(3 * (index - 50))
     told = [messages for _, messages in said.bundles]
     assert told == [
@@ -321,22 +322,136 @@ def test_what_waits_for_its_delay_is_bounded_too() -> None:
         eventually(sender._mailbox.empty)
         eventually(lambda: len(sender._waiting) + sender.lost == 2000)
         assert len(sender._waiting) == 512
-    assert said.frames == list(range(512))
+        sender.delay_s = 0.0
+        eventually(lambda: said.frames == list(range(512)))
+
+
+COMMANDED = [
+    pytest.param(lambda number: Event("event/mark", (number,)), id="event"),
+    pytest.param(lambda number: Rate(1.0 + number % 100), id="rate"),
+    pytest.param(lambda number: NewSmoothing("spring", 1.0 + number), id="smoothing"),
+]
+
+
+@pytest.mark.parametrize("commanded", COMMANDED)
+def test_a_flood_of_what_comes_of_commands_crowds_no_prediction_out(commanded: Callable[[int], Item]) -> None:
+    said = Said()
+    with sending(FRAMES_AND_MARKS, said, delay_s=5.0) as sender:
+        # As much as comes in ten seconds, of predictions and status, between a thousand others.
+        for number in range(1000):
+            sender.put(commanded(number))
+            if number % 50 == 0:
+                sender.put(update(number // 50))
+            if number % 10 == 0:
+                sender.put(Status("", SourceState.RUNNING))
+                # The thread keeps up.
+                eventually(sender._mailbox.empty)
+        eventually(lambda: len(sender._waiting) + sender.lost == 1120)
+        waiting = [item for _, item in sender._waiting]
+        assert [item.index for item in waiting if isinstance(item, Update)] == list(range(20))
+        assert sum(isinstance(item, Status) for item in waiting) == 100
+        # There is room for many of the others, too.
+        assert sum(not isinstance(item, Update | Status) for item in waiting) > 128
+        assert len(waiting) < 512
+        sender.delay_s = 0.0
+        eventually(lambda: said.frames == list(range(20)))
+
+
+def test_a_flood_of_answers_leaves_room_for_predictions_where_a_send_hangs(blocked: Blocked) -> None:
+    with sending(FRAMES_AND_MARKS, blocked) as sender:
+        sender.put(update(0))
+        assert blocked.entered.wait(GENEROUS_S)
+        for number in range(1000):
+            sender.put(Event("event/mark", (number,)))
+        assert sender.lost == 1000 - 256
+        for index in range(1, 201):
+            sender.put(update(index))
+        assert sender.lost == 1000 - 256
+        blocked.opened.set()
+        eventually(lambda: blocked.frames == list(range(201)))
+        assert blocked.numbers("/mer/event/mark") == list(range(256))
+
+
+# --- what does not get there ---
+
+
+class Failing(Said):
+    """Says that nothing went, until `is_up`."""
+
+    is_up = False
+
+    def __call__(self, messages: list[Message]) -> bool:
+        super().__call__(messages)
+        return self.is_up
+
+
+def test_what_did_not_get_there_is_news_again() -> None:
+    said = Failing()
+    target = TargetSettings(send=("valence", "held", "event/mark"), on_change=True)
+    everything = [Message("/mer/valence", "f", (0.5,)), Message("/mer/held", "i", (0,))]
+    with sending(target, said) as sender:
+        for n in range(1, 4):
+            sender.put(update(n, valence=0.5))
+            said.wait_for(n)
+        # Whatever it was that did not get there.
+        sender.put(Event("event/mark", (1,)))
+        said.wait_for(4)
+        said.is_up = True
+        for index in range(3):
+            sender.put(update(index, valence=0.5))
+        sender.put(update(7, valence=0.25))
+    assert [messages for _, messages in said.bundles] == [
+        *([everything] * 3),
+        [Message("/mer/event/mark", "i", (1,))],
+        everything,
+        [Message("/mer/valence", "f", (0.25,))],
+    ]
 
 
 # --- the end ---
 
 
-def test_the_end_says_what_was_waiting() -> None:
-    said = Said()
-    with sending(FRAMES_AND_MARKS, said, delay_s=NEVER_S) as sender:
+def test_the_end_says_what_is_due() -> None:
+    said = Blocked()
+    with sending(FRAMES_AND_MARKS, said) as sender:
         for index in range(20):
             sender.put(update(index))
-        eventually(lambda: len(sender._waiting) == 20)
         sender.put(Event("event/mark", (1,)))
+        sender.end()
+        said.opened.set()
     assert said.frames == list(range(20))
     assert said.numbers("/mer/event/mark") == [1]
     assert sender.lost == 0
+
+
+def test_of_what_is_not_due_the_end_says_answers_and_the_last_status() -> None:
+    said = Said()
+    target = TargetSettings(send=("frame", "event/mark", "level/rms", "status/source"))
+    level = InputLevel(-6.0, -30.0, LevelState.MUSIC)
+    with sending(target, said, delay_s=NEVER_S) as sender:
+        for index in range(20):
+            sender.put(update(index))
+            sender.put(Event("event/mark", (index,)))
+            # One is as the other: only the last is said all the same.
+            sender.put(Status("", SourceState.RUNNING, level=level))
+        eventually(lambda: len(sender._waiting) == 60)
+    assert said.frames == []
+    assert said.numbers("/mer/event/mark") == list(range(20))
+    assert said.numbers("/mer/status/source") == ["running"]
+    assert said.numbers("/mer/level/rms") == [-30.0]
+    # In their order.
+    assert said.bundles[-1][1][-1].address == "/mer/status/source"
+
+
+def test_what_is_due_at_the_end_is_said_though_other_things_are_not() -> None:
+    said = Said()
+    with sending(FRAMES, said, delay_s=NEVER_S) as sender:
+        sender.put(update(0))
+        sender.put(update(1))
+        eventually(lambda: len(sender._waiting) == 2)
+        # As it looks where the thread has been held up, and the first came long ago.
+        sender._waiting[0] = (sender._waiting[0][0] - 2 * NEVER_S, sender._waiting[0][1])
+    assert said.frames == [0]
 
 
 def test_what_comes_after_the_end_is_lost_and_counted() -> None:

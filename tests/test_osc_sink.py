@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import queue
 import shutil
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -82,12 +85,12 @@ def take(receiver: Receiver, n_bundles: int) -> list[list[Said]]:
 
 
 class TcpReceiver:
-    """Takes one connection; reads what comes, if it reads at all."""
+    """Takes one connection; reads what comes, if it reads at all. port: 0: any."""
 
-    def __init__(self, *, reads: bool) -> None:
+    def __init__(self, *, reads: bool, port: int = 0) -> None:
         self._server = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
         self._server.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
-        self._server.bind((HERE, 0))
+        self._server.bind((HERE, port))
         self._server.listen()
         self._server.settimeout(GENEROUS_S)
         self.port: int = self._server.getsockname()[1]
@@ -339,23 +342,182 @@ def test_a_receiver_that_never_reads_holds_nothing_up(receiver: Receiver) -> Non
         close(sink)
 
 
+class FailingOutput:
+    """A way to a target that is there or not."""
+
+    is_up = False
+    errors = 0
+
+    def __init__(self) -> None:
+        self.sent: list[bytes] = []
+
+    def send(self, data: bytes) -> None:
+        if self.is_up:
+            self.sent.append(data)
+        else:
+            self.errors += 1
+
+    def summary(self) -> str:
+        return "a desk" if self.is_up else "a desk (not sending)"
+
+    def close(self) -> None:
+        pass
+
+
+@pytest.fixture
+def failing(monkeypatch: pytest.MonkeyPatch) -> FailingOutput:
+    output = FailingOutput()
+    monkeypatch.setattr(sink_module, "open_output", lambda _target: output)
+    return output
+
+
+class Clock:
+    """What the sink takes for the time."""
+
+    def __init__(self) -> None:
+        self.now_s = 1000.0
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+NO_OSC = "realtime-mer: no OSC to a desk (not sending)\n"
+OSC_AGAIN = "realtime-mer: OSC goes again to a desk\n"
+
+
+def test_people_are_told_once_that_a_target_has_gone_and_once_that_it_is_back(
+    failing: FailingOutput, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    clock = Clock()
+    monkeypatch.setattr(sink_module, "time", clock)
+    send = sink_module._Encoded(failing, TargetSettings(bundle=False))
+    messages = [Message("/1", "i", (1,)), Message("/2", "i", (2,))]
+
+    def told(is_up: bool, after_s: float) -> str:
+        """In the next attempt."""
+        failing.is_up = is_up
+        clock.now_s += after_s
+        assert send(messages) is is_up
+        return capsys.readouterr().err
+
+    assert sink_module._PATIENCE_S == 2.0
+    assert [told(True, 0.0), told(False, 1.0), told(False, 1.9)] == ["", "", ""]
+    # It was only for a moment, and that begins anew.
+    assert [told(True, 0.0), told(False, 1.0), told(False, 1.9)] == ["", "", ""]
+    assert [told(False, 0.1), told(False, 5.0), told(False, 50.0)] == [NO_OSC, "", ""]
+    assert [told(True, 1.0), told(True, 1.0)] == [OSC_AGAIN, ""]
+    assert [told(False, 9.0), told(False, 2.0), told(True, 0.1)] == ["", NO_OSC, OSC_AGAIN]
+    assert capsys.readouterr().out == ""
+
+
+def test_that_half_of_it_went_is_not_that_it_went() -> None:
+    class Halting(FailingOutput):
+        def send(self, data: bytes) -> None:
+            self.is_up = not self.is_up
+            super().send(data)
+
+    messages = [Message("/1", "i", (1,)), Message("/2", "i", (2,))]
+    for first in (False, True):
+        output = Halting()
+        output.is_up = first
+        assert sink_module._Encoded(output, TargetSettings(bundle=False))(messages) is False
+        assert (len(output.sent), output.errors) == (1, 1)
+
+
+def test_where_nobody_can_be_told_it_goes_on(failing: FailingOutput, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Gone(io.StringIO):
+        n_written = 0
+
+        def write(self, _text: str) -> int:
+            self.n_written += 1
+            raise OSError(errno.EIO, "the terminal is gone")
+
+    gone = Gone()
+    monkeypatch.setattr(sys, "stderr", gone)
+    monkeypatch.setattr(sink_module, "_PATIENCE_S", 0.0)
+    with sending(TargetSettings(send=FRAMES)) as sink:
+        for index in range(3):
+            sink.update(replace(UPDATE, index=index))
+        eventually(lambda: sink.send_errors == (3,))
+        assert gone.n_written == 1
+        failing.is_up = True
+        sink.update(replace(UPDATE, index=3))
+        eventually(lambda: failing.sent)
+        sink.update(replace(UPDATE, index=4))
+        eventually(lambda: len(failing.sent) == 2)
+    assert gone.n_written == 2
+    assert frames([decode(data) for data in failing.sent]) == [3, 4]
+
+
+def test_a_target_that_is_back_gets_what_it_missed_where_only_changes_are_sent(failing: FailingOutput) -> None:
+    settings = TargetSettings(send=("valence", "held"), on_change=True)
+    everything = [("/mer/valence", "f", (0.25,)), ("/mer/held", "i", (1,))]
+    with sending(settings) as sink:
+        failing.is_up = True
+        sink.update(UPDATE)
+        eventually(lambda: len(failing.sent) == 1)
+        failing.is_up = False
+        sink.update(replace(UPDATE, held=False))
+        eventually(lambda: sink.send_errors == (1,))
+        failing.is_up = True
+        sink.update(UPDATE)
+        eventually(lambda: len(failing.sent) == 2)
+    assert [decode(data) for data in failing.sent] == [everything, everything]
+
+
+def test_it_is_told_of_a_tcp_target_that_is_not_there_and_then_is(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sink_module, "_PATIENCE_S", 0.05)
+    told = ""
+
+    def is_told(words: str) -> bool:
+        nonlocal told
+        told += capsys.readouterr().err
+        return words in told
+
+    port = free_port(tcp=True)
+    with sending(TargetSettings(port=port, transport="tcp", send=("smooth/va",), rate_hz=120.0)):
+        eventually(lambda: is_told("realtime-mer: no OSC to "))
+        assert told.startswith(f"realtime-mer: no OSC to tcp {HERE}:{port} (not connected")
+        with contextlib.closing(TcpReceiver(reads=True, port=port)) as there:
+            assert there.connected.wait(GENEROUS_S)
+            eventually(lambda: is_told("realtime-mer: OSC goes again to "))
+    assert told.count("\n") == 2
+
+
 # --- the end ---
 
 
 @pytest.mark.usefixtures("patient")
-def test_closing_says_what_was_waiting_however_long_the_delay(receiver: Receiver) -> None:
-    sink = OscSink([target(receiver)], delay_s=10.0)
+def test_closing_says_what_was_waiting(receiver: Receiver) -> None:
+    sink = OscSink([target(receiver)])
     for index in range(20):
         sink.update(replace(UPDATE, index=index))
     close(sink)
     assert frames(bundles_so_far(receiver)) == list(range(20))
 
 
+@pytest.mark.usefixtures("patient")
+def test_however_long_the_delay_closing_says_the_answers_and_the_last_status(receiver: Receiver) -> None:
+    sink = OscSink([target(receiver, ["frame", "status/source", "status/ack"])], delay_s=10.0)
+    for index in range(20):
+        sink.update(replace(UPDATE, index=index))
+        sink.status(STATUS)
+    sink.event(Event("status/ack", ("record/stop", "take 1")))
+    sink.status(replace(STATUS, state=SourceState.ENDED))
+    close(sink)
+    assert bundles_so_far(receiver) == [
+        [("/mer/status/ack", "ss", ("record/stop", "take 1"))],
+        [("/mer/status/source", "s", ("ended",))],
+    ]
+
+
 def test_closing_does_not_wait_for_who_hangs(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     assert sink_module._JOIN_TIMEOUT_S < 1.0
     monkeypatch.setattr(sink_module, "_JOIN_TIMEOUT_S", 2.0)
     with hanging() as hang:
-        sink = OscSink([target(receiver)], delay_s=10.0)
+        sink = OscSink([target(receiver)])
         for _ in range(3):
             sink.add_listener(TargetSettings(), hang)
         sink.update(UPDATE)

@@ -139,9 +139,9 @@ def check(values: Mapping[str, Values], expected_names: set[str]) -> None:
 
 @given(UPDATES)
 def test_whatever_is_predicted_is_within_the_table(update: Update) -> None:
-    confidence = {"confidence"} if update.confidence is None else set()
+    unknown = {"confidence": update.confidence, "latency": update.latency_s}
     values = frame_values(update)
-    check(values, names(When.FRAME) - confidence)
+    check(values, names(When.FRAME) - {name for name, known in unknown.items() if known is None})
     assert values["valence"] + values["arousal"] == values["va"]
     assert values["frame"] == (min(update.index, LARGEST_INT),)
 

@@ -249,12 +249,53 @@ def test_a_path_goes_home_when_there_is_no_music_and_comes_back() -> None:
     assert path.at(61.0) == (-0.3, 0.2)
 
 
-def test_a_path_that_goes_home_leaves_when_it_is_first_asked_for() -> None:
-    """A clock that stood still (a suspended computer) is no jump on the lamps."""
-    path = Path("linear", 1.0, 1.0, HOME)
+@pytest.mark.parametrize("kind", SMOOTHINGS)
+def test_it_matters_not_when_a_path_that_goes_home_is_looked_at(kind: str) -> None:
+    seldom, often = (Path(kind, None, 1.0, HOME) for _ in range(2))
+    for path in (seldom, often):
+        path.go(0.8, 0.6, 10.0)
+    for i in range(300):
+        often.at(10.0 + i / 30)
+    assert seldom.at(13.0) != pytest.approx((0.0, -1.0), abs=1e-3)
+    assert seldom.at(20.0) == often.at(20.0)
+    for path in (seldom, often):
+        path.go(-0.5, 0.5, 20.1)
+    assert seldom.at(20.3) == often.at(20.3)
+
+
+@pytest.mark.parametrize("kind", SMOOTHINGS)
+@given(
+    steps=st.lists(st.tuples(st.floats(0.0, 8.0), st.none() | VALUES, st.sampled_from(SMOOTHINGS)), max_size=8),
+    more_s=st.lists(st.floats(0, 60), max_size=20),
+)
+def test_whenever_else_a_path_with_a_home_is_looked_at_it_is_where_it_is(
+    kind: str, steps: list[tuple[float, float | None, str]], more_s: list[float]
+) -> None:
+    seldom, often = (Path(kind, None, 1.0, HOME) for _ in range(2))
+    now_s = 0.0
+    for gap_s, goal, other in steps:
+        for moment_s in sorted(s for s in more_s if now_s <= s <= now_s + gap_s):
+            often.at(moment_s)
+        now_s += gap_s
+        for path in (seldom, often):
+            if goal is None:
+                path.change(other, None, now_s)
+            else:
+                path.go(goal, -goal, now_s)
+    assert seldom.at(now_s + 0.3) == pytest.approx(often.at(now_s + 0.3), abs=2e-4)
+
+
+@pytest.mark.parametrize("kind", SMOOTHINGS)
+def test_it_leaves_for_home_at_the_exact_moment(kind: str) -> None:
+    path = Path(kind, 0.5, 1.0, HOME)
     path.go(0.8, 0.6, 10.0)
-    assert path.at(500.0) == pytest.approx((0.8, 0.6))
-    assert path.at(501.0)[0] < 0.8
+    leaves = path.at(11.999999)
+    late = Path(kind, 0.5, 1.0, HOME)
+    late.go(0.8, 0.6, 10.0)
+    spring = smoothing("spring", HOME.glide_s, 1.0, leaves[0])
+    spring.go(HOME.valence, 12.0)
+    assert late.at(13.0)[0] == pytest.approx(spring.at(13.0), abs=1e-5)
+    assert late.at(500.0) == (HOME.valence, HOME.arousal)
 
 
 @pytest.mark.parametrize("kind", SMOOTHINGS)
@@ -272,13 +313,15 @@ def test_a_change_of_the_way_before_any_music_moves_nothing() -> None:
     assert path.at(4.0) == (0.0, 0.0)
 
 
-def test_a_change_of_the_way_on_the_way_home_waits_for_the_music() -> None:
-    path = Path("linear", 1.0, 1.0, HOME)
-    path.go(0.8, 0.6, 0.0)
-    path.at(2.0)
-    before = path.at(3.0)
+@pytest.mark.parametrize("is_looked_at", [False, True])
+def test_a_change_of_the_way_on_the_way_home_waits_for_the_music(is_looked_at: bool) -> None:
+    path, unchanged = (Path("linear", 1.0, 1.0, HOME) for _ in range(2))
+    for one in (path, unchanged):
+        one.go(0.8, 0.6, 0.0)
+    if is_looked_at:
+        path.at(2.5)
     path.change("none", None, 3.0)
-    assert path.at(3.0) == before
+    assert path.at(3.0) == unchanged.at(3.0) != (0.0, -1.0)
     assert path.at(60.0) == (0.0, -1.0)
     path.go(0.5, 0.5, 61.0)
     assert path.at(61.0) == (0.5, 0.5)

@@ -81,7 +81,7 @@ class TargetSettings:
     rate_hz: of the smooth values, 1 to 120. on_change: a value that is as it was last sent is not sent again.
     smoothing: one of SMOOTHINGS; settle_s: how long it takes (smoothing.py), 0.05 to 60; none: its own default.
         speed: how much sooner the one-euro filter follows large jumps, 0 to 10.
-    home_after_s: after so long without music the smooth values glide to `home` (valence, arousal), 0 to 3600; none:
+    home_after_s: after so long without music the smooth values glide to `home` (valence, arousal), 1 to 3600; none:
         they hold. glide_s: how long that takes, 0.05 to 600.
     """
 
@@ -117,12 +117,12 @@ class TargetSettings:
         for pattern in self.send:
             check_text("send", pattern)
             if not matching(pattern):
-                raise wrong("send", "names of the address space, such as 'smooth/*',", pattern)
+                raise wrong("send", "names of the address space without '/mer/', such as 'smooth/*',", pattern)
         check_range("rate_hz", self.rate_hz, 1, 120)
         check_choice("smoothing", self.smoothing, SMOOTHINGS)
         check_range("settle_s", self.settle_s, 0.05, 60)
         check_range("speed", self.speed, 0, 10)
-        check_range("home_after_s", self.home_after_s, 0, 3600)
+        check_range("home_after_s", self.home_after_s, 1, 3600)
         if len(self.home) != 2 or not all(-1 <= value <= 1 for value in self.home):
             raise wrong("home", "valence and arousal, two numbers from -1 to 1,", list(self.home))
         check_range("glide_s", self.glide_s, 0.05, 600)

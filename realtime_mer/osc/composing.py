@@ -20,7 +20,7 @@ from realtime_mer.osc.space import (
     status_values,
 )
 from realtime_mer.smoothing import Home, Path
-from realtime_mer.status import Status, Update
+from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
 
 HEARTBEAT_S = 1.0
 
@@ -28,6 +28,7 @@ _TYPES = {address.name: address.types for address in SPACE}
 # What happens is worth saying each time, also where it says the same.
 _EVENTS = frozenset(address.name for address in SPACE if address.when in (When.EVENT, When.ANSWER))
 _LARGEST_INT = 2**31 - 1
+_NO_LEVEL = InputLevel(-120.0, -120.0, LevelState.SILENCE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +93,9 @@ class Composer:
 
     def status(self, status: Status, now_s: float) -> list[Message]:
         """How things are: the level each time, the rest where it has changed or was not told for HEARTBEAT_S."""
-        messages = [] if status.level is None else self._messages(level_values(status.level))
+        # Where nothing is heard, no dimmer should stay lit by what was heard last.
+        level = status.level if status.state is SourceState.RUNNING else _NO_LEVEL
+        messages = [] if level is None else self._messages(level_values(level))
         values = status_values(status, self._heartbeat, self._latency_s)
         told = tuple(str(values[name]) for name in ("status/source", "status/input", "status/recording"))
         if told != self._told or now_s - self._told_s >= HEARTBEAT_S:
@@ -104,6 +107,10 @@ class Composer:
     def event(self, event: Event) -> list[Message]:
         """Something that happened."""
         return self._messages({event.name: event.values})
+
+    def forget(self) -> None:
+        """What was composed last did not get there: everything is news again."""
+        self._last.clear()
 
     def _messages(self, values: Mapping[str, Values]) -> list[Message]:
         messages = []

@@ -15,8 +15,10 @@ from realtime_mer.osc.composing import Composer, Event
 from realtime_mer.osc.messages import Message
 from realtime_mer.status import Status, Update
 
-# Over ten seconds of everything that is ever said, which is the longest delay.
+# What waits at most. Ten seconds, which is the longest delay, of predictions and status are 120 items. What comes of
+# commands is taken only while no more than this waits, so that a flood of them never crowds out the predictions.
 _MAILBOX_ITEMS = 512
+_MAILBOX_ITEMS_FOR_COMMANDS = 256
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,15 +47,15 @@ Item = Update | Status | Event | Rate | NewSmoothing
 class Sender:
     """Serves one target from a thread of its own: whatever befalls it there delays nobody else.
 
-    send: takes the messages of a bundle; it never raises. delay_s: how long after it came in everything leaves, in its
-    order; it may be changed at any time. The smooth values leave at their rate, on a grid of moments that does not
-    drift; of moments that were missed, only the last is made up for.
+    send: takes the messages of a bundle, and says whether all of them went; it never raises. delay_s: how long after it
+    came in everything leaves, in its order; it may be changed at any time. The smooth values leave at their rate, on a
+    grid of moments that does not drift; of moments that were missed, only the last is made up for.
 
     `put` may be called by any thread and never waits; what comes when the mailbox is full, or after the end, is counted
     in `lost`.
     """
 
-    def __init__(self, target: TargetSettings, send: Callable[[list[Message]], None], delay_s: float) -> None:
+    def __init__(self, target: TargetSettings, send: Callable[[list[Message]], bool], delay_s: float) -> None:
         self._composer = Composer(target)
         self._send = send
         self._interval_s = 1.0 / target.rate_hz
@@ -82,13 +84,13 @@ class Sender:
     def put(self, item: Item) -> None:
         """Something to say, or to do differently from then on."""
         with self._lock:
-            if self._ended or self._mailbox.qsize() >= _MAILBOX_ITEMS:
+            if self._ended or self._mailbox.qsize() >= _room(item):
                 self.lost += 1
             else:
                 self._mailbox.put((time.monotonic(), item))
 
     def end(self) -> None:
-        """What came before this is said, without further delay; then the thread ends."""
+        """What came before this and is due is said, and the last status without further delay; then the thread ends."""
         with self._lock:
             self._ended = True
             self._mailbox.put((0.0, _End()))
@@ -117,16 +119,23 @@ class Sender:
             except queue.Empty:
                 continue
             if isinstance(item, _End):
-                for _, rest in self._waiting:
-                    self._say(rest, time.monotonic())
+                self._say_the_last()
                 return
             if item is None:
                 continue
-            if len(self._waiting) < _MAILBOX_ITEMS:
+            if len(self._waiting) < _room(item):
                 self._waiting.append((came_s, item))
             else:
                 with self._lock:
                     self.lost += 1
+
+    def _say_the_last(self) -> None:
+        """What is due; of what is not, only the answers and the last status: not seconds of predictions at once."""
+        now_s = time.monotonic()
+        last_status = next((item for _, item in reversed(self._waiting) if isinstance(item, Status)), None)
+        for came_s, item in self._waiting:
+            if came_s + self.delay_s <= now_s or isinstance(item, Event) or item is last_status:
+                self._say(item, now_s)
 
     def _say(self, item: Item, now_s: float) -> None:
         if isinstance(item, Update):
@@ -141,5 +150,9 @@ class Sender:
             self._composer.change_smoothing(item.kind, item.settle_s, now_s)
 
     def _send_any(self, messages: list[Message]) -> None:
-        if messages:
-            self._send(messages)
+        if messages and not self._send(messages):
+            self._composer.forget()
+
+
+def _room(item: Item) -> int:
+    return _MAILBOX_ITEMS if isinstance(item, Update | Status) else _MAILBOX_ITEMS_FOR_COMMANDS

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import sys
 import time
 from collections.abc import Callable, Sequence
 
@@ -14,6 +16,8 @@ from realtime_mer.status import Status, Update
 
 # Together with everything else that ends, this is to take less than a second.
 _JOIN_TIMEOUT_S = 0.3
+# A name that is being looked up, or a connection that is being made, is nothing to tell people of.
+_PATIENCE_S = 2.0
 
 
 class OscSink:
@@ -26,7 +30,7 @@ class OscSink:
     def __init__(self, targets: Sequence[TargetSettings], delay_s: float = 0.0) -> None:
         self._outputs = [open_output(target) for target in targets]
         self._senders = [
-            Sender(target, _encoded(output, target), delay_s)
+            Sender(target, _Encoded(output, target), delay_s)
             for target, output in zip(targets, self._outputs, strict=True)
         ]
         self._listeners: list[Sender] = []
@@ -73,8 +77,13 @@ class OscSink:
         for sender in (*self._senders, *self._listeners):
             sender.delay_s = delay_s
 
-    def add_listener(self, settings: TargetSettings, send: Callable[[list[Message]], None]) -> None:
+    def add_listener(self, settings: TargetSettings, take: Callable[[list[Message]], None]) -> None:
         """Someone who is told what a target with these settings would be sent, from a thread of its own."""
+
+        def send(messages: list[Message]) -> bool:
+            take(messages)
+            return True
+
         self._listeners.append(Sender(settings, send, self._delay_s))
 
     def close(self) -> None:
@@ -99,9 +108,38 @@ class OscSink:
         return list(zip(self._outputs, self._senders, strict=True))
 
 
-def _encoded(output: Output, target: TargetSettings) -> Callable[[list[Message]], None]:
-    def send(messages: list[Message]) -> None:
-        for data in [packet(messages)] if target.bundle else map(message_packet, messages):
-            output.send(data)
+class _Encoded:
+    """Sends messages as packets, and tells people where a target goes away for longer than a moment, or is back."""
 
-    return send
+    def __init__(self, output: Output, target: TargetSettings) -> None:
+        self._output = output
+        self._bundle = target.bundle
+        self._failing_s: float | None = None
+        self._told = False
+
+    def __call__(self, messages: list[Message]) -> bool:
+        """Whether all of it went, as far as can be known."""
+        n_before = self._output.errors
+        for data in [packet(messages)] if self._bundle else map(message_packet, messages):
+            self._output.send(data)
+        went = self._output.errors == n_before
+        self._tell(went)
+        return went
+
+    def _tell(self, went: bool) -> None:
+        now_s = time.monotonic()
+        if went:
+            self._failing_s = None
+            if self._told:
+                self._told = False
+                self._say("OSC goes again to")
+        elif self._failing_s is None:
+            self._failing_s = now_s
+        elif not self._told and now_s - self._failing_s >= _PATIENCE_S:
+            self._told = True
+            self._say("no OSC to")
+
+    def _say(self, words: str) -> None:
+        # A terminal that is gone must not end the show.
+        with contextlib.suppress(OSError, ValueError):
+            print(f"realtime-mer: {words} {self._output.summary()}", file=sys.stderr)

@@ -128,6 +128,7 @@ SPACE: tuple[Address, ...] = (
     Address("held", "i", When.FRAME, 0, 1, "", "1 in silence, where the prediction holds; 0 in music"),
     Address("frame", "i", When.FRAME, 0, None, "", "number of the prediction since the program began"),
     Address("time", "f", When.FRAME, 0, None, "s", "sound heard until the end of what the prediction is about"),
+    Address("latency", "f", When.FRAME, 0, None, "ms", "since the capture of that end; not sent where it is not live"),
     *_mood("smooth/", When.SMOOTH, "smooth"),
     Address("level/rms", "f", When.LEVEL, -120, 0, "dBFS", "input level"),
     Address("level/peak", "f", When.LEVEL, -120, 0, "dBFS", "input peak"),
@@ -198,8 +199,9 @@ def mood_values(valence: float, arousal: float, group: str = "") -> dict[str, Va
 
 
 def frame_values(update: Update) -> dict[str, Values]:
-    """What there is to say of a prediction, by name; confidence only where the model knows one."""
+    """What there is to say of a prediction, by name; confidence and latency only where they are known."""
     confidence: dict[str, Values] = {} if update.confidence is None else {"confidence": (update.confidence,)}
+    latency: dict[str, Values] = {} if update.latency_s is None else {"latency": (1000.0 * update.latency_s,)}
     return {
         **mood_values(update.valence, update.arousal),
         "quadrant": (update.quadrant,),
@@ -210,6 +212,7 @@ def frame_values(update: Update) -> dict[str, Values]:
         "held": (int(update.held),),
         "frame": (_count(update.index),),
         "time": (update.time_s,),
+        **latency,
     }
 
 

@@ -23,13 +23,14 @@ change it there, then `python -m realtime_mer.osc.table > docs/osc/addresses.md`
 ## What is sent
 
 Everything goes out in bundles: what belongs to one moment, such as all of a prediction and the events that come with
-it, is one bundle. Its time tag is OSC's "immediately"; when the sound was heard is in `{_PREFIX}/time`, which float32
-holds to 1/64 s for six days. There is one number to an address, but for `va`, and it is a float32 or an int32; strings
-come only below `{_PREFIX}/status`.
+it, is one bundle. Its time tag is OSC's "immediately". How much sound was heard is in `{_PREFIX}/time`, which float32
+holds to 1/64 s for six days, and how long ago its end was captured in `{_PREFIX}/latency`. There is one number to an
+address, but for `va`, and it is a float32 or an int32; strings come only below `{_PREFIX}/status`.
 
 `{_PREFIX}` is the prefix; each target can have another, or none. Its settings `send`, `rate_hz`, `on_change` and `map`
 choose what it is sent, how often, and what at other addresses and in other ranges; with `bundle = false` each message
-comes by itself (configs/live.toml explains them).
+comes by itself (configs/live.toml explains them). In settings a name is the address without `{_PREFIX}/`, as in
+`smooth/valence`.
 
 {_table(("address", "type", "range", "rate", "meaning"), map(_address_row, SPACE))}
 
@@ -45,9 +46,9 @@ prefix the targets have. What stands in brackets may be left out. A whole float 
 float32. A command without values also takes the one number that a button sends: above 0 it is carried out, at 0 nothing
 happens.
 
-Each command is answered once, to the address and port that it came from and to every target: with `status/ack` where it
-was carried out, else with `status/error`. Both hold the command's name, as it stands here after `/mer/control/`, and a
-text.
+Each command is answered once, to the address and port that it came from and to every target whose `send` has it: with
+`status/ack` where it was carried out, else with `status/error`. Both hold the command's name, as it stands here after
+`/mer/control/`, and a text.
 
 {_table(("address", "values", "meaning"), map(_command_row, COMMANDS))}
 """
