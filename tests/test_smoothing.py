@@ -287,10 +287,11 @@ def test_whenever_else_a_path_with_a_home_is_looked_at_it_is_where_it_is(
 
 @pytest.mark.parametrize("kind", SMOOTHINGS)
 def test_it_leaves_for_home_at_the_exact_moment(kind: str) -> None:
-    path = Path(kind, 0.5, 1.0, HOME)
+    # It has not yet arrived anywhere then.
+    path = Path(kind, 6.0, 1.0, HOME)
     path.go(0.8, 0.6, 10.0)
     leaves = path.at(11.999999)
-    late = Path(kind, 0.5, 1.0, HOME)
+    late = Path(kind, 6.0, 1.0, HOME)
     late.go(0.8, 0.6, 10.0)
     spring = smoothing("spring", HOME.glide_s, 1.0, leaves[0])
     spring.go(HOME.valence, 12.0)

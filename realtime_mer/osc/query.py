@@ -523,7 +523,8 @@ def _require_packages() -> None:
         import zeroconf  # noqa: F401
     except ImportError as error:
         raise OscError(
-            f"OSCQuery needs packages that are not installed ({error.name}): install realtime-mer with its extra, in a clone by: .venv/bin/pip install '.[query]'"
+            f"OSCQuery needs packages that are not installed ({error.name}): install realtime-mer with its extra, in a "
+            "clone by: .venv/bin/pip install '.[query]'"
         ) from error
     # What a client does wrong is counted; without a handler, Python would print it over the display.
     logging.getLogger("aiohttp").addHandler(logging.NullHandler())
