@@ -7,14 +7,15 @@ import hashlib
 import sys
 import threading
 from collections.abc import Callable, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realtime_mer.config import LiveSettings, UsageError
+from realtime_mer.config import DisplaySettings, LiveSettings, UsageError
 from realtime_mer.config.addresses import parse_listen
 from realtime_mer.controls import Controls, Requests, pause_toggle
 from realtime_mer.live import Recognition, ending_by_signal, run_live
+from realtime_mer.monitor.notices import Notices
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.sources import Source
@@ -111,13 +112,11 @@ def _run(settings: LiveSettings, source: Source, *more_sinks: Sink, beginning: B
     with ending_by_signal() as stop, contextlib.ExitStack() as opened:
         opened.enter_context(contextlib.closing(source))
         osc = opened.enter_context(contextlib.closing(OscSink(settings.osc.targets, settings.osc.delay_s)))
-        requests = Requests()
-        control = _control(settings, Controls(source, osc, board, requests, open_recorder), osc)
-        query = _query(settings, osc, control)
-        for server in (control, query):
-            if server is not None:
-                opened.enter_context(contextlib.closing(server))
         source.start()
+        requests = Requests()
+        controls = Controls(source, osc, requests, open_recorder)
+        control = _control(settings, controls, osc, opened)
+        query = _query(settings, osc, control, opened)
         # Only now: a source that cannot be opened should leave no folder behind.
         directory = settings.recording.directory
         recorder = None if directory is None else open_recorder(Path(directory))
@@ -130,12 +129,14 @@ def _run(settings: LiveSettings, source: Source, *more_sinks: Sink, beginning: B
             tell=osc.event,
             ignored_packets=lambda: control.ignored if control else 0,
         )
-        destinations = _destinations(osc, control, query)
-        display = _display(settings, board, source, destinations)
+        hand = _hand(source, controls, board, _destinations(osc, control, query))
+        display = _display(settings.display, board, hand)
         return run_live(source, recognition, [osc, board, *more_sinks], display, stop)
 
 
-def _control(settings: LiveSettings, controls: Controls, osc: OscSink) -> ControlServer | None:
+def _control(
+    settings: LiveSettings, controls: Controls, osc: OscSink, opened: contextlib.ExitStack
+) -> ControlServer | None:
     if settings.control.listen is None:
         return None
     from realtime_mer.osc.control import ControlServer
@@ -143,16 +144,19 @@ def _control(settings: LiveSettings, controls: Controls, osc: OscSink) -> Contro
     def tell(ok: bool, name: str, text: str) -> None:
         osc.event(Event("status/ack" if ok else "status/error", (name, text)))
 
-    return ControlServer(*parse_listen(settings.control.listen), controls.carry_out, tell)
+    server = ControlServer(*parse_listen(settings.control.listen), controls.carry_out, tell)
+    return opened.enter_context(contextlib.closing(server))
 
 
-def _query(settings: LiveSettings, osc: OscSink, control: ControlServer | None) -> QueryServer | None:
+def _query(
+    settings: LiveSettings, osc: OscSink, control: ControlServer | None, opened: contextlib.ExitStack
+) -> QueryServer | None:
     if settings.osc.query is None:
         return None
     from realtime_mer.osc.query import QueryServer
 
     bound = None if control is None else (control.host, control.port)
-    server = QueryServer(*parse_listen(settings.osc.query), control=bound)
+    server = opened.enter_context(contextlib.closing(QueryServer(*parse_listen(settings.osc.query), control=bound)))
     osc.add_listener(server.settings, server.take)
     return server
 
@@ -165,19 +169,44 @@ def _destinations(
     return lambda: [*osc.summary(), *(server.summary() for server in servers)]
 
 
-def _display(
-    settings: LiveSettings, board: Board, source: Source, osc: Callable[[], Sequence[str]]
-) -> Callable[[threading.Event], None]:
+@dataclass(frozen=True, slots=True)
+class _Hand:
+    """What whoever sits at this computer can do and see beside the board.
+
+    toggle_pause: None where the source cannot rest. destinations: what goes over the network, for people.
+    """
+
+    toggle_pause: Callable[[], None] | None
+    toggle_recording: Callable[[], None]
+    notices: Notices
+    destinations: Callable[[], Sequence[str]]
+
+
+def _hand(source: Source, controls: Controls, board: Board, destinations: Callable[[], Sequence[str]]) -> _Hand:
+    notices = Notices()
+
+    def toggle_recording() -> None:
+        name = "record/stop" if board.latest_status.recording else "record/start"
+        word = "Recorded into" if name == "record/stop" else "Recording into"
+
+        def answer(ok: bool, text: str) -> None:
+            notices.post(f"{word} {text}" if ok else text, fault=not ok)
+
+        controls.carry_out(name, (), answer)
+
+    return _Hand(pause_toggle(source), toggle_recording, notices, destinations)
+
+
+def _display(settings: DisplaySettings, board: Board, hand: _Hand) -> Callable[[threading.Event], None]:
     """The window where there is a display, else the terminal view, else nothing but waiting."""
-    toggle_pause = pause_toggle(source)
 
     def show(stop: threading.Event) -> None:
-        if settings.display.plot and _show_window(board, stop, toggle_pause, osc):
+        if settings.plot and _show_window(settings, board, stop, hand):
             return
-        if settings.display.terminal:
+        if settings.terminal:
             from realtime_mer.terminal import TerminalView
 
-            view = TerminalView(board, quit_=stop.set, toggle_pause=toggle_pause, osc=osc)
+            view = TerminalView(board, quit_=stop.set, toggle_pause=hand.toggle_pause, osc=hand.destinations)
             try:
                 view.run(stop)
             except BrokenPipeError:
@@ -198,10 +227,8 @@ def _wait(stop: threading.Event) -> None:
         pass
 
 
-def _show_window(
-    board: Board, stop: threading.Event, toggle_pause: Callable[[], None] | None, osc: Callable[[], Sequence[str]]
-) -> bool:
-    """Whether there could be a window; if so the run is to end by now."""
+def _show_window(settings: DisplaySettings, board: Board, stop: threading.Event, hand: _Hand) -> bool:
+    """Whether there could be a window, and the run is to end by now."""
     from realtime_mer.monitor import display_fault
 
     fault = display_fault()
@@ -210,7 +237,15 @@ def _show_window(
         return False
     from realtime_mer.monitor.window import run_window
 
-    run_window(board, stop, toggle_pause=toggle_pause, osc=osc)
+    run_window(
+        board,
+        stop,
+        settings=settings,
+        toggle_pause=hand.toggle_pause,
+        toggle_recording=hand.toggle_recording,
+        notices=hand.notices,
+        osc=hand.destinations,
+    )
     return stop.is_set()
 
 

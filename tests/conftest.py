@@ -2,11 +2,26 @@
 
 from __future__ import annotations
 
+import importlib
+import os
 from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import settings
+
+
+def _pytest_qt() -> list[str]:
+    """pytest-qt, where Qt can be loaded: it would end the whole run where that lacks a library of the system."""
+    try:
+        importlib.import_module("PyQt5.QtWidgets")
+    except ImportError:
+        return []
+    os.environ["PYTEST_QT_API"] = "pyqt5"
+    return ["pytestqt.plugin"]
+
+
+pytest_plugins = _pytest_qt()
 
 DEAM_ROOT = Path(__file__).resolve().parents[2] / "shared" / "deam"
 

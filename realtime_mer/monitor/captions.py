@@ -34,6 +34,8 @@ class Field:
 
 _LISTENING = Headline("listening", "The first prediction takes a second of sound.", Tone.PLAIN, ghost=True)
 _SILENCE = Headline("silence", "The last prediction holds.", Tone.PLAIN, ghost=True)
+# What osc.control says of itself begins so.
+_COMMANDS = "commands on "
 _FOLLOWING = "Following the music."
 _OF_LEVEL = {
     LevelState.QUIET: Headline("too quiet", "Turn the input up.", Tone.WARNING, ghost=False),
@@ -68,8 +70,12 @@ def headline(status: Status, newest: Update | None) -> Headline:
 
 
 def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[str]) -> tuple[Field, ...]:
-    """The status line; always the same captions in the same order."""
+    """The status line; always the same captions in the same order.
+
+    osc_targets: for people: where OSC goes and where commands are taken, each with what is wrong with it in brackets.
+    """
     latency_s = newest.latency_s if newest is not None and status.state is SourceState.RUNNING else None
+    confidence = None if newest is None else newest.confidence
     lost_sound = _lost_sound(status)
     return (
         Field("state", status.state.value, _TONE_OF_STATE[status.state]),
@@ -82,8 +88,10 @@ def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[s
             f"{status.losses} ×, {status.lost_s:.1f} s" if status.losses else "never",
             Tone.WARNING if status.losses else Tone.PLAIN,
         ),
+        Field("confidence", "–" if confidence is None else f"{100 * confidence:.0f} %"),
         _recording(status),
-        Field("OSC", ", ".join(osc_targets) or "off"),
+        _network("OSC", [text for text in osc_targets if not text.startswith(_COMMANDS)]),
+        _network("commands", [_commands(text) for text in osc_targets if text.startswith(_COMMANDS)]),
     )
 
 
@@ -128,3 +136,16 @@ def _recording(status: Status) -> Field:
     if status.recording is None:
         return Field("recording", "off")
     return Field("recording", Path(status.recording).name or status.recording, Tone.GOOD)
+
+
+def _commands(text: str) -> str:
+    """How many came, before where: the end may be cut off."""
+    where, _colon, counts = text.removeprefix(_COMMANDS).partition(": ")
+    return f"{counts} on {where}"
+
+
+def _network(caption: str, ends: Sequence[str]) -> Field:
+    """What is in trouble comes first: the rest may be cut off."""
+    troubled = [end for end in ends if "(" in end]
+    well = [end for end in ends if "(" not in end]
+    return Field(caption, ", ".join((*troubled, *well)) or "off", Tone.WARNING if troubled else Tone.PLAIN)

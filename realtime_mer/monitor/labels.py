@@ -39,7 +39,9 @@ class CutLabel(Label):
         self.setWordWrap(lines > 1)
         self.setAlignment(QtCore.Qt.AlignmentFlag.AlignTop)
         self.setSizePolicy(QtWidgets.QSizePolicy.Policy.Ignored, QtWidgets.QSizePolicy.Policy.Fixed)
-        self.setFixedHeight(lines * self.fontMetrics().lineSpacing())
+        # Some fonts' lines are closer than their letters are high.
+        metrics = self.fontMetrics()
+        self.setFixedHeight((lines - 1) * metrics.lineSpacing() + metrics.height())
 
     def show_text(self, text: str) -> None:
         if text != self._whole:

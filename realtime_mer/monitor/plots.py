@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from realtime_mer.monitor.labels import font
-from realtime_mer.monitor.qt import QtCore, pg
+from realtime_mer.monitor.qt import QtCore, QtGui, pg
 from realtime_mer.monitor.theme import Theme
 
 _LABEL_REACH_PX = 30
+_TICK_PX = 5
 
 Ticks = Sequence[tuple[float, str]]
 
@@ -32,7 +33,26 @@ def still_plot(
         axis = item.getAxis(side)
         axis.setPen(pg.mkPen(theme.grid))
         axis.setTextPen(pg.mkPen(theme.faint))
-        # The labels at an axis's ends reach over them, and would be left out.
-        axis.setStyle(tickFont=font(theme.small_pt), tickLength=-5, hideOverlappingLabels=_LABEL_REACH_PX)
+        axis.setStyle(
+            tickFont=font(theme.small_pt),
+            tickLength=-theme.px(_TICK_PX),
+            # The labels at an axis's ends reach over them, and would be left out.
+            hideOverlappingLabels=theme.px(_LABEL_REACH_PX),
+        )
         axis.setTicks([list(ticks)])
     return plot
+
+
+def solid_pen(colour: QtGui.QColor, width_px: float) -> QtGui.QPen:
+    """A pen with flat ends and round corners, its width in the painter's pixels."""
+    pen = QtGui.QPen(colour, width_px)
+    pen.setCapStyle(QtCore.Qt.PenCapStyle.FlatCap)
+    pen.setJoinStyle(QtCore.Qt.PenJoinStyle.RoundJoin)
+    return pen
+
+
+def faded(colour: str, opacity: float) -> QtGui.QColor:
+    """The colour with this opacity, 0 to 1."""
+    result = QtGui.QColor(colour)
+    result.setAlphaF(opacity)
+    return result

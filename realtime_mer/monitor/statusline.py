@@ -10,9 +10,10 @@ from realtime_mer.monitor.qt import QtWidgets
 from realtime_mer.monitor.theme import Theme
 
 # How many parts of the width a field gets, by its caption, and one that is not named here.
-_PARTS = {"source": 9, "lost sound": 5, "device lost": 4, "recording": 5, "OSC": 5}
+_PARTS = {"source": 7, "lost sound": 4, "device lost": 4, "recording": 5, "OSC": 6, "commands": 4}
 _OTHER_PARTS = 3
 _LEAST_TEXT = "0:00:00"
+_GAP_PX = 14
 
 
 class StatusLine(QtWidgets.QWidget):
@@ -25,7 +26,7 @@ class StatusLine(QtWidgets.QWidget):
         self._grid = QtWidgets.QGridLayout(self)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setVerticalSpacing(0)
-        self._grid.setHorizontalSpacing(14)
+        self._grid.setHorizontalSpacing(theme.px(_GAP_PX))
 
     def show_fields(self, fields: Sequence[Field]) -> None:
         """The same captions in the same order each time."""

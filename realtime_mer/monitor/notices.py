@@ -1,0 +1,54 @@
+"""Passing messages for whoever looks at the window. No Qt in here."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+_CAPACITY = 16
+_LONGEST = 300
+_SHOWN_S, _FAULT_SHOWN_S = 6.0, 15.0
+
+
+@dataclass(frozen=True, slots=True)
+class Notice:
+    """A line of text; fault: whether it is about something that went wrong."""
+
+    text: str
+    fault: bool = False
+
+
+class Notices:
+    """What is to be read just now: any thread posts, and each message lasts for some seconds, longer where it is about
+    a fault.
+
+    Where there are too many at once the oldest go. dropped: how many have. now_s: a clock that never falls.
+    """
+
+    def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
+        self.dropped = 0
+        self._now_s = now_s
+        self._lock = threading.Lock()
+        # Until when, and what.
+        self._posted: deque[tuple[float, Notice]] = deque()
+
+    def post(self, text: str, *, fault: bool = False) -> None:
+        """Never waits for anything. text: for people; becomes one line, and is cut where it is very long."""
+        line = " ".join(text.split())
+        notice = Notice(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…", fault)
+        end_s = self._now_s() + (_FAULT_SHOWN_S if fault else _SHOWN_S)
+        with self._lock:
+            if len(self._posted) == _CAPACITY:
+                self._posted.popleft()
+                self.dropped += 1
+            self._posted.append((end_s, notice))
+
+    def current(self) -> tuple[Notice, ...]:
+        """What is to be read now, oldest first; at most 16."""
+        now_s = self._now_s()
+        with self._lock:
+            self._posted = deque(timed for timed in self._posted if timed[0] > now_s)
+            return tuple(notice for _, notice in self._posted)

@@ -1,0 +1,38 @@
+"""How often the window draws. No Qt in here."""
+
+from __future__ import annotations
+
+_LARGEST_HZ = 60.0
+# Some drivers say 0 or 1, or nothing at all.
+_LEAST_HZ = 24.0
+_WINDOW_S = 2.0
+# Of one core: above the first it draws half as often; that is half the work, and below the second it can do all of it.
+_TOO_BUSY, _IDLE = 0.5, 0.2
+
+
+class Pace:
+    """As often as the screen does, up to 60 Hz; half as often where that takes more than half a core.
+
+    refresh_hz: what the screen says of itself.
+    """
+
+    def __init__(self, refresh_hz: float) -> None:
+        self._full_hz = min(refresh_hz, _LARGEST_HZ) if refresh_hz >= _LEAST_HZ else _LARGEST_HZ
+        self._halved = False
+        self._since: tuple[float, float] | None = None
+
+    @property
+    def interval_ms(self) -> int:
+        """Between two pictures; never longer than it should be."""
+        return int(1000.0 / (self._full_hz / 2 if self._halved else self._full_hz))
+
+    def note(self, now_s: float, busy_s: float) -> None:
+        """At every picture. now_s: of a clock that never falls; busy_s: what the drawing thread has worked so far."""
+        if self._since is None:
+            self._since = now_s, busy_s
+            return
+        elapsed_s = now_s - self._since[0]
+        if elapsed_s >= _WINDOW_S:
+            share = (busy_s - self._since[1]) / elapsed_s
+            self._halved = share > _IDLE if self._halved else share > _TOO_BUSY
+            self._since = now_s, busy_s

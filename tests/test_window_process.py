@@ -1,0 +1,394 @@
+"""The window in a process of its own: started, left, ended; on one screen, on two, on one that hangs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live_runs import LiveRun, oscdump
+from osc_sockets import free_port
+from sound_server import start_sound_server
+from windows import (
+    ROOT,
+    TIMEOUT_S,
+    TwoScreens,
+    bare_environment,
+    fault_here,
+    run,
+    two_screens,
+    window_manager,
+    x_server,
+)
+
+from benchmarks.sound_server import SoundServer
+
+
+@pytest.fixture(scope="module")
+def x_display() -> Iterator[str]:
+    with x_server() as (display, _):
+        yield display
+
+
+@pytest.fixture(params=["offscreen", "xcb"])
+def drawable(request: pytest.FixtureRequest) -> dict[str, str]:
+    """An environment in which a window can be shown."""
+    if request.param == "offscreen":
+        environment = bare_environment(QT_QPA_PLATFORM="offscreen")
+    else:
+        environment = bare_environment(DISPLAY=request.getfixturevalue("x_display"))
+    fault = fault_here(environment)
+    if fault is not None:
+        pytest.skip(f"no window can be shown here: {fault}")
+    return environment
+
+
+def test_it_runs_until_stop(drawable: dict[str, str]) -> None:
+    told = run(
+        "from realtime_mer.monitor.window import run_window\n"
+        "feeding(20, stop.set)\n"
+        "run_window(board, stop, toggle_pause=None)\n"
+        "print(stop.is_set(), len(board.take_updates()))",
+        drawable,
+    )
+    assert (told.returncode, told.stdout) == (0, "True 0\n"), told.stderr
+
+
+def test_it_runs_until_it_is_closed(drawable: dict[str, str]) -> None:
+    told = run(
+        "from realtime_mer.monitor.window import run_window, application\n"
+        "from PyQt5 import QtCore, QtTest\n"
+        "application()\n"
+        "def press():\n"
+        "    shown, = [widget for widget in application().topLevelWidgets() if widget.isVisible()]\n"
+        "    for key in (QtCore.Qt.Key_Tab, QtCore.Qt.Key_Tab, QtCore.Qt.Key_Q):\n"
+        "        QtTest.QTest.keyClick(shown.windowHandle(), key)\n"
+        "feeding(200, lambda: None)\n"
+        "QtCore.QTimer.singleShot(800, press)\n"
+        "run_window(board, stop)\n"
+        "print(stop.is_set())",
+        drawable,
+    )
+    assert (told.returncode, told.stdout) == (0, "True\n"), told.stderr
+
+
+def test_it_is_really_on_the_screen(x_display: str) -> None:
+    told = run(
+        "from realtime_mer.monitor.window import run_window, application\n"
+        "from realtime_mer.monitor.qt import QtCore, QtGui\n"
+        "application()\n"
+        "def look():\n"
+        "    screen = application().primaryScreen()\n"
+        "    shown, = [widget for widget in application().topLevelWidgets() if widget.isVisible()]\n"
+        "    image = screen.grabWindow(0).toImage()\n"
+        "    colour = QtGui.QColor('#f0e442').rgb()\n"
+        "    found = sum(image.pixel(x, y) == colour for x in range(image.width()) for y in range(image.height()))\n"
+        "    print(found, screen.geometry().contains(shown.geometry()))\n"
+        "    stop.set() if found > 100 else QtCore.QTimer.singleShot(200, look)\n"
+        "feeding(10, lambda: None)\n"
+        "QtCore.QTimer.singleShot(200, look)\n"
+        "run_window(board, stop)",
+        bare_environment(DISPLAY=x_display),
+    )
+    assert told.returncode == 0, told.stderr
+    found, fits = told.stdout.split()[-2:]
+    assert int(found) > 100
+    assert fits == "True"
+
+
+@pytest.mark.parametrize("handled", [True, False])
+def test_ctrl_c_ends_it(drawable: dict[str, str], handled: bool) -> None:
+    """By a handler that sets `stop`, and by Python's own, which raises KeyboardInterrupt wherever Qt happens to be."""
+    script = (
+        "import signal\n"
+        + ("signal.signal(signal.SIGINT, lambda *_: stop.set())\n" if handled else "")
+        + "from realtime_mer.monitor.window import run_window\n"
+        "feeding(4000, lambda: None)\n"
+        "threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
+        "run_window(board, stop)\n"
+        "print(stop.is_set())"
+    )
+    told = run(script, drawable)
+    assert (told.returncode, told.stdout) == (0, "True\n"), told.stderr
+
+
+@pytest.mark.parametrize("method", ["paint", "set_path"])
+def test_a_fault_in_drawing_is_told_once_and_ends_nothing(drawable: dict[str, str], method: str) -> None:
+    told = run(
+        "from realtime_mer.monitor import plane, window\n"
+        f"def broken(*_): {method}_is_broken\n"
+        f"plane.TrailItem.{method} = broken\n"
+        "feeding(20, stop.set)\n"
+        "hook = sys.excepthook\n"
+        "window.run_window(board, stop)\n"
+        "print(stop.is_set(), len(board.take_updates()), sys.excepthook is hook)",
+        drawable,
+    )
+    assert (told.returncode, told.stdout) == (0, "True 0 True\n"), told.stderr
+    assert told.stderr.count(f"NameError: name '{method}_is_broken'") == 1
+    assert told.stderr.count("realtime-mer: ") == 1
+
+
+def test_where_the_window_cannot_be_made_the_run_goes_on(drawable: dict[str, str]) -> None:
+    told = run(
+        "from realtime_mer.monitor import view, window\n"
+        "def broken(*_, **__): raise OSError('no paint')\n"
+        "view.PlaneView = broken\n"
+        "window.run_window(board, stop)\n"
+        "print(stop.is_set())",
+        drawable,
+    )
+    assert (told.returncode, told.stdout) == (0, "False\n"), told.stderr
+    assert told.stderr.count("OSError: no paint") == 1
+
+
+def test_a_user_s_decimal_comma_stays_out_of_the_c_library(drawable: dict[str, str], tmp_path: Path) -> None:
+    """openSMILE, in this process, reads its configuration with the C library, and needs the point."""
+    if shutil.which("localedef") is None or not Path("/usr/share/i18n/locales/de_DE").exists():
+        pytest.skip("no localedef or no source of de_DE (Debian: apt-get install locales)")
+    subprocess.run(["localedef", "-i", "de_DE", "-f", "UTF-8", tmp_path / "de_DE.UTF-8"], check=True)
+    german = drawable | {"LOCPATH": str(tmp_path), "LC_ALL": "de_DE.UTF-8", "LANG": "C.UTF-8"}
+    assert (
+        run("locale.setlocale(locale.LC_ALL, ''); print(locale.localeconv()['decimal_point'])", german).stdout == ",\n"
+    )
+    told = run(
+        "from realtime_mer.monitor.window import run_window\n"
+        "feeding(5, stop.set)\n"
+        "run_window(board, stop)\n"
+        "environment = [os.environ.get(name) for name in ('LC_ALL', 'LANG', 'LC_NUMERIC')]\n"
+        "print(locale.localeconv()['decimal_point'], *environment)",
+        german,
+    )
+    assert (told.returncode, told.stdout) == (0, ". de_DE.UTF-8 C.UTF-8 None\n"), told.stderr
+
+
+# Left alone, and in trouble
+
+
+def test_what_is_to_keep_running_is_not_stopped_and_says_so(drawable: dict[str, str]) -> None:
+    told = run(
+        "from realtime_mer.config import DisplaySettings\n"
+        "from realtime_mer.monitor.window import run_window, application\n"
+        "from PyQt5 import QtCore\n"
+        "application()\n"
+        "def close():\n"
+        "    [widget.close() for widget in application().topLevelWidgets() if widget.isVisible()]\n"
+        "QtCore.QTimer.singleShot(500, close)\n"
+        "run_window(board, stop, settings=DisplaySettings(keep_running=True))\n"
+        "print(stop.is_set())",
+        drawable,
+    )
+    assert (told.returncode, told.stdout) == (0, "False\n"), told.stderr
+    assert "The window is closed, and the run goes on" in told.stderr
+
+
+def test_new_views_and_a_garbage_collector_in_another_thread_get_on(drawable: dict[str, str]) -> None:
+    """What Qt deletes in another thread than its own takes the whole process with it."""
+    told = run(
+        "import gc\n"
+        "from realtime_mer.config import DisplaySettings\n"
+        "from realtime_mer.monitor.window import MonitorWindow, application\n"
+        "from PyQt5 import QtCore, QtTest\n"
+        "application()\n"
+        "def collect():\n"
+        "    while not stop.wait(0.01): gc.collect()\n"
+        "threading.Thread(target=collect, daemon=True).start()\n"
+        "window = MonitorWindow(board, stop, DisplaySettings())\n"
+        "window.open()\n"
+        "feeding(20, lambda: None)\n"
+        "for i in range(45):\n"
+        "    QtTest.QTest.keyClick(window, (QtCore.Qt.Key_T, QtCore.Qt.Key_M, QtCore.Qt.Key_C)[i % 3])\n"
+        "    QtTest.QTest.qWait(20)\n"
+        "print(window.frames_painted > 45)\n"
+        "window.close()",
+        drawable,
+    )
+    assert (told.returncode, told.stdout) == (0, "True\n"), told.stderr
+
+
+def test_on_a_screen_with_a_scale_everything_is_as_large_in_its_pixels() -> None:
+    measured = []
+    for scale in ("1", "2"):
+        told = run(
+            "from realtime_mer.config import DisplaySettings\n"
+            "from realtime_mer.monitor.window import MonitorWindow, application\n"
+            "from PyQt5 import QtTest\n"
+            "application()\n"
+            "window = MonitorWindow(board, stop, DisplaySettings())\n"
+            "window.setMinimumSize(200, 200)\n"
+            "window.open()\n"
+            "window.resize(1280, 720)\n"
+            "feeding(1, lambda: None)\n"
+            "QtTest.QTest.qWait(1500)\n"
+            "image = window.grab().toImage()\n"
+            "reds = [image.pixel(x, y) == 0xfff0e442 for x in range(image.width()) for y in range(image.height())]\n"
+            "print(image.width() / window.devicePixelRatioF(), window.devicePixelRatioF(), sum(reds))",
+            bare_environment(QT_QPA_PLATFORM="offscreen", QT_SCALE_FACTOR=scale),
+        )
+        assert told.returncode == 0, told.stderr
+        measured.append([float(number) for number in told.stdout.split()])
+    (width, ratio, n_point), (width_2, ratio_2, n_point_2) = measured
+    assert width == pytest.approx(1280, abs=1) == width_2
+    assert ratio_2 == pytest.approx(2 * ratio, rel=1e-3)
+    assert n_point_2 == pytest.approx(4 * n_point, rel=0.1)
+    assert n_point > 200
+
+
+class SleepyRun(LiveRun):
+    """A live run of which the window does nothing for three seconds, as while it is dragged about on Windows."""
+
+    @staticmethod
+    def command(*arguments: str) -> list[str]:
+        script = (
+            "import signal, sys, time\n"
+            "from PyQt5 import QtCore\n"
+            "from realtime_mer.monitor.application import application\n"
+            "from realtime_mer import cli\n"
+            "application()\n"
+            "asked = []\n"
+            "signal.signal(signal.SIGUSR1, lambda *_: asked.append(time.sleep(3.0)))\n"
+            "sys.exit(cli.main(sys.argv[1:]))"
+        )
+        return [sys.executable, "-c", script, *arguments]
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[SoundServer]:
+    server = start_sound_server()
+    server.keep_awake()
+    yield server
+    server.close()
+
+
+@pytest.mark.parametrize("blocked", ["the window", "the X server"])
+def test_a_window_that_hangs_costs_no_sound_and_no_prediction(
+    blocked: str, server: SoundServer, deam_root: Path
+) -> None:
+    port = free_port()
+    arguments = ("--device", "default", "--osc", f"127.0.0.1:{port}")
+    with x_server() as (display, x_pid), oscdump(port) as received:
+        environment = server.environment | bare_environment(DISPLAY=display)
+        if (fault := fault_here(environment)) is not None:
+            pytest.skip(f"no window can be shown here: {fault}")
+        with (SleepyRun if blocked == "the window" else LiveRun)(*arguments, environment=environment) as live:
+            received.wait_for(lambda heard: "silence" in heard.texts("/mer/status/input"), "silence before the music")
+            player = server.play(deam_root / "audio" / "1009.ogg")
+            received.wait_for(lambda heard: 0.0 in heard.numbers("/mer/held"), "music")
+            before = len(received.numbers("/mer/frame"))
+            os.kill(x_pid, signal.SIGSTOP) if blocked == "the X server" else live.process.send_signal(signal.SIGUSR1)
+            time.sleep(3.0)
+            n_meanwhile = len(received.numbers("/mer/frame")) - before
+            os.kill(x_pid, signal.SIGCONT)
+            assert player.wait(timeout=TIMEOUT_S) == 0
+            received.wait_for(lambda heard: heard.numbers("/mer/held")[-1:] == [1.0], "silence after the music")
+            code, _, errors = live.end()
+    assert code == 0, errors
+    assert "no window" not in errors
+    assert n_meanwhile >= 3
+    frames = received.numbers("/mer/frame")
+    assert frames == list(range(len(frames))), "every prediction must arrive, once, in order"
+    assert set(received.numbers("/mer/status/drops")) == {0.0}
+    assert set(received.numbers("/mer/status/losses")) == {0.0}
+
+
+# On one screen and on two
+
+
+def test_all_that_a_window_does_it_does_on_an_x_server() -> None:
+    with x_server() as (display, _), window_manager(display):
+        told = subprocess.run(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests/test_window.py"],
+            cwd=ROOT,
+            env=bare_environment(DISPLAY=display, WINDOW_TESTS_PLATFORM="xcb"),
+            capture_output=True,
+            text=True,
+            timeout=15 * TIMEOUT_S,
+            check=False,
+        )
+    assert told.returncode == 0, told.stdout
+    if " passed" not in told.stdout:
+        pytest.skip(told.stdout)
+
+
+@pytest.fixture(scope="module")
+def screens() -> Iterator[TwoScreens]:
+    with two_screens() as screens:
+        yield screens
+
+
+# A window of a run that ends by itself, and where it is.
+SHOW = """
+import json, subprocess
+from pathlib import Path
+from realtime_mer.config import DisplaySettings
+from realtime_mer.monitor.window import MonitorWindow, application
+from PyQt5 import QtCore, QtTest
+application()
+def show(remembered=None, **settings):
+    global window
+    window = MonitorWindow(board, stop, DisplaySettings(**settings), remembered=remembered and Path(remembered))
+    window.open()
+    QtTest.QTest.qWait(1500)
+def key(name):
+    QtTest.QTest.keyClick(window, getattr(QtCore.Qt, "Key_" + name))
+    QtTest.QTest.qWait(1500)
+def tell():
+    screen = window.screen()
+    room, place = screen.geometry(), window.geometry()
+    print(screen.name(), "full" if window.isFullScreen() else "window",
+          "fills" if place == room else "inside" if room.contains(place) else f"outside {place.getRect()}", sep=",")
+"""
+
+
+def places(script: str, screens: TwoScreens) -> list[str]:
+    told = run(SHOW + script, screens.environment)
+    assert told.returncode == 0, told.stderr
+    return told.stdout.split()
+
+
+def test_the_stage_is_on_the_screen_that_was_chosen(screens: TwoScreens) -> None:
+    screens.plug()
+    told = places("show(mode='stage', screen=2); tell(); key('Escape'); tell(); key('M'); tell()", screens)
+    assert told == ["DUMMY1,full,fills", "DUMMY1,window,inside", "DUMMY1,window,inside"]
+    assert places("show(mode='stage', screen=1); tell()", screens) == ["DUMMY0,full,fills"]
+
+
+def test_n_goes_to_the_next_screen_in_every_state(screens: TwoScreens) -> None:
+    screens.plug()
+    told = places(
+        "show(screen=1); window.resize(900, 600); key('N'); tell(); key('N'); tell()\n"
+        "key('M'); key('N'); tell(); key('N'); tell(); key('M'); tell()",
+        screens,
+    )
+    assert told == [
+        *("DUMMY1,window,inside", "DUMMY0,window,inside"),
+        *("DUMMY1,full,fills", "DUMMY0,full,fills", "DUMMY0,window,inside"),
+    ]
+
+
+def test_a_window_on_a_screen_that_is_unplugged_comes_back(screens: TwoScreens) -> None:
+    screens.plug()
+    told = places(
+        "show(screen=2, mode='stage'); tell()\n"
+        "subprocess.run(['xrandr', '--output', 'DUMMY1', '--off'], check=True); QtTest.QTest.qWait(3000); tell()\n"
+        "key('Escape'); tell(); print(stop.is_set())",
+        screens,
+    )
+    assert told == ["DUMMY1,full,fills", "DUMMY0,full,fills", "DUMMY0,window,inside", "False"]
+
+
+def test_a_place_on_a_screen_that_is_gone_comes_back_on_one_that_is_there(screens: TwoScreens, tmp_path: Path) -> None:
+    remembered = str(tmp_path / "window.json")
+    screens.plug()
+    first = f"show({remembered!r}, screen=2); window.resize(900, 600); QtTest.QTest.qWait(500); tell(); window.close()"
+    assert places(first, screens) == ["DUMMY1,window,inside"]
+    again = f"show({remembered!r}); tell(); window.close()"
+    assert places(again, screens) == ["DUMMY1,window,inside"]
+    screens.unplug()
+    assert places(again, screens) == ["DUMMY0,window,inside"]
