@@ -129,6 +129,7 @@ def _parser() -> argparse.ArgumentParser:
     replay.set_defaults(run=_replay)
 
     _add_predict(commands)
+    _add_view(commands)
     _add_osc_monitor(commands)
     return parser
 
@@ -351,6 +352,40 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     predict.set_defaults(run=_predict)
 
 
+def _add_view(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    view = commands.add_parser(
+        "view",
+        help="show a recording or an audio file again, or make a picture or a video of it",
+        description="Shows what --record recorded as it was live, in a window to move about in, with its sound; or an "
+        "audio file, which is predicted first. With --export it writes a picture of a moment, or a video of everything "
+        "with its sound (which needs ffmpeg), and needs no display.",
+    )
+    view.add_argument("source", type=Path, metavar="RECORDING", help="the folder that --record made, or an audio file")
+    view.add_argument(
+        "--export",
+        type=Path,
+        metavar="PATH",
+        help="write it there, as the ending says: a picture (.png, .svg) or a video (.mp4, .mkv, .webm)",
+    )
+    view.add_argument(
+        "--at",
+        type=_moment,
+        metavar="S",
+        help="the moment to show, in seconds (default: the end for a picture, the start for the window)",
+    )
+    view.add_argument(
+        "--mode", choices=MODES, help="everything, or the plane alone (default: operator, and stage for a video)"
+    )
+    view.add_argument("--theme", choices=THEMES, help="its colours (default: dark)")
+    view.add_argument(
+        "--size", type=_size, metavar="WxH", help="in pixels (default: 1920x1080, and 1280x720 for the window)"
+    )
+    view.add_argument(
+        "--checkpoint", type=Path, metavar="PATH", help="the model for a file (default: the one that comes with it)"
+    )
+    view.set_defaults(run=_view)
+
+
 def _add_osc_monitor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     defaults = TargetSettings()
     monitor = commands.add_parser(
@@ -426,6 +461,18 @@ def _predict(options: argparse.Namespace) -> int:
     return _FAILED if n_skipped else _OK
 
 
+def _view(options: argparse.Namespace) -> int:
+    from realtime_mer.viewing.command import view
+    from realtime_mer.viewing.export import Wish
+
+    view(
+        options.source,
+        Wish(options.export, options.at, options.mode, options.theme, options.size),
+        options.checkpoint,
+    )
+    return _OK
+
+
 def _osc_monitor(options: argparse.Namespace) -> int:
     from realtime_mer.osc import listening
 
@@ -473,6 +520,20 @@ def _seconds(text: str) -> float:
         if 0 < (seconds := float(text)) < math.inf:
             return seconds
     raise argparse.ArgumentTypeError(f"expected a number of seconds, more than 0, not {text!r}")
+
+
+def _moment(text: str) -> float:
+    with contextlib.suppress(ValueError):
+        if 0 <= (moment_s := float(text)) < math.inf:
+            return moment_s
+    raise argparse.ArgumentTypeError(f"expected a number of seconds, not {text!r}")
+
+
+def _size(text: str) -> tuple[int, int]:
+    match = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", text)
+    if match is None:
+        raise argparse.ArgumentTypeError(f"expected a size such as 1920x1080, not {text!r}")
+    return int(match[1]), int(match[2])
 
 
 def _profile_target(text: str) -> str:

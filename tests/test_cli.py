@@ -17,6 +17,7 @@ from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path
 from realtime_mer.cli import main
 from realtime_mer.config import (
     ConfigError,
+    DisplaySettings,
     LiveSettings,
     OscSettings,
     RecordingSettings,
@@ -71,7 +72,7 @@ def test_every_option_of_a_live_run_reaches_its_setting(monkeypatch: pytest.Monk
         "--device USB --host-api ALSA --channels 2,5-6 --rate 48000 --block-size 256 --latency 0.05 --input - --loop "
         "--fast --pcm-format f32le --pcm-rate 96000 --pcm-channels 6 --osc a:1 --osc b:2 --osc-delay 0.5 "
         "--osc-query 9010 --control 0.0.0.0:9001 --no-plot --no-terminal --record new --silence-db -50 "
-        "--checkpoint mine.safetensors"
+        "--checkpoint mine.safetensors --mode stage --theme light --screen 2 --trail 45 --keep-running"
     )
     settings = settings_of(monkeypatch, *given.split())
     assert settings.audio.device == "USB"
@@ -88,8 +89,9 @@ def test_every_option_of_a_live_run_reaches_its_setting(monkeypatch: pytest.Monk
     assert settings.input.pcm_channels == 6
     assert settings.osc == OscSettings((TargetSettings("a", 1), TargetSettings("b", 2)), 0.5, "9010")
     assert settings.control.listen == "0.0.0.0:9001"
-    assert not settings.display.plot
-    assert not settings.display.terminal
+    assert settings.display == DisplaySettings(
+        plot=False, terminal=False, mode="stage", theme="light", screen=2, trail_s=45.0, keep_running=True
+    )
     assert settings.recording.directory == "new"
     assert settings.level.silence_db == -50.0
     assert settings.model.checkpoint == "mine.safetensors"

@@ -15,7 +15,8 @@ NOT_FOR_TRAINING = tuple(
     "realtime_mer." + name
     for name in (
         *("cli", "config", "controls", "demo", "devices", "keys", "live", "metering", "monitor", "moods", "osc"),
-        *("recording", "ring", "session", "smoothing", "sources", "status", "streams", "terminal", "wiring"),
+        *("recording", "ring", "session", "smoothing", "sources", "status", "streams", "terminal", "viewing"),
+        "wiring",
     )
 )
 

@@ -1,7 +1,10 @@
 from __future__ import annotations
 
+import sys
 import threading
+from collections.abc import Iterator
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -52,7 +55,16 @@ def test_too_many_are_counted_and_the_last_ones_stay(n_posted: int) -> None:
     assert notices.dropped + len(kept) == n_posted
 
 
-def test_any_threads_may_post_while_somebody_looks() -> None:
+@pytest.fixture
+def hasty_threads() -> Iterator[None]:
+    """Threads take turns much more often than usual."""
+    usual_s = sys.getswitchinterval()
+    sys.setswitchinterval(1e-6)
+    yield
+    sys.setswitchinterval(usual_s)
+
+
+def test_any_threads_may_post_while_somebody_looks(hasty_threads: None) -> None:
     notices = Notices()
 
     def post() -> None:

@@ -53,6 +53,6 @@ def test_it_does_not_go_to_and_fro(picture_s: float) -> None:
     drawing = Drawing()
     drawing.draw(10.0, picture_s)
     settled = drawing.pace.interval_ms
-    for _ in range(5):
-        drawing.draw(4.0, picture_s)
+    for _ in range(15):
+        drawing.draw(1.0, picture_s)
         assert drawing.pace.interval_ms == settled

@@ -105,8 +105,10 @@ class Shown:
         from realtime_mer.monitor.qt import QtCore
 
         # By way of the window's handle, as real ones come: to whichever part has the focus.
+        handle = self.window.windowHandle()
+        assert handle is not None
         QtTest.QTest.keyClick(
-            self.window.windowHandle(),
+            handle,
             getattr(QtCore.Qt.Key, f"Key_{name}"),
             getattr(QtCore.Qt.KeyboardModifier, modifier),
         )

@@ -30,6 +30,7 @@ _T = TypeVar("_T")
 _LEAST_SIZE_PX = (880, 520)
 # Everything is made anew in another size once the window's has been the same for so long.
 _SETTLED_MS = 100
+# How long closing waits for a picture that is being saved.
 _PICTURE_TIMEOUT_S = 0.5
 # So long after a screen has gone, or a window has left a whole screen, everybody else has done what they do then.
 _WHEREABOUTS_MS = 500
@@ -170,9 +171,9 @@ class MonitorWindow(QtWidgets.QWidget):
         self.setWindowState(_FULL_SCREEN if self._is_stage else self._state)
         self.show()
 
-    def eventFilter(self, _watched: QtCore.QObject | None, event: QtCore.QEvent | None) -> bool:  # noqa: N802 - Qt's name
-        # Not in `event`: what that calls would draw under Python's lock, and no other thread would run while an X server
-        # that hangs is waited for.
+    def eventFilter(self, _watched: QtCore.QObject | None, event: QtCore.QEvent | None) -> bool:  # noqa: N802
+        # Not in `event`: what that calls would draw under Python's lock, and no other thread would run while this one
+        # waits for an X server that hangs.
         if event is not None and event.type() == QtCore.QEvent.Type.UpdateRequest:
             self._has_painted = True
         return False
@@ -329,9 +330,6 @@ class MonitorWindow(QtWidgets.QWidget):
 
     def _new_view(self) -> View:
         view = VIEWS[self._mode](self._fitting_theme(), self._keys, self._settings.trail_s)
-        # Every key is the window's.
-        for part in view.findChildren(QtWidgets.QWidget):
-            part.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
         view.show_span(self._span_s)
         view.show_history(self._history)
         if self._shown_status is not None:
@@ -354,7 +352,7 @@ class MonitorWindow(QtWidgets.QWidget):
     def _put_on(self, screen: QtGui.QScreen) -> None:
         """Into the middle of this screen, no larger than that; whatever it fills there as it does here."""
         state, place = self.windowState(), self.normalGeometry()
-        # A window that fills a screen stays there.
+        # Most desktops keep a window that fills a screen where it is.
         self.setWindowState(_NORMAL)
         room = room_on(screen)
         place.moveCenter(room.center())

@@ -488,7 +488,7 @@ def _too_few_channels(device: InputDevice, n_channels: int) -> str:
 
 def _inputs_now(closing: threading.Event) -> list[InputDevice]:
     """What PortAudio lists when it starts now: in a process of its own. Raises DeviceError where that fails."""
-    command = [sys.executable, "-c", f"from {__name__} import inputs_json; print(inputs_json())"]
+    command = [sys.executable, "-P", "-c", f"from {__name__} import inputs_json; print(inputs_json())"]
     with subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as lister:
         give_up_s = time.monotonic() + _LIST_TIMEOUT_S
         while True:
