@@ -1,35 +1,33 @@
-"""realtime-mer itself, with one addition: it notes when the sound card's callback brought which samples.
+"""realtime-mer itself, with one addition: it notes when the sound card's callbacks brought which samples.
 
     python -m benchmarks.traced CAPTURES.npy [arguments of realtime-mer]
 
-At its end it saves, for each block, how many samples had been captured with it, and time.monotonic() then: float64,
-shape (n_blocks, 2).
+At its end it saves, for each block or some that came together, how many samples had been captured with it, and
+time.monotonic() then: float64, shape (n_packets, 2).
 """
 
 from __future__ import annotations
 
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 from realtime_mer.cli import main
-from realtime_mer.ring import BlockRing
-from realtime_mer.types import FloatArray
+from realtime_mer.sources.device import _Capturer, _Packet
 
 
 def note_captures() -> list[tuple[int, float]]:
-    """From now on, every block that a callback writes into a ring adds (samples so far, time of its coming) here."""
+    """From now on, whatever comes to be heard adds (samples so far, time of the last callback that brought it) here."""
     captures: list[tuple[int, float]] = []
-    write = BlockRing.write
+    give = _Capturer._give
 
-    def write_and_note(self: BlockRing, block: FloatArray) -> None:
-        captured_s = time.monotonic()
-        write(self, block)
-        captures.append(((captures[-1][0] if captures else 0) + len(block), captured_s))
+    def give_and_note(self: _Capturer, packet: _Packet) -> None:
+        if self.segment is not None and packet.captured_s >= self.segment.since_s:
+            captures.append(((captures[-1][0] if captures else 0) + len(packet.samples), packet.captured_s))
+        give(self, packet)
 
-    BlockRing.write = write_and_note  # type: ignore[method-assign]
+    _Capturer._give = give_and_note  # type: ignore[method-assign]
     return captures
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 
 from realtime_mer.controls import RefusedError, Requests
 from realtime_mer.features import FeatureEngineError
+from realtime_mer.logs import LOGGER
 from realtime_mer.osc.composing import Event
 from realtime_mer.sources import Capture, Source
 from realtime_mer.status import Sink, SourceState, Status, Update
@@ -123,6 +124,7 @@ class Recognition:
         self._sinks = sinks
         self._recorder = recorder
         self._recorder_awaited = False
+        self._recorder_unwanted = False
         self._ending_recorders: list[Recorder] = []
         self._requests = requests
         self._tell_event = tell
@@ -178,11 +180,13 @@ class Recognition:
 
     def give_up_recording(self, reason: str) -> str:
         """A request: the recorder could not be made."""
-        self._recorder_awaited = False
+        self._recorder_awaited = self._recorder_unwanted = False
         raise RefusedError(reason)
 
     def start_recording(self, recorder: Recorder) -> str:
         """A request. The model begins afresh here, since only so can the recording be replayed as it was."""
+        if self._recorder_unwanted:
+            self.give_up_recording("It was stopped before it began.")
         self._recorder_awaited = False
         self.reset()
         if self._recorder is not None:
@@ -192,8 +196,11 @@ class Recognition:
         return str(recorder.directory)
 
     def stop_recording(self) -> str:
-        """A request."""
+        """A request. A recorder that is still being made is not begun then."""
+        self._recorder_unwanted = self._recorder_awaited
         if self._recorder is None:
+            if self._recorder_unwanted:
+                return "before it began"
             raise RefusedError("No recording is being made.")
         recorder, self._recorder = self._recorder, None
         self._end_recording(recorder)
@@ -241,6 +248,7 @@ class Recognition:
             if not self._session.recover():
                 raise
             self._restarts = f"The engine had to be started afresh: {error}"
+            LOGGER.warning("%s", self._restarts)
             return []
 
     def _goes_on(self, state: SourceState) -> bool:
@@ -303,6 +311,7 @@ def ending_by_signal() -> Iterator[threading.Event]:
     def end(number: int, _frame: object) -> None:
         nonlocal first_s
         if not stop.is_set():
+            LOGGER.info("%s: the run is to end", signal.Signals(number).name)
             first_s = time.monotonic()
             stop.set()
         elif number == signal.SIGINT and time.monotonic() - first_s > _PATIENCE_S:

@@ -1,4 +1,4 @@
-"""What PortAudio's streams need in either direction: to be watched, and to be let go of where PortAudio is stuck."""
+"""What PortAudio's streams need: to be watched, and those that play also to be let go of where PortAudio is stuck."""
 
 from __future__ import annotations
 

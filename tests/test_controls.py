@@ -812,3 +812,43 @@ def test_a_run_that_ends_answers_who_still_waits() -> None:
     with pytest.raises(OSError, match="there is no model"):
         run_live(cast(Source, Music()), recognition, [], lambda stop: cast(None, stop.wait(GENEROUS_S)), stop)
     assert answers == [(False, "The program ends.")]
+
+
+def test_a_recording_that_is_stopped_while_it_is_being_begun_does_not_begin(real_run: RealRun) -> None:
+    may_open = threading.Event()
+    really_open = real_run.open_recorder
+
+    def open_slowly(directory: Path) -> Recorder:
+        assert may_open.wait(GENEROUS_S)
+        recorder: Recorder = really_open(directory)
+        return recorder
+
+    real_run.controls._open_recorder = open_slowly
+    answers: list[tuple[str, bool, str]] = []
+
+    def ask(name: str, *values: str) -> None:
+        real_run.controls.carry_out(name, values, lambda done, text: answers.append((name, done, text)))
+
+    ask("record/start", "slow")
+    real_run.carry_out()
+    assert answers == []
+    for _ in range(2):
+        ask("record/stop")
+        real_run.carry_out()
+    may_open.set()
+
+    def are_all_there() -> bool:
+        real_run.carry_out()
+        return len(answers) == 3
+
+    eventually(are_all_there)
+    assert answers == [
+        ("record/stop", True, "before it began"),
+        ("record/stop", True, "before it began"),
+        ("record/start", False, "It was stopped before it began."),
+    ]
+    (recorder,) = real_run.opened
+    eventually(lambda: recorder.is_ended)
+    assert real_run.ask("record/stop") == (False, "No recording is being made.")
+    assert real_run.ask("record/start", "next") == (True, str(real_run.place / "next"))
+    assert real_run.ask("record/stop") == (True, str(real_run.place / "next"))
