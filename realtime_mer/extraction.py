@@ -22,12 +22,15 @@ from threadpoolctl import threadpool_limits
 
 from realtime_mer.conditioning import MonoMix, Resampler
 from realtime_mer.descriptors import DescriptorStage, descriptor_names
-from realtime_mer.features import ENGINE_RATE_HZ, HOP_S, FeatureEngine, opensmile_names
+from realtime_mer.features import ENGINE_RATE_HZ, HOP_S, opensmile_names
 from realtime_mer.level import LevelSettings, LevelStage
-from realtime_mer.types import AudioBlock, FeatureFrame, FloatArray
+from realtime_mer.renewal import RenewalSettings, RenewingEngine
+from realtime_mer.types import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, AudioBlock, FeatureFrame, FloatArray
 
 # Files are read in pieces of this size; any other gives the same features.
 FILE_BLOCK_S = 0.5
+# Of all channels together: of more than 20 at 384 kHz, the pieces are shorter.
+MAX_BLOCK_VALUES = 2**22
 _WHOLE_SHARE = 0.9
 # What a frame of 1.0 s needs of a stream, rounded up: openSMILE's last descriptors reach a little past its end.
 SHORTEST_STREAM_S = 1.05
@@ -72,22 +75,23 @@ class FrameExtractor:
     Mono mix, resampling to 44.1 kHz, level stage, then openSMILE and the descriptors side by side; frame k of both
     covers stream time 0.5 k to 0.5 k + 1.0 s. `step` returns the frames that are ready and never waits for one;
     `flush` ends the stream and returns the rest. A reset is a new extractor; call `close` on one that is not flushed.
+    renewal: when a stream without an end gets a new engine; None: as RenewalSettings has it.
     Holds numpy's BLAS to one thread in the whole process.
 
     Raises FeatureEngineError where openSMILE cannot be loaded.
     """
 
     rate_hz = 1.0 / HOP_S
-    receptive_field_s = FeatureEngine.receptive_field_s
+    receptive_field_s = RenewingEngine.receptive_field_s
 
-    def __init__(self, settings: ExtractionSettings, rate_in_hz: int) -> None:
+    def __init__(self, settings: ExtractionSettings, rate_in_hz: int, renewal: RenewalSettings | None = None) -> None:
         # Matrices are so small here that more threads only wait for one another, and take twice the CPU time.
         threadpool_limits(1, user_api="blas")
         self._mono = MonoMix(rate_in_hz)
         self._resampler = Resampler(rate_in_hz)
         self._level = None if settings.level is None else LevelStage(settings.level, ENGINE_RATE_HZ)
         self._descriptors = DescriptorStage() if settings.descriptors else None
-        self._engine = FeatureEngine()
+        self._engine = RenewingEngine(renewal)
         self._described: deque[FeatureFrame] = deque()
 
     @property
@@ -100,6 +104,11 @@ class FrameExtractor:
     def gain_db(self) -> float:
         """The level stage's gain, in dB; 0 where there is no such stage, or before any music was heard."""
         return 0.0 if self._level is None else self._level.gain_db
+
+    @property
+    def n_renewals(self) -> int:
+        """How often openSMILE has been renewed so far."""
+        return self._engine.n_renewals
 
     def step(self, samples: FloatArray) -> list[FeatureFrame]:
         """samples: float32, shape (n_samples, n_channels) or (n_samples,), the stream's next."""
@@ -144,13 +153,19 @@ class FrameExtractor:
 def read_blocks(path: Path) -> Iterator[AudioBlock]:
     """The audio of any file that soundfile reads, block by block.
 
-    Raises AudioFileError, naming the file, when it is missing, is no audio, or breaks off.
+    Raises AudioFileError, naming the file, when it is missing, is no audio, has a rate that sound never has, or breaks
+    off.
     """
     try:
         # As bytes: a name that is no valid text in this locale opens too.
         with soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)) as file:
             rate_hz, position = int(file.samplerate), 0
-            block_samples = max(1, int(rate_hz * FILE_BLOCK_S))
+            if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
+                raise AudioFileError(
+                    f"{path} says that it has {rate_hz} samples per second; {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} are "
+                    "taken."
+                )
+            block_samples = min(int(rate_hz * FILE_BLOCK_S), MAX_BLOCK_VALUES // file.channels)
             while len(samples := file.read(block_samples, dtype="float32", always_2d=True)):
                 yield AudioBlock(samples, position / rate_hz, rate_hz)
                 position += len(samples)
@@ -218,8 +233,8 @@ def describe_configuration(settings: ExtractionSettings) -> str:
 def _code_digest() -> str:
     digest = hashlib.sha256()
     package = files("realtime_mer")
-    names = ("types.py", "conditioning.py", "level.py", "features.py", "extraction.py", "opensmile", "descriptors")
-    for name in names:
+    modules = ("types.py", "conditioning.py", "level.py", "features.py", "renewal.py", "extraction.py")
+    for name in (*modules, "opensmile", "descriptors"):
         for path, content in _contents(package / name):
             digest.update(f"{path} {len(content)} ".encode() + content)
     return digest.hexdigest()

@@ -100,7 +100,8 @@ class FeatureEngine:
 
     `write` never drops a sample: where openSMILE's ten-second buffer is full it waits for room. Frames come out in
     order through `frames`, as soon as openSMILE has them (100 ms after a frame's end in the median, in real time).
-    Not thread-safe: one thread writes and reads. A reset is a new engine.
+    Not thread-safe: one thread writes and reads. A reset is a new engine. openSMILE's own counters are C longs, which
+    have 32 bits on Windows: longer streams than 13 hours need a RenewingEngine (renewal.py).
 
     Raises FeatureEngineError where openSMILE cannot be loaded or fails.
     """
@@ -119,6 +120,7 @@ class FeatureEngine:
         self._failure: Exception | None = None
         self._next_index = 0
         self._names: tuple[str, ...] = ()
+        self._freeing = threading.Lock()
         with as_file(files("realtime_mer") / "opensmile") as own_configs:
             rings = str(own_configs / "rings.inc")
             options = {
@@ -143,7 +145,7 @@ class FeatureEngine:
         self._thread = threading.Thread(target=self._run, name="opensmile", daemon=True)
         self._thread.start()
         # At the interpreter's end a thread still inside openSMILE would bring the process down.
-        atexit.register(self.close)
+        atexit.register(self._leave)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -196,21 +198,38 @@ class FeatureEngine:
         self._free()
         return self.frames()
 
+    def end(self) -> None:
+        """Asks the engine to end, whatever it still holds, without waiting for it; `close` frees it."""
+        with self._freeing:
+            if self._smile is None:
+                return
+            # Refused where openSMILE does not run yet, or no more: then the end of the input ends it.
+            with contextlib.suppress(_load_opensmile()[0].OpenSmileException):
+                self._smile.abort()
+            self._smile.external_audio_source_set_eoi(_SOURCE)
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether openSMILE's thread is over, so that `close` does not wait."""
+        return not self._thread.is_alive()
+
     def close(self) -> None:
         """Ends the engine at once and frees it, whatever it still held. Harmless when called twice."""
-        if self._smile is None:
-            return
-        # Refused where openSMILE does not run yet, or no more: then the end of the input ends it.
-        with contextlib.suppress(_load_opensmile()[0].OpenSmileException):
-            self._smile.abort()
-        self._smile.external_audio_source_set_eoi(_SOURCE)
+        self.end()
         self._thread.join()
         self._free()
 
+    def _leave(self) -> None:
+        # The thread that writes may still be doing so, where it was given up: nothing is freed under its hands.
+        self.end()
+        self._thread.join()
+
     def _free(self) -> None:
-        atexit.unregister(self.close)
-        self._smile.free()
-        self._smile = None
+        with self._freeing:
+            if self._smile is not None:
+                atexit.unregister(self._leave)
+                self._smile.free()
+                self._smile = None
 
     def _run(self) -> None:
         try:

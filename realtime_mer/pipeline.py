@@ -11,6 +11,7 @@ from realtime_mer.checkpoint import Checkpoint
 from realtime_mer.extraction import FrameExtractor, frame_names
 from realtime_mer.features import HOP_S
 from realtime_mer.models.live import LiveState
+from realtime_mer.renewal import RenewalSettings
 from realtime_mer.types import FeatureFrame, FloatArray, Prediction, PredictionError
 
 
@@ -59,6 +60,7 @@ class Recogniser:
 
     `step` never waits for a prediction: it returns those that are ready, while openSMILE goes on in its own thread;
     `wait` waits for it. `flush` ends the stream; call `close` on one that is not flushed. A reset is a new one.
+    renewal: as FrameExtractor has it.
 
     Raises CheckpointError where the checkpoint's parts do not fit together, ValueError for a rate that is not positive,
     FeatureEngineError where openSMILE cannot be loaded.
@@ -67,9 +69,9 @@ class Recogniser:
     rate_hz = Predictor.rate_hz
     receptive_field_s = FrameExtractor.receptive_field_s
 
-    def __init__(self, checkpoint: Checkpoint, rate_in_hz: int) -> None:
+    def __init__(self, checkpoint: Checkpoint, rate_in_hz: int, renewal: RenewalSettings | None = None) -> None:
         self._predictor = Predictor(checkpoint)
-        self._extractor = FrameExtractor(checkpoint.extraction, rate_in_hz)
+        self._extractor = FrameExtractor(checkpoint.extraction, rate_in_hz, renewal)
 
     @property
     def latency_s(self) -> float:
@@ -80,6 +82,11 @@ class Recogniser:
     def gain_db(self) -> float:
         """The gain that brings the input to the level the model was trained at, in dB."""
         return self._extractor.gain_db
+
+    @property
+    def n_renewals(self) -> int:
+        """How often openSMILE has been renewed so far."""
+        return self._extractor.n_renewals
 
     def step(self, samples: FloatArray) -> list[Prediction]:
         """samples: float32, shape (n_samples, n_channels) or (n_samples,), full scale at -1 and 1; the stream's next.

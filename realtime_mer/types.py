@@ -12,6 +12,9 @@ import numpy.typing as npt
 
 FloatArray = npt.NDArray[np.float32]
 
+# Of files and recordings. A file of a few megabytes that says 1 Hz would have weeks to be heard.
+LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
+
 
 @dataclass(frozen=True, slots=True)
 class AudioBlock:

@@ -256,7 +256,10 @@ def _run(
     outputs.append(stage.flush())
     _close(stage)
     parts = [rows for rows in map(_rows, outputs) if len(rows)]
-    return np.concatenate(parts) if parts else np.empty((0, 0))
+    # Rows of a later step may be longer: a memory had filled up meanwhile.
+    width = max((rows.shape[1] for rows in parts), default=0)
+    padded = [np.pad(rows, ((0, 0), (0, width - rows.shape[1]))) for rows in parts]
+    return np.concatenate(padded) if padded else np.empty((0, 0))
 
 
 def _close(stage: Stage) -> None:

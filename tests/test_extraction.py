@@ -376,7 +376,7 @@ def test_every_setting_is_in_the_configurations_text() -> None:
     assert texts == [describe_configuration(settings) for settings in changed]
 
 
-SOURCES = ("types.py", "conditioning.py", "level.py", "features.py", "extraction.py")
+SOURCES = ("types.py", "conditioning.py", "level.py", "features.py", "renewal.py", "extraction.py")
 
 
 @pytest.fixture

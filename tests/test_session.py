@@ -138,6 +138,7 @@ class Failing:
 
     def __init__(self, recogniser: Recogniser) -> None:
         self._recogniser = recogniser
+        self.n_renewals = 0
 
     def step(self, _samples: FloatArray) -> list[Prediction]:
         raise FeatureEngineError("openSMILE stopped.")
