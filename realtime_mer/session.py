@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
+from collections.abc import Generator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from realtime_mer.metering import Entrances, LevelMeter
 from realtime_mer.moods import QuadrantTracker
 from realtime_mer.pipeline import Recogniser
 from realtime_mer.recording import Beginning
+from realtime_mer.renewal import RenewalSettings
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.status import InputLevel, Update
@@ -82,6 +84,7 @@ class Session:
 
     quadrant: when the music counts as being in another one; None: as QuadrantSettings has it.
     beginning: where the recording began in its run that this session hears again; None: it is no replay, or of a whole.
+    renewal: when music without a pause gets a new engine; None: as RenewalSettings has it.
     """
 
     def __init__(
@@ -90,9 +93,12 @@ class Session:
         settings: LevelMeterSettings,
         beginning: Beginning | None = None,
         quadrant: QuadrantSettings | None = None,
+        renewal: RenewalSettings | None = None,
     ) -> None:
         self._checkpoint = checkpoint
         self._settings = settings
+        self._renewal = renewal
+        self._past_renewals = 0
         self._segment: int | None = None
         self._entrances: Entrances | None = None
         self._stretch: _Stretch | None = None
@@ -139,6 +145,11 @@ class Session:
         keeps up."""
         stretch = self._stretch
         return 0.0 if stretch is None else stretch.heard_samples / stretch.rate_hz - stretch.updated_s
+
+    @property
+    def n_renewals(self) -> int:
+        """How often openSMILE was renewed within music so far."""
+        return self._past_renewals + (self._stretch.recogniser.n_renewals if self._stretch else 0)
 
     @property
     def gain_db(self) -> float:
@@ -203,7 +214,7 @@ class Session:
             self._let_go(self._stretch)
 
     def _begin_stretch(self, rate_hz: int) -> _Stretch:
-        recogniser = Recogniser(self._checkpoint, rate_hz)
+        recogniser = Recogniser(self._checkpoint, rate_hz, self._renewal)
         self._stretch = _Stretch(rate_hz, self._end_s, recogniser, LevelMeter(self._settings, rate_hz))
         return self._stretch
 
@@ -223,6 +234,7 @@ class Session:
 
     def _let_go(self, stretch: _Stretch) -> None:
         self._end_s = stretch.end_s
+        self._past_renewals += stretch.recogniser.n_renewals
         self._level = stretch.meter.level() or self._level
         self._stretch = None
 
@@ -252,21 +264,43 @@ class Session:
         )
 
 
-def predict_file(path: Path, checkpoint: Checkpoint) -> list[Prediction]:
-    """The predictions for a whole audio file, as fast as possible: what a live run says of the same samples.
+@dataclass(frozen=True, slots=True)
+class Heard:
+    """A part of a file, and what came of it: the updates that were ready by then.
+
+    n_samples: per channel. gain_db: of the level stage, at its end.
+    """
+
+    n_samples: int
+    rate_hz: int
+    gain_db: float
+    updates: list[Update]
+
+
+def hear_file(path: Path, checkpoint: Checkpoint) -> Generator[Heard, None, None]:
+    """A whole audio file, as fast as possible: what a live run says of the same samples. The last part has no samples.
 
     Raises AudioFileError for a file that is no audio or too short for one frame, and what Session raises.
     """
-    session = Session(checkpoint, LevelMeterSettings())
-    updates: list[Update] = []
-    with contextlib.closing(session):
+    n_updates = 0
+    heard = Heard(0, 0, 0.0, [])
+    with contextlib.closing(Session(checkpoint, LevelMeterSettings())) as session:
         for block in read_blocks(path):
             samples, _ = on_grid(block.samples)
-            updates += session.hear(Capture(samples, block.rate_hz, 0, 0, None))
-        updates += session.end_segment()
-    if not updates:
+            updates = session.hear(Capture(samples, block.rate_hz, 0, 0, None))
+            heard = Heard(len(samples), block.rate_hz, session.gain_db, updates)
+            n_updates += len(updates)
+            yield heard
+        last = session.end_segment()
+    if n_updates + len(last) == 0:
         raise AudioFileError(too_short(path))
+    yield Heard(0, heard.rate_hz, heard.gain_db, last)
+
+
+def predict_file(path: Path, checkpoint: Checkpoint) -> list[Prediction]:
+    """The predictions for a whole audio file. Raises what hear_file raises."""
     return [
         Prediction(u.time_s, u.valence, u.arousal, u.valence_sd, u.arousal_sd, u.confidence, u.attention)
-        for u in updates
+        for heard in hear_file(path, checkpoint)
+        for u in heard.updates
     ]

@@ -74,7 +74,8 @@ class Status:
     """How the live path is.
 
     source: the source's name. state: what it does; detail: why, where that is not plain (a sentence, or nothing).
-    time_s: stream time heard so far. level: None before the first sound. gain_db: of the level stage.
+    time_s: stream time heard so far. level: None before the first sound.
+    gain_db: of the level stage; nan where that is not known, as of an older recording.
     dropped_blocks, dropped_s: sound lost because the pipeline could not keep up. overflows: how often the sound card's
         own buffer ran over before we were given its sound (how much was lost then, it does not tell).
     replaced_samples: samples that were no numbers. losses: how often the device was lost; lost_s: for how long in all.
@@ -99,6 +100,15 @@ class Status:
     ignored_packets: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Marked:
+    """A moment of stream time that somebody marked: its number, and what was said of it, perhaps nothing."""
+
+    time_s: float
+    number: int
+    text: str = ""
+
+
 class Sink(Protocol):
     """Where predictions go. Called by the thread that recognises: neither call may wait for anything."""
 
@@ -116,14 +126,16 @@ class Sink(Protocol):
 
 
 class Board:
-    """The sink that displays read, whenever it suits them: the latest status, and the updates since they last looked.
+    """The sink that displays read, whenever it suits them: the latest status, and the updates and marks since they last
+    looked.
 
-    One thread writes, one reads. history: how many updates wait for a reader at most; the oldest go first.
+    One thread writes, one reads. history: how many of each wait for a reader at most; the oldest go first.
     """
 
     def __init__(self, source: str, history: int = 240) -> None:
         self.latest_status = Status(source, SourceState.OPENING)
         self._updates: deque[Update] = deque(maxlen=history)
+        self._marks: deque[Marked] = deque(maxlen=history)
 
     def update(self, update: Update) -> None:
         self._updates.append(update)
@@ -131,9 +143,17 @@ class Board:
     def status(self, status: Status) -> None:
         self.latest_status = status
 
+    def mark(self, number: int) -> None:
+        """Somebody has marked this moment, as far as the latest status knows the time."""
+        self._marks.append(Marked(self.latest_status.time_s, number))
+
     def close(self) -> None:
         """Nothing: a board holds nothing that has to get anywhere."""
 
     def take_updates(self) -> list[Update]:
         """The updates that came since the last call, oldest first."""
         return [self._updates.popleft() for _ in range(len(self._updates))]
+
+    def take_marks(self) -> list[Marked]:
+        """The marks that came since the last call, oldest first."""
+        return [self._marks.popleft() for _ in range(len(self._marks))]

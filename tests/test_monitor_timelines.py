@@ -349,7 +349,7 @@ def test_of_restless_music_only_the_longer_stays_are_marked() -> None:
     shown.timeline.show_span(None)
     shown.give([update(i, 0.0, 0.0, quadrant=q) for i, q in enumerate(quadrants)])
     assert len(shown.history.changes) > 500
-    assert len(shown.timeline._marks._changes) <= 61
+    assert len(shown.timeline._changes._changes) <= 61
 
 
 # What it costs

@@ -69,6 +69,7 @@ def test_what_is_in_the_folder(tmp_path: Path) -> None:
     assert sorted(path.name for path in directory.iterdir()) == [
         "audio-000.flac",
         "audio-002.flac",
+        "details.csv",
         "drops.csv",
         "events.csv",
         "marks.csv",
@@ -89,6 +90,9 @@ def test_what_is_in_the_folder(tmp_path: Path) -> None:
     assert rows_of(directory / "drops.csv") == [{"segment": "0", "at_sample": "1000", "dropped_samples": "480"}]
     assert (directory / "predictions.csv").read_text() == (
         "index,time_s,valence,arousal,held\n0,1.0,0.25,-0.5,false\n1,1.5,0.3333333333333333,-0.5,true\n"
+    )
+    assert (directory / "details.csv").read_text() == (
+        "index,valence_sd,arousal_sd,confidence,gain_db,attention\n0,,,,0.0000,\n1,,,,0.0000,\n"
     )
     events = rows_of(directory / "events.csv")
     assert [(e["time_s"], e["state"], e["level"], e["detail"]) for e in events] == [

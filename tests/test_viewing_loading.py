@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,13 +24,13 @@ from recordings import (
 
 from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.extraction import AudioFileError
-from realtime_mer.recording import EVENTS_FILE, MARKS_FILE, Beginning
+from realtime_mer.recording import DETAILS_FILE, EVENTS_FILE, MARKS_FILE, Beginning
 from realtime_mer.recording.reader import read_recording
 from realtime_mer.recording.recorder import Recorder
 from realtime_mer.session import predict_file
-from realtime_mer.status import SourceState, Status
+from realtime_mer.status import Marked, SourceState, Status
 from realtime_mer.viewing.loading import take_of_file, take_of_recording
-from realtime_mer.viewing.moments import Loss, Marked, Moments
+from realtime_mer.viewing.moments import Loss, Moments
 
 
 def test_what_was_marked_and_lost_is_known(tmp_path: Path) -> None:
@@ -62,6 +64,46 @@ def test_the_duration_of_a_loss_is_that_of_its_times_of_day(tmp_path: Path) -> N
         encoding="utf-8",
     )
     assert take_of_recording(read_recording(folder)).losses == (Loss(0.5, 12.5), Loss(0.8, 0.0))
+
+
+def test_what_a_prediction_told_of_itself_is_known_again(tmp_path: Path) -> None:
+    recorder = recorder_into(tmp_path / "r")
+    recorder.heard(capture(noise(24_000)))
+    recorder.update(update(0))
+    recorder.status(Status("a device", SourceState.RUNNING, gain_db=-3.25))
+    weights = (0.125, 0.5, 0.375)
+    recorder.update(replace(update(1), valence_sd=0.18, arousal_sd=0.19, confidence=0.5, attention=weights))
+    recorder.close()
+    take = take_of_recording(read_recording(tmp_path / "r"))
+    before, after = take.updates
+    assert (before.valence_sd, before.arousal_sd, before.confidence, before.attention) == (None, None, None, None)
+    assert (after.valence_sd, after.arousal_sd, after.confidence, after.attention) == (0.18, 0.19, 0.5, weights)
+    assert take.gains_db == (None, -3.25)
+    assert take.tells_errors
+    moments = Moments(take)
+    assert math.isnan(moments.status(1.2, None).gain_db)
+    assert moments.status(1.6, None).gain_db == -3.25
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        None,
+        "",
+        "index,valence_sd,arousal_sd,confidence,gain_db,attention\n0,nan,0.1,0.5,1.0,\n1,0.1,0.1,1.5,1.0,\n2,0.1,,0.5,,\n",
+        "index,valence_sd,arousal_sd,confidence,gain_db,attention\n0,,,,inf,\n1,,,,,0.5 loud\n0x2,,,,1.0,\n2,,,\n",
+    ],
+)
+def test_a_recording_without_it_shows_none_of_it(tmp_path: Path, table: str | None) -> None:
+    folder = good_recording(tmp_path / "r")
+    (folder / DETAILS_FILE).unlink()
+    if table is not None:
+        (folder / DETAILS_FILE).write_text(table, encoding="utf-8")
+    take = take_of_recording(read_recording(folder))
+    assert len(take.updates) == 3
+    assert {(u.valence_sd, u.arousal_sd, u.confidence, u.attention) for u in take.updates} == {4 * (None,)}
+    assert not take.tells_errors
+    assert math.isnan(Moments(take).status(2.0, None).gain_db)
 
 
 @pytest.mark.parametrize(
@@ -125,6 +167,8 @@ def test_an_audio_file_is_predicted_as_predict_has_it(tmp_path: Path, deam_root:
         (p.time_s, p.valence, p.arousal, p.valence_sd) for p in expected
     ]
     assert take.updates[-1].held
+    assert len(take.gains_db) == len(take.updates)
+    assert take.gains_db[0] not in (None, 0.0)
     assert take.updates[-1].quadrant in (1, 2, 3, 4)
     assert (told[-1], told) == (1.0, sorted(told))
     assert (take.name, take.folder, take.end_s) == ("song?.wav", None, (len(song) + 3 * rate_hz) / rate_hz)

@@ -21,10 +21,11 @@ from windows import TIMEOUT_S
 from realtime_mer import monitor
 from realtime_mer.devices import DeviceError
 from realtime_mer.monitor.theme import DARK, LIGHT
+from realtime_mer.status import Marked
 from realtime_mer.types import FloatArray
 from realtime_mer.viewing import output
 from realtime_mer.viewing.loading import take_of_recording
-from realtime_mer.viewing.moments import Marked, Take
+from realtime_mer.viewing.moments import Take
 from realtime_mer.viewing.output import SoundPlayer
 
 if TYPE_CHECKING:
@@ -78,16 +79,14 @@ class Shown:
     """A viewer that is shown."""
 
     def __init__(self, qtbot: QtBot, folder: Path) -> None:
-        from realtime_mer.viewing.projector import Look
         from realtime_mer.viewing.window import ViewerWindow
 
         self._qtbot = qtbot
         self.stop = threading.Event()
         self.take = a_take(folder)
-        self.window: ViewerWindow = ViewerWindow(self.take, Look(), self.stop)
+        self.window: ViewerWindow = ViewerWindow(self.take, self.stop, remembered=folder / "viewer.json")
         qtbot.addWidget(self.window)
-        self.window.resize(1280, 720)
-        self.window.open()
+        self.window.open((1280, 720))
         settle()
 
     def press(self, key: str, *, shift: bool = False) -> None:
@@ -238,7 +237,7 @@ def test_keys_change_how_it_looks(shown: Shown, tmp_path: Path, monkeypatch: pyt
     assert window.look.span_s == 600.0
     shown.press("H")
     assert window.view.has_key_list
-    assert any("one prediction" in text and "play, and pause" in text for text in shown.texts())
+    assert any("one prediction back" in text for text in shown.texts())
     shown.press("T")
     assert window.view.has_key_list
     shown.press("Escape")
@@ -264,6 +263,59 @@ def test_its_ends(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
     with qtbot.waitSignal(third.window.closed, timeout=TIMEOUT_MS):
         third.stop.set()
     assert not [thread for thread in threading.enumerate() if thread.name == "viewer sound"]
+
+
+def test_it_comes_back_as_it_was_left(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
+    # As large as the screen that there is not.
+    shown.window.setGeometry(2, 24, 768, 530)
+    settle()
+    place = shown.window.geometry().getRect()
+    shown.press("T")
+    shown.press("Z")
+    shown.press("Q")
+
+    def again(**wishes: str) -> ViewerWindow:
+        from realtime_mer.viewing.window import ViewerWindow
+
+        window = ViewerWindow(shown.take, threading.Event(), remembered=tmp_path / "viewer.json", **wishes)
+        qtbot.addWidget(window)
+        return window
+
+    second = again()
+    second.open()
+    settle()
+    assert (second.look.theme, second.look.span_s) == ("light", 600.0)
+    assert second.geometry().getRect() == place
+    third = again(theme="dark")
+    third.open((1000, 600))
+    settle()
+    assert third.look.theme == "dark"
+    assert (third.width(), third.height()) == (1000, 600)
+
+
+def test_marks_are_on_the_timelines_once_they_have_been(shown: Shown) -> None:
+    marks = [mark for mark in shown.take.marks if mark.time_s <= 6.0]
+    shown.window.seek(6.0)
+    shown.wait(lambda: "❚❚ 0:00:06.0" in shown.texts())
+    before = n_upright(shown.window.view)
+    shown.window.seek(4.9)
+    shown.wait(lambda: "❚❚ 0:00:04.9" in shown.texts())
+    assert before - n_upright(shown.window.view) >= len(marks) == 1
+
+
+def n_upright(view: QtWidgets.QWidget) -> int:
+    """Upright lines in the text's colour across the upper timeline; marks are the only ones."""
+    pixels = picture(view)
+    height, width, _ = pixels.shape
+    part = pixels[round(0.15 * height) : round(0.22 * height), round(0.58 * width) :]
+    return int(((np.abs(part - rgb(DARK.text)) <= 2).all(axis=2).mean(axis=0) > 0.7).sum())
+
+
+def test_the_mouses_wheel_zooms_the_timelines(shown: Shown) -> None:
+    shown.window.view.zoomed.emit(-1)
+    assert shown.window.look.span_s == 120.0
+    shown.window.seek(6.0)
+    shown.wait(lambda: "+0.50" in shown.texts())
 
 
 @pytest.mark.parametrize("size", [(1280, 720), (880, 560)])

@@ -15,13 +15,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pytest
 from drawing import RUNNING, picture, rgb, settle, update, where
 from windows import TIMEOUT_S
 
 from realtime_mer import monitor
 from realtime_mer.config import DisplaySettings
-from realtime_mer.monitor.keys import KEYS, Action
+from realtime_mer.monitor.keys import KEYS
 from realtime_mer.monitor.notices import Notices
 from realtime_mer.monitor.theme import DARK, LIGHT
 from realtime_mer.status import Board, InputLevel, LevelState, SourceState, Status, Update
@@ -68,6 +69,7 @@ class Shown:
             remembered=remembered,
             toggle_pause=(lambda: self.asked.append("pause")) if wishes.get("pausable", True) else None,
             toggle_recording=(lambda: self.asked.append("record")) if wishes.get("recordable", True) else None,
+            mark=(lambda: self.asked.append("mark")) if wishes.get("recordable", True) else None,
             notices=self.notices,
             osc=lambda: ["lights:1"],
         )
@@ -85,11 +87,14 @@ class Shown:
         settle()
 
     def give(self, status: Status, updates: Sequence[Update] = ()) -> None:
-        """Puts these on the board, and waits until the window is done with them."""
+        """Puts these on the board, and waits until the window has taken them; then so much time passes that everything
+        is where it goes."""
         for each in updates:
             self.board.update(each)
         self.board.status(replace(status))
-        self.live(lambda: self.window._shown_status is self.board.latest_status and self.window._view.plane.at_rest)
+        self.live(lambda: self.window._shown_status is self.board.latest_status)
+        self.window.view.advance(60.0)
+        assert self.window.view.plane.at_rest
         settle()
 
     def live(self, until: Callable[[], bool]) -> None:
@@ -318,11 +323,12 @@ def test_hours_of_use_make_no_new_items(shown: Shown) -> None:
 
     shown.give(RUNNING, wave(30))
     before, n_before = n_things(), n_widgets()
-    for part in range(1, 20):
+    for part in range(1, 8):
         for i in range(200):
             shown.board.update(update(200 * part + i, math.sin(i), math.cos(i), held=i % 7 == 0))
         state = SourceState.LOST if part % 3 == 0 else SourceState.RUNNING
         shown.board.status(replace(RUNNING, state=state, time_s=100.0 * (part + 1), losses=part))
+        shown.board.mark(part)
         shown.live(lambda: shown.window._shown_status is shown.board.latest_status)
         for key in ("T", "C", "M", "M"):
             shown.key(key)
@@ -343,17 +349,13 @@ def test_where_nothing_moves_nothing_is_drawn(shown: Shown) -> None:
         if moving == before:
             break
     assert moving == before
-    shown.give(RUNNING, [update(3, -0.5, -0.5)])
+    shown.board.update(update(3, -0.5, -0.5))
+    shown.live(lambda: not shown.window.view.plane.at_rest)
+    shown.live(lambda: shown.window.view.plane.at_rest)
     assert shown.window.frames_painted > before + 10, "on its way"
 
 
 # Keys
-
-
-def test_every_key_asks_for_something_of_its_own() -> None:
-    names = [name for key in KEYS for name in key.names]
-    assert len(set(names)) == len(names)
-    assert sorted(key.action.name for key in KEYS) == sorted(action.name for action in Action)
 
 
 @pytest.mark.parametrize("key", ["H", "Question", "F1"])
@@ -369,18 +371,17 @@ def test_the_list_of_keys_has_them_all(shown: Shown, key: str) -> None:
 
 def test_keys_that_could_do_nothing_are_not_listed(show: Callable[..., Shown]) -> None:
     shown = show(pausable=False, recordable=False)
-    shown.key("Space")
-    shown.key("R")
-    shown.key("H")
+    for key in ("Space", "R", "K", "H"):
+        shown.key(key)
     assert shown.asked == []
-    assert not {"Space", "R"} & set(shown.texts())
+    assert not {"Space", "R", "K"} & set(shown.texts())
     assert not any("pause" in text or "record " in text for text in shown.texts())
 
 
-def test_space_pauses_and_r_records(shown: Shown) -> None:
-    for key in ("Tab", "Space", "Tab", "R", "Tab", "Space"):
+def test_space_pauses_r_records_and_k_marks(shown: Shown) -> None:
+    for key in ("Tab", "Space", "Tab", "R", "Tab", "Space", "K"):
         shown.key(key)
-    assert shown.asked == ["pause", "record", "pause"]
+    assert shown.asked == ["pause", "record", "pause", "mark"]
     assert any("Space pause" in text for text in shown.texts())
 
 
@@ -560,28 +561,71 @@ def test_escape_leaves_one_thing_after_the_other(shown: Shown) -> None:
     assert shown.stop.is_set()
 
 
-def test_the_mouse_changes_nothing(shown: Shown) -> None:
+def turn_wheel(shown: Shown, x: int, y: int, steps: float) -> None:
+    """Over this place of the window, away from the hand where steps is positive."""
     from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets
 
+    place = QtCore.QPoint(x, y)
+    under = shown.window.childAt(place) or shown.window
+    at = QtCore.QPointF(under.mapFrom(shown.window, place))
+    turn = QtGui.QWheelEvent(
+        at,
+        at,
+        QtCore.QPoint(0, 0),
+        QtCore.QPoint(0, round(120 * steps)),
+        QtCore.Qt.MouseButton.NoButton,
+        QtCore.Qt.KeyboardModifier.NoModifier,
+        QtCore.Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    QtWidgets.QApplication.sendEvent(under, turn)
+    settle()
+
+
+def test_the_wheel_changes_nothing_in_the_plane(shown: Shown) -> None:
     shown.give(RUNNING, wave(20))
-    shown.wait(300)
     before = picture(shown.window)
-    for place in (QtCore.QPoint(300, 250), QtCore.QPoint(900, 250)):
-        under = shown.window.childAt(place) or shown.window
-        at = QtCore.QPointF(under.mapFrom(shown.window, place))
-        turn = QtGui.QWheelEvent(
-            at,
-            at,
-            QtCore.QPoint(0, 0),
-            QtCore.QPoint(0, 480),
-            QtCore.Qt.MouseButton.NoButton,
-            QtCore.Qt.KeyboardModifier.NoModifier,
-            QtCore.Qt.ScrollPhase.NoScrollPhase,
-            False,
-        )
-        QtWidgets.QApplication.sendEvent(under, turn)
+    turn_wheel(shown, 300, 250, 4)
     shown.give(RUNNING)
     assert (picture(shown.window) == before).all()
+    assert shown.window.look.span_s == 60.0
+
+
+@pytest.mark.parametrize("y", [200, 400])
+def test_the_wheel_over_the_timelines_shows_more_and_less_of_the_past(shown: Shown, y: int) -> None:
+    shown.give(replace(RUNNING, time_s=1201.0), wave(2400))
+    minute = picture(shown.window)
+    spans = []
+    for steps in (1, -1, -0.5, -0.5, -20, 1, 20):
+        turn_wheel(shown, 950, y, steps)
+        spans.append(shown.window.look.span_s)
+    assert spans == [60.0, 120.0, 120.0, 300.0, None, 7200.0, 60.0]
+    turn_wheel(shown, 950, y, -2)
+    assert (picture(shown.window) != minute).any()
+    shown.key("Z")
+    assert (picture(shown.window) == minute).all(), "from in between, back to the first"
+
+
+def test_what_was_marked_is_on_both_timelines(shown: Shown) -> None:
+    def n_lines() -> int:
+        """On how many of the timelines there is an upright line in the text's colour."""
+        drawn = picture(shown.window)
+        height, width, _ = drawn.shape
+        bright = (np.abs(drawn[:, round(0.58 * width) :] - rgb(DARK.text)) <= 2).all(axis=2)
+        parts = [bright[round(top * height) : round((top + 0.08) * height)] for top in (0.16, 0.48)]
+        return sum(bool((part.mean(axis=0) > 0.7).any()) for part in parts)
+
+    shown.give(replace(RUNNING, time_s=41.0), wave(80))
+    assert n_lines() == 0
+    shown.board.mark(1)
+    shown.live(lambda: len(shown.window._history.marks) == 1)
+    settle()
+    assert n_lines() == 2
+    shown.key("T")
+    shown.key("T")
+    assert n_lines() == 2
+    shown.key("C")
+    assert n_lines() == 0
 
 
 # Messages
@@ -653,7 +697,7 @@ def test_it_comes_back_as_it_was_left(show: Callable[..., Shown], tmp_path: Path
     second = show(remembered)
     assert second.window.geometry().getRect() == place
     assert second.background() == [int(part) for part in rgb(LIGHT.background)]
-    assert second.window._span_s == 600.0
+    assert second.window.look.span_s == 600.0
     second.key("M")
     second.window.close()
     third = show(remembered)

@@ -8,10 +8,15 @@ import os
 import sys
 import threading
 import traceback
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from types import TracebackType
+from typing import NoReturn
 
+from realtime_mer.logs import LOGGER
 from realtime_mer.monitor.qt import QtCore, QtWidgets
+
+# What Qt says before it ends the process, for lack of a server to draw on.
+_LOST = ("The X11 connection broke", "The Wayland connection")
 
 
 @functools.cache
@@ -51,6 +56,28 @@ def _decimal_points() -> Generator[None, None, None]:
 
 
 @contextlib.contextmanager
+def display_watched(lost: Callable[[], NoReturn] | None) -> Generator[None, None, None]:
+    """lost: called, in the main thread, where the display's server is gone; Qt ends the process where it returns.
+
+    Qt tells of it by nothing but a message. All its messages go to standard error, as ever.
+    """
+
+    def tell(_kind: QtCore.QtMsgType, _context: QtCore.QMessageLogContext, message: str | None) -> None:
+        text = message or ""
+        with contextlib.suppress(OSError, ValueError, AttributeError):
+            print(text, file=sys.stderr)
+        # From another thread nothing can be done about it.
+        if lost is not None and text.startswith(_LOST) and threading.current_thread() is threading.main_thread():
+            lost()
+
+    before = QtCore.qInstallMessageHandler(tell)
+    try:
+        yield
+    finally:
+        QtCore.qInstallMessageHandler(before)
+
+
+@contextlib.contextmanager
 def faults_told(stop: threading.Event) -> Generator[None, None, None]:
     """Takes what is raised inside Qt's calls, each fault once, to standard error. PyQt would abort the process."""
     told: set[tuple[type[BaseException], str]] = set()
@@ -64,6 +91,7 @@ def faults_told(stop: threading.Event) -> Generator[None, None, None]:
             told.add((kind, place))
             print("realtime-mer: the window has a fault (told once); sound and OSC go on:", file=sys.stderr)
             traceback.print_exception(kind, error, trace)
+            LOGGER.error("the window has a fault", exc_info=(kind, error, trace))
 
     before = sys.excepthook
     sys.excepthook = tell

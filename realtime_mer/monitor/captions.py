@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,11 +97,12 @@ def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[s
 
 
 def level_text(level: InputLevel | None, gain_db: float) -> str:
-    """The level in figures: RMS and peak in dBFS, and the level stage's gain in dB."""
+    """The level in figures: RMS and peak in dBFS, and the level stage's gain in dB where that is known."""
     if level is None:
         return "–"
     rms, peak = signed(level.rms_db, 1), signed(level.peak_db, 1)
-    return f"{rms} dBFS · peak {peak} · gain {signed(gain_db, 1)} dB"
+    gain = "" if math.isnan(gain_db) else f" · gain {signed(gain_db, 1)} dB"
+    return f"{rms} dBFS · peak {peak}{gain}"
 
 
 def level_tone(level: InputLevel | None) -> Tone:

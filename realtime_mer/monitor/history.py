@@ -12,7 +12,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from realtime_mer.status import Update
+from realtime_mer.status import Marked, Update
 
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
@@ -20,7 +20,7 @@ Name = Literal["valence", "arousal"]
 
 # Ten minutes of predictions, one every 0.5 s, and a little more.
 _CAPACITY = 1_300
-_CHANGES = 4_096
+_MOMENTS = 4_096
 # At most this many points of a curve; even, two for each bin.
 _POINTS = 2_048
 _NARROWEST_BIN_S = 0.5
@@ -116,8 +116,8 @@ class History:
     """The latest updates, as many as its capacity, and what there is to know of all of them.
 
     time_s, valence, arousal: float64, shape (n,), oldest first; held: bool, shape (n,). newest: the last, or None.
-    changes: the latest changes of quadrant, oldest first; at most 4,096. first_s: stream time of the very first update;
-    None before it.
+    changes, marks: the latest changes of quadrant, and moments that somebody marked, oldest first; at most 4,096 of
+    each. first_s: stream time of the very first update; None before it.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
@@ -129,7 +129,8 @@ class History:
         self._updates.clear()
         self._whole = {"valence": Envelope(), "arousal": Envelope()}
         self._quadrant = 0
-        self.changes: deque[Change] = deque(maxlen=_CHANGES)
+        self.changes: deque[Change] = deque(maxlen=_MOMENTS)
+        self.marks: deque[Marked] = deque(maxlen=_MOMENTS)
         self.first_s: float | None = None
         self._arrange()
 
@@ -145,6 +146,10 @@ class History:
                 self._quadrant = update.quadrant
                 self.changes.append(Change(update.time_s, update.quadrant))
         self._arrange()
+
+    def mark(self, marks: Iterable[Marked]) -> None:
+        """Takes new marks, oldest first."""
+        self.marks.extend(marks)
 
     @property
     def newest(self) -> Update | None:

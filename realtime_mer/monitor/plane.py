@@ -86,6 +86,7 @@ class PlaneView(QtWidgets.QWidget):
         self._theme = theme
         self._way = Trail(trail_s)
         self._headline: Headline | None = None
+        self._makes_up_spread = True
         self._spread: Spread | None = None
         self._half_axes = (0.0, 0.0)
         self._plot = still_plot(theme, (-_REACH, _REACH), (-_REACH, _REACH), _TICKS, _TICKS)
@@ -111,9 +112,10 @@ class PlaneView(QtWidgets.QWidget):
     @property
     def legend(self) -> str:
         """What is to be seen, in sentences, and where the words' places are from."""
-        ellipse = _SD_LEGEND if self._spread is not None and self._spread.expected else _SPREAD_LEGEND
+        is_told = not self._makes_up_spread or (self._spread is not None and self._spread.expected)
         return (
-            f"The point: the music now. Its trail: the last {self._way.trail_s:g} s. The soft ellipse: {ellipse}\n"
+            f"The point: the music now. Its trail: the last {self._way.trail_s:g} s. "
+            f"The soft ellipse: {_SD_LEGEND if is_told else _SPREAD_LEGEND}\n"
             f"Each mood word's middle is where people rated the word: {CITATION}."
         )
 
@@ -135,8 +137,15 @@ class PlaneView(QtWidgets.QWidget):
             )
         # In silence, the last of the music is what the ellipse is about.
         if not newest.held or self._spread is None:
-            self._show_spread(spread_of(history), at_once=is_first)
+            spread = spread_of(history)
+            is_known = self._makes_up_spread or (spread is not None and spread.expected)
+            self._show_spread(spread if is_known else None, at_once=is_first)
         self._draw_way()
+
+    def show_told_errors_only(self) -> None:
+        """From now on predictions that tell no expected error have no ellipse: whether they had one is not known."""
+        self._makes_up_spread = False
+        self.setToolTip(self.legend)
 
     def show_headline(self, headline: Headline) -> None:
         """Writes the headline's word over the plane, and makes a ghost of the point where it does not follow."""

@@ -17,6 +17,8 @@ from realtime_mer.config import MODES, THEMES
 
 # How much of the past the timelines show, in the order in which a key goes through them; None: everything.
 SPANS_S = (60.0, 600.0, None)
+# The same and more, from the nearest to the furthest, as the mouse's wheel goes through them.
+ZOOMS_S = (60.0, 120.0, 300.0, 600.0, 1200.0, 1800.0, 3600.0, 7200.0, None)
 
 _LARGEST_FILE_BYTES = 65_536
 _LARGEST_PX = 32_767  # X11 counts no further
@@ -26,7 +28,7 @@ _LARGEST_PX = 32_767  # X11 counts no further
 class Remembered:
     """How the window was left; the defaults are how it is at first.
 
-    mode, theme: of config.MODES and config.THEMES. span_s: of SPANS_S. maximized, full_screen: in operator
+    mode, theme: of config.MODES and config.THEMES. span_s: of ZOOMS_S. maximized, full_screen: in operator
     mode. place: the window's left, top, width and height when it is neither, in Qt's pixels; None: as it comes.
     """
 
@@ -71,7 +73,7 @@ def _is_place(value: Any) -> bool:
 
 
 def _is_span(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isfinite(value) and value in SPANS_S)
+    return value is None or (isinstance(value, float) and math.isfinite(value) and value in ZOOMS_S)
 
 
 _IS_GOOD = {

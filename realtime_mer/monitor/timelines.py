@@ -15,6 +15,7 @@ from realtime_mer.monitor.plots import Ticks, faded, solid_pen, still_plot
 from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets, pg
 from realtime_mer.monitor.theme import Theme
 from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
+from realtime_mer.status import Marked
 
 _SPAN_S = 60.0
 # Everything is shown with some room, so that the scale changes only now and then.
@@ -24,12 +25,14 @@ _VALUE_TICKS = ((-1.0, "−1"), (0.0, "0"), (1.0, "1"))
 _VALUE_REACH = 1.05
 _TICK_STEPS_S = (15.0, 30.0, *(60.0 * m for m in (1, 2, 5, 10, 20, 30)), *(3600.0 * h for h in (1, 2, 4, 8, 24, 72)))
 _MOST_TICKS = 5
-_LINE_PX, _DOT_PX = 2.0, 4.0
+_LINE_PX, _DOT_PX, _MARK_PX = 2.0, 4.0, 2.0
 # How long a line is in the mean if it is to be drawn as one, in widths.
 _LEAST_LINE = 1.0
 # Of the time in view, what music has to spend in a quadrant for that to be marked.
 _LEAST_STAY = 1 / 60
 _MARK_OPACITY = 0.6
+# What a mouse's wheel tells for one step of it: eighths of a degree.
+_WHEEL_STEP = 120
 # Of the curves' way to the present; they are told it ten times a second.
 _EASE_S, _LEAP_S = 0.2, 2.0
 
@@ -38,9 +41,13 @@ class Timeline(QtWidgets.QWidget):
     """One of the two values: its name, the latest value, and its curve over the last `span_s` of stream time.
 
     Stretches in which the value was held are drawn in the ghost's colour. A thin line stands where the music went into
-    another quadrant, unless it stayed there for less than a sixtieth of what is in view.
+    another quadrant, unless it stayed there for less than a sixtieth of what is in view. A thicker one, with its number
+    and text at its foot, stands where somebody marked a moment.
     name: valence or arousal. colour: of the name, the latest value and the curve.
+    zoomed: by how many steps the mouse's wheel was turned: away from the hand is nearer to see.
     """
+
+    zoomed = QtCore.pyqtSignal(int)
 
     def __init__(self, name: Name, colour: str, theme: Theme) -> None:
         super().__init__()
@@ -49,6 +56,7 @@ class Timeline(QtWidgets.QWidget):
         self._history: History | None = None
         self._first_s: float | None = None
         self._now_s = self._goal_s = 0.0
+        self._turned = 0
         self._value = Label("–", theme.large_pt, theme.ghost, bold=True)
         self._shown_s = _SPAN_S
         self._plot = still_plot(
@@ -63,8 +71,9 @@ class Timeline(QtWidgets.QWidget):
         item.setContentsMargins(0, theme.px(_TOP_MARGIN_PX), margin, 0)
         item.getAxis("left").setWidth(theme.px(_AXIS_PX))
         item.getAxis("bottom").setHeight(theme.px(_AXIS_HEIGHT_PX))
-        self._marks, self._curve = MarksItem(theme), CurveItem(colour, theme)
-        for each in (pg.InfiniteLine(0.0, angle=0, pen=pg.mkPen(theme.grid)), self._marks, self._curve):
+        self._changes, self._marks, self._curve = ChangesItem(theme), MarksItem(theme), CurveItem(colour, theme)
+        zero = pg.InfiniteLine(0.0, angle=0, pen=pg.mkPen(theme.grid))
+        for each in (zero, self._changes, self._marks, self._curve):
             item.addItem(each)
         words = QtWidgets.QHBoxLayout()
         words.setContentsMargins(0, 0, margin, 0)
@@ -77,14 +86,15 @@ class Timeline(QtWidgets.QWidget):
         layout.addWidget(self._plot, 1)
 
     def show_history(self, history: History) -> None:
-        """Draws the curve and the changes of quadrant anew."""
+        """Draws the curve, the changes of quadrant and the marks anew."""
         self._history = history
         self._first_s = history.first_s
         self._fit()
         since_s = -math.inf if self._span_s is None else self._goal_s - self._shown_s
         curve = history.curve(self._name, since_s)
         self._curve.set_values(curve.time_s, curve.values, curve.held)
-        self._marks.set_changes(lasting(history.changes, _LEAST_STAY * self._shown_s))
+        self._changes.set_changes(lasting(history.changes, _LEAST_STAY * self._shown_s))
+        self._marks.set_marks(tuple(history.marks))
         newest = history.newest
         self._value.show_text("–" if newest is None else signed(float(curve.values[-1])))
 
@@ -111,12 +121,24 @@ class Timeline(QtWidgets.QWidget):
     def show_ghost(self, ghost: bool) -> None:
         """Whether the latest value follows the music or is only the last one known."""
         self._value.show_colour(self._theme.ghost if ghost else self._colour)
+        self._curve.set_ghost(ghost)
+
+    def wheelEvent(self, event: QtGui.QWheelEvent | None) -> None:  # noqa: N802 - Qt's name
+        if event is None:
+            return
+        # Touch pads tell parts of a step.
+        self._turned += event.angleDelta().y()
+        steps = int(self._turned / _WHEEL_STEP)
+        self._turned -= steps * _WHEEL_STEP
+        if steps:
+            self.zoomed.emit(steps)
+        event.accept()
 
     def _move_to(self, now_s: float) -> None:
         self._now_s = now_s
         self._fit()
-        self._curve.set_now(now_s)
-        self._marks.set_now(now_s)
+        for item in (self._curve, self._changes, self._marks):
+            item.set_now(now_s)
 
     def _fit(self) -> None:
         """Brings everything into view where that is wanted, and the axis with it."""
@@ -130,8 +152,8 @@ class Timeline(QtWidgets.QWidget):
             item = self._plot.getPlotItem()
             item.getViewBox().setRange(xRange=_in_view(shown_s), padding=0)
             item.getAxis("bottom").setTicks([list(time_ticks(shown_s))])
-            self._curve.set_span(shown_s)
-            self._marks.set_span(shown_s)
+            for timed in (self._curve, self._changes, self._marks):
+                timed.set_span(shown_s)
 
 
 class _TimedItem(QtWidgets.QGraphicsItem):
@@ -179,6 +201,7 @@ class CurveItem(_TimedItem):
         self._held = np.zeros(0, dtype=bool)
         self._pens = [solid_pen(QtGui.QColor(each), _LINE_PX * theme.scale) for each in (colour, theme.ghost)]
         self._dot_px = _DOT_PX * theme.scale
+        self._is_ghost = False
         # What was made for a plot with so many pixels to a second and to 1, as it lies where the newest value is now.
         self._lines: list[tuple[bool, QtGui.QPolygonF]] = []
         self._columns: list[tuple[bool, list[QtCore.QRectF]]] = []
@@ -189,6 +212,12 @@ class CurveItem(_TimedItem):
         self._time_s, self._values, self._held = time_s, values, held
         self._made_for = None
         self.update()
+
+    def set_ghost(self, ghost: bool) -> None:
+        """Whether the dot is one."""
+        if ghost != self._is_ghost:
+            self._is_ghost = ghost
+            self.update()
 
     def paint(
         self,
@@ -209,7 +238,7 @@ class CurveItem(_TimedItem):
             if columns:
                 painter.drawRects(*columns)
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
-        painter.setBrush(self._pens[bool(self._held[-1])].color())
+        painter.setBrush(self._pens[self._is_ghost or bool(self._held[-1])].color())
         painter.drawEllipse(QtCore.QPointF(0.0, to_px.m22() * float(self._values[-1])), self._dot_px, self._dot_px)
         painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
         for is_held, line in self._lines:
@@ -249,7 +278,7 @@ class CurveItem(_TimedItem):
             self._lines.append((bool(self._held[both[1]]), _polyline(xs[both], ys[both])))
 
 
-class MarksItem(_TimedItem):
+class ChangesItem(_TimedItem):
     """Where the music went into another quadrant: a thin line in its colour, and its word where there is room."""
 
     def __init__(self, theme: Theme) -> None:
@@ -287,6 +316,50 @@ class MarksItem(_TimedItem):
                 painter.drawText(QtCore.QPointF(x + gap, area.top() + metrics.ascent()), word)
             painter.fillRect(QtCore.QRectF(x, area.top(), width, area.height()), faded(colour, _MARK_OPACITY))
             free_to = x
+
+
+class MarksItem(_TimedItem):
+    """The moments that somebody marked: a line, and its number and text where there is room."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self._theme = theme
+        self._marks: Sequence[Marked] = ()
+
+    def set_marks(self, marks: Sequence[Marked]) -> None:
+        """Oldest first; those to come are left out."""
+        if marks != self._marks:
+            self._marks = marks
+            self.update()
+
+    def paint(
+        self,
+        painter: QtGui.QPainter | None,
+        _option: QtWidgets.QStyleOptionGraphicsItem | None,
+        _widget: QtWidgets.QWidget | None = None,
+    ) -> None:
+        theme = self._theme
+        if painter is None or not self._marks:
+            return
+        to_px = self._to_px(painter)
+        area = to_px.mapRect(self._bounds)
+        painter.setFont(font(theme.small_pt))
+        metrics = painter.fontMetrics()
+        width, gap = theme.px(_MARK_PX), theme.px(4.0)
+        colour = QtGui.QColor(theme.text)
+        painter.setPen(colour)
+        free_to = area.right()
+        last_x = math.inf
+        shown = [mark for mark in self._marks if self._bounds.left() < mark.time_s - self._now_s <= 0.0]
+        for mark in reversed(shown):
+            x = round(to_px.m11() * (mark.time_s - self._now_s) + to_px.dx())
+            if last_x - x < width:
+                continue
+            painter.fillRect(QtCore.QRectF(x, area.top(), width, area.height()), colour)
+            words = f"{mark.number} {mark.text}".strip()
+            if x + 2 * gap + metrics.horizontalAdvance(words) <= free_to:
+                painter.drawText(QtCore.QPointF(x + gap, area.bottom() - metrics.descent()), words)
+            free_to = last_x = x
 
 
 def _polyline(xs: Values, ys: Values) -> QtGui.QPolygonF:

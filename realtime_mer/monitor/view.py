@@ -6,6 +6,7 @@ A view is made for one theme, sizes included. Where that changes, the window mak
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from realtime_mer.monitor.attention import AttentionStrip
 from realtime_mer.monitor.captions import headline, status_fields
@@ -17,6 +18,7 @@ from realtime_mer.monitor.notices import Notice
 from realtime_mer.monitor.overlays import KeyList, NoticeLines
 from realtime_mer.monitor.plane import PlaneView
 from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets
+from realtime_mer.monitor.remembered import SPANS_S
 from realtime_mer.monitor.statusline import StatusLine
 from realtime_mer.monitor.theme import DARK, LIGHT, Theme, scaled
 from realtime_mer.monitor.timelines import Timeline
@@ -33,11 +35,24 @@ _STAGE_FACTOR = 1.5
 _FACTOR_STEP = 0.0625
 
 
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How it is shown. mode, theme: of config.MODES and config.THEMES; span_s: of the timelines, one of
+    remembered.ZOOMS_S, None is everything."""
+
+    mode: str = "operator"
+    theme: str = "dark"
+    span_s: float | None = SPANS_S[0]
+
+
 class View(QtWidgets.QWidget):
     """What both modes have: the plane, and over everything for a while the list of keys and messages.
 
     theme: of all of it. keys: those that do something. trail_s: how long the point's trail takes to fade.
+    zoomed: by how many steps somebody wants to see the timelines nearer, or, where it is negative, further away.
     """
+
+    zoomed = QtCore.pyqtSignal(int)
 
     def __init__(self, theme: Theme, keys: Sequence[Key], trail_s: float) -> None:
         super().__init__()
@@ -57,7 +72,7 @@ class View(QtWidgets.QWidget):
         self.plane.show_headline(headline(status, history.newest))
 
     def show_span(self, span_s: float | None) -> None:
-        """How much of the past the timelines show, where there are any: 60 or 600 s, or None, everything."""
+        """How much of the past the timelines show, where there are any; None: everything."""
 
     def advance(self, elapsed_s: float) -> None:
         """At every picture: so much time has passed since the last one."""
@@ -114,6 +129,8 @@ class OperatorView(View):
         self._word = Label("", theme.medium_pt, theme.text, bold=True)
         self._sentence = CutLabel(theme.medium_pt, theme.text, lines=2)
         self._timelines = (Timeline("valence", theme.valence, theme), Timeline("arousal", theme.arousal, theme))
+        for timeline in self._timelines:
+            timeline.zoomed.connect(self.zoomed)
         self._attention = AttentionStrip(theme)
         self._meter = LevelMeter(theme)
         named = "   ".join(f"{key.labels[0]} {key.brief}" for key in keys if key.brief)
@@ -126,8 +143,6 @@ class OperatorView(View):
         super().show_history(history)
         for timeline in self._timelines:
             timeline.show_history(history)
-        newest = history.newest
-        self._attention.show_weights(None if newest is None else newest.attention)
 
     def show_status(self, status: Status, history: History, osc_targets: Sequence[str]) -> None:
         """As in View."""
@@ -141,6 +156,7 @@ class OperatorView(View):
         for timeline in self._timelines:
             timeline.show_ghost(head.ghost)
             timeline.show_time(status.time_s if newest is None else max(status.time_s, newest.time_s))
+        self._attention.show_weights(None if newest is None or head.ghost else newest.attention)
         self._meter.show_level(status.level if status.state is SourceState.RUNNING else None, status.gain_db)
         self.status_line.show_fields(status_fields(status, newest, osc_targets))
 

@@ -5,6 +5,8 @@ it is whole.
 audio-000.flac, …: each segment's sound, 24 bits, with the segment's own rate and channels.
 drops.csv: where sound was lost to overload, so that a replay has the same stream times.
 predictions.csv: every update; its numbers, read as floats, are those that went out, to the last bit.
+details.csv: what else was known with each update, rounded, for who looks at it again; empty where it was not known.
+attention: oldest frame first, with spaces in between. Recordings of earlier versions have no such table.
 events.csv: what happened to the source and its level, by stream time and time of day; for people.
 marks.csv: the moments that somebody marked, in the same way; for people too.
 """
@@ -19,6 +21,7 @@ MAX_CHANNELS = 8
 
 SETTINGS_FILE, FACTS_FILE = "settings.toml", "recording.json"
 PREDICTIONS_FILE, PREDICTIONS_HEADER = "predictions.csv", "index,time_s,valence,arousal,held"
+DETAILS_FILE, DETAILS_HEADER = "details.csv", "index,valence_sd,arousal_sd,confidence,gain_db,attention"
 DROPS_FILE, DROPS_HEADER = "drops.csv", "segment,at_sample,dropped_samples"
 EVENTS_FILE, EVENTS_HEADER = "events.csv", "time_s,time_of_day,state,level,detail"
 MARKS_FILE, MARKS_HEADER = "marks.csv", "time_s,time_of_day,number,text"

@@ -17,6 +17,8 @@ import soundfile
 from realtime_mer.atomic import write_atomically
 from realtime_mer.config import LiveSettings, settings_toml
 from realtime_mer.recording import (
+    DETAILS_FILE,
+    DETAILS_HEADER,
     DROPS_FILE,
     DROPS_HEADER,
     EVENTS_FILE,
@@ -59,7 +61,15 @@ class Mark:
     text: str
 
 
-Entry = Beginning | Capture | Update | Event | Mark
+@dataclass(frozen=True, slots=True)
+class Told:
+    """A row of predictions.csv and one of details.csv: an update, and the level stage's gain then; None: not known."""
+
+    update: Update
+    gain_db: float | None
+
+
+Entry = Beginning | Capture | Told | Event | Mark
 
 
 class Folder:
@@ -72,10 +82,11 @@ class Folder:
         self._audio: _AudioFile | None = None
         (directory / SETTINGS_FILE).write_text(settings_toml(settings), encoding="utf-8", newline="\n")
         self._predictions = _Table(directory / PREDICTIONS_FILE, PREDICTIONS_HEADER)
+        self._details = _Table(directory / DETAILS_FILE, DETAILS_HEADER)
         self._drops = _Table(directory / DROPS_FILE, DROPS_HEADER)
         self._events = _Table(directory / EVENTS_FILE, EVENTS_HEADER)
         self._marks = _Table(directory / MARKS_FILE, MARKS_HEADER)
-        self._tables = (self._predictions, self._drops, self._events, self._marks)
+        self._tables = (self._predictions, self._details, self._drops, self._events, self._marks)
         self.write_facts("", 0.0)
 
     def write(self, entry: Entry) -> None:
@@ -90,10 +101,14 @@ class Folder:
                 "valence": valence,
                 "arousal": arousal,
             }
-        elif isinstance(entry, Update):
-            held = "true" if entry.held else "false"
-            numbers = (float(entry.time_s), float(entry.valence), float(entry.arousal))
-            self._predictions.add(f"{entry.index},{','.join(map(repr, numbers))},{held}")
+        elif isinstance(entry, Told):
+            update = entry.update
+            held = "true" if update.held else "false"
+            numbers = (float(update.time_s), float(update.valence), float(update.arousal))
+            self._predictions.add(f"{update.index},{','.join(map(repr, numbers))},{held}")
+            details = (update.valence_sd, update.arousal_sd, update.confidence, entry.gain_db)
+            attention = " ".join(f"{weight:.4f}" for weight in update.attention or ())
+            self._details.add(f"{update.index},{','.join(map(_rounded, details))},{attention}")
         elif isinstance(entry, Mark):
             text = _quoted(entry.text[:_MARK_CHARACTERS])
             self._marks.add(f"{entry.time_s:.3f},{_quoted(entry.time_of_day)},{entry.number},{text}")
@@ -118,7 +133,10 @@ class Folder:
         self.write_facts(fault, lost_s, whole=not fault)
 
     def abandon(self) -> None:
-        """Closes every file as it is."""
+        """Closes every file as it is, with what still goes into the tables: they may fit where sound does not."""
+        for table in self._tables:
+            with contextlib.suppress(OSError):
+                table.flush()
         for file in (self._audio, *self._tables):
             # What was wrong with it was said before.
             with contextlib.suppress(OSError, soundfile.SoundFileError):
@@ -243,6 +261,10 @@ class _Table:
 
     def close(self) -> None:
         self._file.close()
+
+
+def _rounded(value: float | None) -> str:
+    return "" if value is None else f"{value:.4f}"
 
 
 def _quoted(text: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 import os
@@ -31,12 +32,12 @@ from realtime_mer.recording import (
 )
 from realtime_mer.recording.pcm import from_pcm
 from realtime_mer.status import Update
-from realtime_mer.types import FloatArray
+from realtime_mer.types import LOWEST_RATE_HZ, FloatArray
 
 # FLAC files are read in pieces of libFLAC's block: of a damaged file, soundfile gives only the reads before it.
 _FLAC_BLOCK_SAMPLES = 4096
 # A month's recording stays below these; whatever is larger is something else, and is not read at all.
-_MAX_FACTS_BYTES = 2**24
+_MAX_FACTS_BYTES = 2**22
 _MAX_TABLE_BYTES = 2**28
 _MAX_NUMBER = 10**15
 # FLAC's own limit, and one for the numbers in file names.
@@ -235,7 +236,7 @@ def _segment(directory: Path, entry: Any, *, cut_off_allowed: bool) -> RecordedS
         raise RecordingError(f"{FACTS_FILE}: only the last segment of a recording that is not whole can be cut off.")
     for name, value, lowest, highest in (
         ("segment", number, 0, _MAX_SEGMENT),
-        ("rate_hz", rate_hz, 1, _MAX_RATE_HZ),
+        ("rate_hz", rate_hz, LOWEST_RATE_HZ, _MAX_RATE_HZ),
         ("channels", n_channels, 1, MAX_CHANNELS),
         ("samples", n_samples or 0, 0, _MAX_NUMBER),
     ):
@@ -283,16 +284,24 @@ def _updates(path: Path, began: Beginning, *, whole: bool) -> tuple[Update, ...]
 
 def _rows(path: Path, header: str, *, whole: bool) -> Generator[tuple[str, list[str]], None, None]:
     """The rows of a table without quotes, each with where it is."""
-    lines = _text(path, _MAX_TABLE_BYTES).split("\n")
+    content = _text(path, _MAX_TABLE_BYTES)
     # What stands behind the last line's end: nothing, or what a full disk still took of a line.
-    if lines.pop() and whole:
+    end = content.rfind("\n") + 1
+    if whole and end < len(content):
         raise RecordingError(f"{path.name} breaks off in its last line.")
-    if lines[:1] != [header] and (whole or lines):
+    if (whole or end) and not content.startswith(f"{header}\n"):
         raise RecordingError(f"{path.name} does not begin with {header}.")
-    for i, line in enumerate(lines[1:], start=2):
-        where, fields = f"{path.name}, line {i}", line.split(",")
-        if len(fields) != header.count(",") + 1:
-            raise RecordingError(f"{where}: it has {len(fields)} fields, not those of {header}.")
+    # One by one: a list of short lines would take forty times as much memory as the file.
+    at, n_fields = len(header) + 1, header.count(",") + 1
+    for i in itertools.count(2):
+        if at >= end:
+            return
+        line_end = content.index("\n", at)
+        # No more pieces than it takes to see that there are too many.
+        where, fields = f"{path.name}, line {i}", content[at:line_end].split(",", n_fields)
+        at = line_end + 1
+        if len(fields) != n_fields:
+            raise RecordingError(f"{where}: its fields are not those of {header}.")
         yield where, fields
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from realtime_mer import __version__
 from realtime_mer.config import LiveSettings
 from realtime_mer.recording import FORMAT_VERSION, Beginning, RecordingError, reason_of
-from realtime_mer.recording.folder import Entry, Event, Folder, Mark
+from realtime_mer.recording.folder import Entry, Event, Folder, Mark, Told
 from realtime_mer.sources import Capture
 from realtime_mer.status import Status, Update
 
@@ -62,6 +62,7 @@ class Recorder:
         self._finished = False
         self._open_end = False
         self._last_event: tuple[str, str, str] | None = None
+        self._gain_db: float | None = None
         self._thread = threading.Thread(target=self._write, name="recorder", daemon=True)
         self._thread.start()
 
@@ -84,9 +85,10 @@ class Recorder:
         self._put(capture, _duration_s(capture))
 
     def update(self, update: Update) -> None:
-        self._put(update, 0.0)
+        self._put(Told(update, self._gain_db), 0.0)
 
     def status(self, status: Status) -> None:
+        self._gain_db = status.gain_db
         event = (str(status.state), "" if status.level is None else str(status.level.state), status.detail)
         if event != self._last_event:
             self._last_event = event

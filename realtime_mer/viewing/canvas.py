@@ -7,8 +7,9 @@ from xml.sax.saxutils import escape
 
 from realtime_mer.monitor.application import application
 from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets
+from realtime_mer.monitor.view import VIEWS, Look, theme_for
 from realtime_mer.viewing.moments import Moments
-from realtime_mer.viewing.projector import Look, Projector, theme_for, view_type
+from realtime_mer.viewing.projector import Projector
 
 if TYPE_CHECKING:
     from PyQt5 import QtSvg
@@ -29,8 +30,8 @@ class Canvas:
     def __init__(self, moments: Moments, look: Look, width_px: int, height_px: int) -> None:
         application()
         self._title = moments.take.name
-        theme = theme_for(look, width_px, height_px, least=_SMALLEST)
-        self._view = view_type(look)(theme, (), moments.take.trail_s)
+        theme = theme_for(look.theme, look.mode, QtCore.QSize(width_px, height_px), least=_SMALLEST)
+        self._view = VIEWS[look.mode](theme, (), moments.take.trail_s)
         self._view.setAttribute(QtCore.Qt.WidgetAttribute.WA_DontShowOnScreen)
         self._view.setFixedSize(width_px, height_px)
         self._view.show()

@@ -48,12 +48,10 @@ def view(source: Path, wish: Wish, checkpoint_path: Path | None) -> None:
 
 def _show(wish: Wish, take: Take, stop: threading.Event) -> None:
     # Late, with Qt.
-    from realtime_mer.viewing.projector import Look
     from realtime_mer.viewing.window import run_viewer
 
-    look = Look(wish.mode or "operator", wish.theme or "dark")
     at_s = moment_of(wish.at_s, take, default_s=take.start_s)
-    run_viewer(take, look, at_s=at_s, size_px=wish.size_px, stop=stop)
+    run_viewer(take, mode=wish.mode, theme=wish.theme, at_s=at_s, size_px=wish.size_px, stop=stop)
 
 
 def _load(source: Path, checkpoint_path: Path | None) -> Take:

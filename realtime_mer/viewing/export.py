@@ -25,7 +25,8 @@ _DEFAULT_SIZE_PX = (1920, 1080)
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What to show. path: where to write it, None is a window. at_s: the moment of a picture, None is the end, or the
-    one that the window begins at, None is the start. mode, theme, size_px: None is as it usually is."""
+    one that the window begins at, None is the start. mode, theme, size_px: None is as it usually is, or, of the window,
+    as it was left."""
 
     path: Path | None = None
     at_s: float | None = None
@@ -85,8 +86,8 @@ def export(wish: Wish, take: Take, tell: Callable[[float], None], stop: threadin
     if fault is not None:
         raise OutputError(f"{path} cannot be drawn: {fault}")
     # Only here: with Qt.
+    from realtime_mer.monitor.view import Look
     from realtime_mer.viewing.canvas import Canvas
-    from realtime_mer.viewing.projector import Look
     from realtime_mer.viewing.video import write_video
 
     look = Look(wish.mode or ("stage" if wish.is_video else "operator"), wish.theme or "dark")

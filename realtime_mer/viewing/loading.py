@@ -7,26 +7,38 @@ import csv
 import math
 import os
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 import soundfile
 
 from realtime_mer.config import DisplaySettings, LevelMeterSettings
-from realtime_mer.recording import EVENTS_FILE, EVENTS_HEADER, MARKS_FILE, MARKS_HEADER
+from realtime_mer.recording import (
+    DETAILS_FILE,
+    DETAILS_HEADER,
+    EVENTS_FILE,
+    EVENTS_HEADER,
+    MARKS_FILE,
+    MARKS_HEADER,
+)
 from realtime_mer.recording.reader import RecordedSegment, Recording
-from realtime_mer.status import SourceState, Update
-from realtime_mer.viewing.moments import Loss, Marked, Piece, Take, with_quadrants
+from realtime_mer.status import Marked, SourceState, Update
+from realtime_mer.viewing.moments import Loss, Piece, Take, with_quadrants
 
 # A month's table for people stays below this.
-_LARGEST_TABLE_BYTES = 2**26
+_LARGEST_TABLE_BYTES = 2**29
+# Of a prediction's attention.
+_MOST_WEIGHTS = 64
 
 
 def take_of_recording(recording: Recording) -> Take:
     """What was heard and predicted. Of a recording that was cut off, as far as its predictions go.
 
-    Marks and losses of the device come from the tables for people; rows there that make no sense are left out.
+    Marks, losses of the device, and what is known of an update beside valence and arousal come from the tables for
+    people; rows there that make no sense are left out.
     """
+    details = dict(_details(recording.directory / DETAILS_FILE))
     start_s = recording.began.time_s
     last_s = recording.updates[-1].time_s if recording.updates else start_s
     pieces: list[Piece] = []
@@ -47,7 +59,14 @@ def take_of_recording(recording: Recording) -> Take:
         name=recording.source,
         start_s=start_s,
         end_s=max(end_s, last_s),
-        updates=tuple(with_quadrants(recording.updates, recording.settings.quadrant)),
+        updates=tuple(
+            _with(details.get(update.index), update)
+            for update in with_quadrants(recording.updates, recording.settings.quadrant)
+        ),
+        gains_db=tuple(
+            one.gain_db if (one := details.get(update.index)) is not None else None for update in recording.updates
+        ),
+        tells_errors=bool(details),
         pieces=tuple(pieces),
         meter=recording.settings.level,
         trail_s=recording.settings.display.trail_s,
@@ -67,29 +86,24 @@ def take_of_file(path: Path, checkpoint_path: Path, tell: Callable[[float], None
     """
     # torch takes a second to import; a recording needs none of it.
     from realtime_mer.checkpoint import load_checkpoint
-    from realtime_mer.extraction import AudioFileError, read_blocks, too_short
-    from realtime_mer.session import Session
-    from realtime_mer.sources import Capture
-    from realtime_mer.sources.grid import on_grid
+    from realtime_mer.extraction import AudioFileError
+    from realtime_mer.session import hear_file
 
     if not path.is_file():
         raise AudioFileError(f"{path}: there is no such file, and no such recording.")
-    meter = LevelMeterSettings()
     updates: list[Update] = []
+    gains_db: list[float] = []
     n_samples, rate_hz, n_promised = 0, 1, _n_promised(path)
-    with contextlib.closing(Session(load_checkpoint(checkpoint_path), meter)) as session:
-        for block in read_blocks(path):
-            samples, _ = on_grid(block.samples)
-            updates += session.hear(Capture(samples, block.rate_hz, 0, 0, None))
-            n_samples, rate_hz = n_samples + len(samples), block.rate_hz
-            tell(min(n_samples / n_promised, 1.0))
-        updates += session.end_segment()
-    if not updates:
-        raise AudioFileError(too_short(path))
+    for heard in hear_file(path, load_checkpoint(checkpoint_path)):
+        updates += heard.updates
+        gains_db += len(heard.updates) * [heard.gain_db]
+        n_samples, rate_hz = n_samples + heard.n_samples, heard.rate_hz
+        tell(min(n_samples / n_promised, 1.0))
     piece = Piece(path, rate_hz, 0, n_samples, 0.0)
     end_s = max(piece.end_s, updates[-1].time_s)
     name = "".join(character if character.isprintable() else "?" for character in path.name)
-    return Take(name, 0.0, end_s, tuple(updates), (piece,), meter, DisplaySettings().trail_s)
+    meter, trail_s = LevelMeterSettings(), DisplaySettings().trail_s
+    return Take(name, 0.0, end_s, tuple(updates), (piece,), meter, trail_s, gains_db=tuple(gains_db))
 
 
 def _n_promised(path: Path) -> int:
@@ -139,6 +153,45 @@ def _losses(path: Path) -> Iterator[Loss]:
                     yield Loss(since_s, max((time_of_day - since).total_seconds(), 0.0))
     if lost is not None:
         yield Loss(lost[0], 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What a row of details.csv says; errors: standard deviation of valence, of arousal, and the confidence."""
+
+    errors: tuple[float, float, float] | None
+    gain_db: float | None
+    attention: tuple[float, ...] | None
+
+
+def _details(path: Path) -> Iterator[tuple[int, _Details]]:
+    """By the update's index."""
+    for index, *errors, gain_db, attention in _rows(path, DETAILS_HEADER):
+        with contextlib.suppress(ValueError):
+            weights = tuple(_within(text, 0.0, 1.0) for text in attention.split()[:_MOST_WEIGHTS])
+            gain = _within(gain_db, -200.0, 200.0) if gain_db else None
+            yield int(index), _Details(_errors(*errors) if any(errors) else None, gain, weights or None)
+
+
+def _errors(valence_sd: str, arousal_sd: str, confidence: str) -> tuple[float, float, float]:
+    return _within(valence_sd, 0.0, 2.0), _within(arousal_sd, 0.0, 2.0), _within(confidence, 0.0, 1.0)
+
+
+def _with(details: _Details | None, update: Update) -> Update:
+    if details is None:
+        return update
+    valence_sd, arousal_sd, confidence = details.errors or (None, None, None)
+    return replace(
+        update, valence_sd=valence_sd, arousal_sd=arousal_sd, confidence=confidence, attention=details.attention
+    )
+
+
+def _within(text: str, least: float, most: float) -> float:
+    """Raises ValueError where it is no number from `least` to `most`."""
+    value = float(text)
+    if not least <= value <= most:
+        raise ValueError(f"{text} is not from {least} to {most}.")
+    return value
 
 
 def _rows(path: Path, header: str) -> Iterator[list[str]]:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.moods import QuadrantTracker
-from realtime_mer.status import InputLevel, SourceState, Status, Update
+from realtime_mer.status import InputLevel, Marked, SourceState, Status, Update
 
 # Two moments that differ by less are one: what a sum of many durations may be off by.
 _SAME_S = 1e-6
@@ -37,15 +37,6 @@ class Piece:
     def end_s(self) -> float:
         """The end of its last sample."""
         return self.start_s + self.n_samples / self.rate_hz
-
-
-@dataclass(frozen=True, slots=True)
-class Marked:
-    """A moment that somebody marked: its number, and what was said of it, perhaps nothing."""
-
-    time_s: float
-    number: int
-    text: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +66,8 @@ class Take:
     name: the sound's source, for people. updates: rising in time. pieces: rising in time, gaps in between are silent.
     folder: of the recording, None for an audio file. fault: why it is not whole, or nothing.
     breaks: where the sound was interrupted. drops: sound lost to overload. losses: of the device.
-    trail_s: for how long the point's trail was to be seen.
+    trail_s: for how long the point's trail was to be seen. gains_db: of the level stage, one for each update, None
+    where it is not known; none at all where none is. tells_errors: whether one without an expected error had none.
     """
 
     name: str
@@ -91,6 +83,8 @@ class Take:
     breaks: tuple[float, ...] = ()
     drops: tuple[Loss, ...] = ()
     losses: tuple[Loss, ...] = ()
+    gains_db: tuple[float | None, ...] = ()
+    tells_errors: bool = True
 
     @property
     def length_s(self) -> float:
@@ -128,11 +122,14 @@ class Moments:
         take = self.take
         dropped = [drop for drop in take.drops if drop.time_s <= time_s + _SAME_S]
         lost = [loss for loss in take.losses if loss.time_s <= time_s + _SAME_S]
+        n_known = self.n_known(time_s)
+        gain_db = take.gains_db[n_known - 1] if n_known and take.gains_db else None
         return Status(
             source=take.name,
             state=SourceState.RUNNING,
             time_s=time_s,
             level=level,
+            gain_db=math.nan if gain_db is None else gain_db,
             dropped_blocks=len(dropped),
             dropped_s=math.fsum(drop.duration_s for drop in dropped),
             losses=len(lost),

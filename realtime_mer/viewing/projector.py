@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 
 from realtime_mer.monitor.history import History
 from realtime_mer.monitor.meter import LevelMeter
-from realtime_mer.monitor.remembered import SPANS_S
-from realtime_mer.monitor.theme import DARK, LIGHT, Theme, scaled
 from realtime_mer.monitor.timelines import Timeline
-from realtime_mer.monitor.view import OperatorView, StageView, View
+from realtime_mer.monitor.view import View
 from realtime_mer.viewing.moments import Moments
 from realtime_mer.viewing.sound import Levels
 
@@ -22,36 +19,6 @@ _RUN_UP_S, _PEAKS_S = 5.0, 3.0
 _STEP_S = 0.1
 # What the plane needs to know of the past, besides its own: its ellipse is about ten seconds.
 _NEAR = 64
-# What the timelines need where they do not show everything.
-_RECENT = 1_300
-
-# As in the live window (monitor/window.py): sizes are made for the first, larger on a stage, and grow in steps.
-_SIZE_PX, _STAGE_FACTOR, _FACTOR_STEP = (1280, 720), 1.5, 0.0625
-_THEMES = {"dark": DARK, "light": LIGHT}
-_VIEWS: dict[str, type[View]] = {"operator": OperatorView, "stage": StageView}
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How it is shown. mode, theme: of config.MODES and config.THEMES; span_s: of the timelines, None is everything."""
-
-    mode: str = "operator"
-    theme: str = "dark"
-    span_s: float | None = SPANS_S[0]
-
-
-def theme_for(look: Look, width_px: int, height_px: int, *, least: float = 1.0) -> Theme:
-    """The theme in the size that goes with a window's, in Qt's pixels; no smaller than this much of the usual one."""
-    factor = min(width_px / _SIZE_PX[0], height_px / _SIZE_PX[1])
-    if look.mode == "stage":
-        factor *= _STAGE_FACTOR
-    n_steps = max(int(factor / _FACTOR_STEP), round(least / _FACTOR_STEP))
-    return scaled(_THEMES[look.theme], n_steps * _FACTOR_STEP)
-
-
-def view_type(look: Look) -> type[View]:
-    """What fills the window in this mode."""
-    return _VIEWS[look.mode]
 
 
 class Projector:
@@ -72,8 +39,10 @@ class Projector:
         self._near, self._history = History(_NEAR), History()
 
     def use(self, view: View, span_s: float | None) -> None:
-        """From now on shows in this view. span_s: of its timelines, one of remembered.SPANS_S."""
+        """From now on shows in this view. span_s: of its timelines, one of remembered.ZOOMS_S."""
         self._view = view
+        if not self._moments.take.tells_errors:
+            view.plane.show_told_errors_only()
         self._timelines, self._meters = view.findChildren(Timeline), view.findChildren(LevelMeter)
         self._span_s = span_s
         view.show_span(span_s)
@@ -100,7 +69,10 @@ class Projector:
         goal_s = max(time_s - _PEAKS_S, self._moments.take.start_s)
         first, end = self._moments.n_known(start_s), self._moments.n_known(goal_s)
         self._near, self._history = History(_NEAR), History()
-        self._history.extend(updates[0 if self._span_s is None else max(end - _RECENT, 0) : end])
+        # One more, from which a line comes into view.
+        first_shown = 0 if self._span_s is None else max(self._moments.n_known(goal_s - self._span_s) - 1, 0)
+        self._history.mark(self._moments.take.marks)
+        self._history.extend(updates[first_shown:end])
         view.plane.clear()
         for meter in self._meters:
             # It forgets its peak.
