@@ -1,0 +1,87 @@
+"""realtime-mer itself, with two additions: its window has a size that is given, and tells what it has painted.
+
+    python -m benchmarks.painted WIDTHxHEIGHT [arguments of realtime-mer]
+
+Once it is open, and at each SIGUSR1 after that, it writes a line to standard error: `painted`, and a Count in JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import sys
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from realtime_mer.cli import main
+from realtime_mer.monitor import window as monitor_window
+from realtime_mer.monitor.qt import QtCore
+
+MARK = "painted "
+
+
+@dataclass(frozen=True, slots=True)
+class Count:
+    """How far a window has come. pictures: MonitorWindow.frames_painted. now_s: time.monotonic(). thread_s: CPU time of
+    the thread that draws. longest_s: the longest time between two pictures since the last count; 0 where there were
+    none. width_px, height_px: the window's."""
+
+    pictures: int
+    now_s: float
+    thread_s: float
+    longest_s: float
+    width_px: int
+    height_px: int
+
+
+def counts_told(text: str) -> list[Count]:
+    """All counts in what was written to standard error so far."""
+    return [Count(**json.loads(line.removeprefix(MARK))) for line in text.splitlines() if line.startswith(MARK)]
+
+
+def _counting(size_px: tuple[int, int]) -> type[monitor_window.MonitorWindow]:
+    class CountingWindow(monitor_window.MonitorWindow):
+        """One of this size that tells its count."""
+
+        def __init__(self, *arguments: Any, **named: Any) -> None:
+            self._last_s: float | None = None
+            self._longest_s = 0.0
+            super().__init__(*arguments, **named)
+
+        def open(self, *arguments: Any, **named: Any) -> None:
+            super().open(*arguments, **named)
+            # Whatever the mode and the screen say.
+            self.setWindowState(QtCore.Qt.WindowState.WindowNoState)
+            self.setGeometry(0, 0, *size_px)
+            # Python's handlers run in the main thread, which draws, and no later than at the next look at the board.
+            signal.signal(signal.SIGUSR1, lambda *_: self._tell())
+            self._tell()
+
+        def eventFilter(self, watched: QtCore.QObject | None, event: QtCore.QEvent | None) -> bool:  # noqa: N802
+            if event is not None and event.type() == QtCore.QEvent.Type.UpdateRequest:
+                now_s = time.monotonic()
+                if self._last_s is not None:
+                    self._longest_s = max(self._longest_s, now_s - self._last_s)
+                self._last_s = now_s
+            return super().eventFilter(watched, event)
+
+        def _tell(self) -> None:
+            count = Count(
+                self.frames_painted,
+                time.monotonic(),
+                time.thread_time(),
+                self._longest_s,
+                round(self.width() * self.devicePixelRatioF()),
+                round(self.height() * self.devicePixelRatioF()),
+            )
+            self._longest_s = 0.0
+            print(MARK + json.dumps(asdict(count)), file=sys.stderr, flush=True)
+
+    return CountingWindow
+
+
+if __name__ == "__main__":
+    width, height = map(int, sys.argv[1].split("x"))
+    monitor_window.MonitorWindow = _counting((width, height))  # type: ignore[misc]
+    sys.exit(main(sys.argv[2:]))

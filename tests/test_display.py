@@ -1,0 +1,154 @@
+"""The window's benchmark counts what it says; and hours through the window leave nothing behind."""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import math
+import sys
+import time
+from argparse import ArgumentTypeError
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+import soundfile
+from drawing import require_qt
+from windows import TIMEOUT_S, bare_environment
+
+from benchmarks.common import BenchmarkError, OscReceiver, running
+from benchmarks.display import count_of, show_hours, size_of
+from benchmarks.offscreen import PIXEL_FOR_PIXEL, Heard, again, look, open_window, press
+from realtime_mer.config import DisplaySettings
+from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+
+if TYPE_CHECKING:
+    from realtime_mer.monitor.window import MonitorWindow
+
+LENGTH_S, STATUS_S = 300.0, 30.0
+
+
+@pytest.fixture(scope="module")
+def heard() -> Heard:
+    """Five minutes that wander through all quadrants, with a silence in the middle and a status now and then."""
+    updates = []
+    for index in range(int(2 * LENGTH_S)):
+        held = 280 <= index < 300
+        updates.append(
+            Update(
+                index,
+                0.5 * index + 0.3,
+                0.8 * math.sin(0.17 * index),
+                0.8 * math.cos(0.11 * index),
+                held,
+                0.1,
+                1 + index % 4,
+                0.18,
+                0.17,
+                0.56,
+                None if held else (0.125,) * 8,
+            )
+        )
+    statuses = []
+    for number in range(1, int(LENGTH_S / STATUS_S) + 1):
+        level = InputLevel(-3.0 - number % 5, -18.0, LevelState.MUSIC)
+        statuses.append(
+            Status("a device", SourceState.RUNNING, time_s=STATUS_S * number, level=level, gain_db=number / 10)
+        )
+    return Heard(tuple(updates), tuple(statuses))
+
+
+def test_what_is_told_again_goes_on_where_it_ended(heard: Heard) -> None:
+    second = again(heard, 1)
+    assert [update.index for update in (*heard.updates, *second.updates)] == list(range(2 * len(heard.updates)))
+    assert second.length_s == 2 * heard.length_s == 2 * LENGTH_S
+    assert second.updates[0].time_s == heard.updates[0].time_s + LENGTH_S
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """How much there is: blocks of memory that Python's objects take, numbers among them; and objects of Qt's."""
+
+    n_blocks: int
+    n_qt: tuple[int, int]
+
+
+def kept(window: MonitorWindow) -> Kept:
+    from realtime_mer.monitor.qt import QtCore, QtWidgets
+
+    gc.collect()
+    views = window.findChildren(QtWidgets.QGraphicsView)
+    scenes = [scene for scene in (view.scene() for view in views) if scene is not None]
+    n_items = sum(len(scene.items()) for scene in scenes)
+    n_others = len(window.findChildren(QtCore.QObject)) + len(QtWidgets.QApplication.topLevelWidgets())
+    return Kept(sys.getallocatedblocks(), (n_items, n_others))
+
+
+def test_hours_through_the_window_leave_nothing_behind(heard: Heard) -> None:
+    """Its memory is full after 35 minutes, when the last of its lists has reached its length."""
+    require_qt()
+    found = []
+    with open_window(DisplaySettings(mode="operator", theme="dark", trail_s=120), (1280, 720)) as (window, board):
+        for sample in show_hours(window, board, heard, 1.75):
+            found.append((sample, kept(window)))
+    last = found[-1][0]
+    assert (len(found), last.time_s) == (7, 1.75 * 3600.0)
+    assert last.pictures > 200
+    # The key for the span of the timelines has been pressed as often, after threes.
+    early, late = found[3][1], found[6][1]
+    # 5,400 updates and 100 pictures lie in between. What is kept of each of them would be seen.
+    assert late.n_qt == early.n_qt
+    assert late.n_blocks - early.n_blocks < 300
+
+
+def test_other_modes_and_themes_leave_nothing_behind(heard: Heard) -> None:
+    require_qt()
+    with open_window(DisplaySettings(mode="operator", theme="dark"), (1280, 720)) as (window, board):
+        found = []
+        for update, status in zip(heard.updates, heard.statuses, strict=False):
+            board.update(update)
+            board.status(status)
+            # The stage, the other theme, the timelines again, the first theme.
+            for key in ("M", "T", "M", "T"):
+                press(window, key)
+                look(window)
+            found.append(kept(window))
+    early, late = found[4], found[-1]
+    assert late.n_qt == early.n_qt
+    # Of a view, everything would be seen many times over.
+    assert late.n_blocks - early.n_blocks < 80 * (len(found) - 5)
+
+
+def test_a_window_tells_what_it_has_painted(tmp_path: Path) -> None:
+    require_qt()
+    # Only here: with Qt.
+    from benchmarks.painted import counts_told
+
+    tape = tmp_path / "noise.wav"
+    soundfile.write(tape, np.random.default_rng(1).normal(0.0, 0.1, 30 * 22_050), 22_050)
+    environment = bare_environment(QT_QPA_PLATFORM="offscreen", **PIXEL_FOR_PIXEL)
+    with contextlib.closing(OscReceiver()) as receiver:
+        arguments = ["--input", str(tape), "--loop", "--osc", receiver.target, "--mode", "stage"]
+        with running(["-m", "benchmarks.painted", "900x600", *arguments], environment) as process:
+            while not (counts := counts_told(process.told())):
+                assert process.popen.poll() is None, process.told()
+                time.sleep(0.05)
+            receiver.wait_for(1, TIMEOUT_S)
+            first = count_of(process, (900, 600))
+            receiver.wait_for(len(receiver.arrivals) + 2, TIMEOUT_S)
+            second = count_of(process, (900, 600))
+            with pytest.raises(BenchmarkError, match="1280 x 720 was asked for"):
+                count_of(process, (1280, 720))
+    assert 0 == counts[0].pictures <= first.pictures < second.pictures
+    assert counts[0].now_s < first.now_s < second.now_s
+    assert 0.0 < second.longest_s < second.now_s - counts[0].now_s
+    assert 0.0 < second.thread_s - first.thread_s <= second.now_s - first.now_s
+
+
+def test_a_size_is_two_numbers() -> None:
+    assert size_of("1280x720") == (1280, 720)
+    for text in ("1280", "1280x", "1280x720x2", "-1280x720", "12x34", "1280 x 720"):
+        with pytest.raises(ArgumentTypeError, match=f"expected a size such as 1280x720, not {text}"):
+            size_of(text)
