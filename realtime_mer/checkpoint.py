@@ -55,6 +55,8 @@ _DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}
 _DTYPE_NAMES = ", ".join(_DTYPES.values())
 # How many offending names a message lists.
 _NAMES_SHOWN = 3
+# Letters of what a library, or a file, says.
+_MOST_REASON = 300
 
 
 class CheckpointError(ValueError):
@@ -136,7 +138,7 @@ class Checkpoint:
             with torch.device("meta"):
                 outline = architecture(**self.model_arguments)
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
-            raise CheckpointError(f"its model {self.model_name} cannot be built: {error}") from error
+            raise CheckpointError(f"its model {self.model_name} cannot be built: {_reason(error)}.") from error
         if outline.n_features != len(self.feature_names):
             raise CheckpointError(
                 f"its model takes {outline.n_features} features, but it names {len(self.feature_names)}."
@@ -188,7 +190,7 @@ def _check(checkpoint: Checkpoint) -> None:
         if level is not None:
             LevelStage(level, ENGINE_RATE_HZ)
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise CheckpointError(f"its level stage's settings are not usable: {error}") from error
+        raise CheckpointError(f"its level stage's settings are not usable: {_reason(error)}.") from error
     names = checkpoint.feature_names
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
@@ -260,7 +262,7 @@ def _read(path: Path) -> tuple[str, dict[str, npt.NDArray[Any]]]:
     except (OSError, ValueError) as error:
         if isinstance(error, CheckpointError):
             raise
-        raise CheckpointError(f"it cannot be read: {error}") from error
+        raise CheckpointError(f"it cannot be read: {_reason(error)}.") from error
 
 
 def _deserialized(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> Checkpoint:
@@ -276,17 +278,17 @@ def _deserialized(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> Checkpo
     try:
         scaler = Scaler.from_arrays(metadata["scaler"], metadata["features"], scaler_arrays)
     except ValueError as error:
-        raise CheckpointError(f"its scaler is not usable: {error}") from error
+        raise CheckpointError(f"its scaler is not usable: {_reason(error)}.") from error
     try:
         extraction = ExtractionSettings.from_dict(metadata["extraction"])
     except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(f"its extraction settings are not usable: {error}") from error
+        raise CheckpointError(f"its extraction settings are not usable: {_reason(error)}.") from error
     calibration = None
     if "calibration" in metadata:
         try:
             calibration = Calibration.from_dict(metadata["calibration"])
         except (TypeError, ValueError) as error:
-            raise CheckpointError(f"its calibration is not usable: {error}") from error
+            raise CheckpointError(f"its calibration is not usable: {_reason(error)}.") from error
     return Checkpoint(
         metadata["model"],
         metadata["model_arguments"],
@@ -330,6 +332,11 @@ def _finite(text: str) -> float:
     return number
 
 
+def _reason(error: Exception) -> str:
+    """Without a full stop, and on one line, however much it says."""
+    return " ".join(str(error).split())[:_MOST_REASON].rstrip(".")
+
+
 def _listed(names: list[str]) -> str:
-    shown = ", ".join(map(repr, names[:_NAMES_SHOWN]))
+    shown = ", ".join(repr(name[:_MOST_REASON]) for name in names[:_NAMES_SHOWN])
     return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"

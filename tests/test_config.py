@@ -43,6 +43,7 @@ from realtime_mer.config import (
 )
 from realtime_mer.config.addresses import parse_target
 from realtime_mer.config.osc import MAPPED_TYPES, SMOOTHINGS
+from realtime_mer.config.profiles import profile_names, profile_path
 from realtime_mer.osc.space import MAPPABLE, SPACE
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -213,6 +214,22 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path: Path, name: str) -> None:
     with pytest.raises(ConfigError, match="the settings cannot be read: ") as error:
         load_settings(tmp_path / name, {})
     assert str(error.value).startswith(f"{tmp_path / name}: ")
+
+
+@pytest.mark.parametrize("profile", profile_names())
+def test_a_profile_given_as_a_settings_file_is_told_how_to_be_given(profile: str) -> None:
+    with pytest.raises(ConfigError, match="these are the keys of an OSC profile: give the file as --osc-profile PATH"):
+        load_settings(profile_path(profile), {})
+    with pytest.raises(ConfigError, match=f"there is no such file, but an OSC profile .*: --osc-profile {profile}$"):
+        load_settings(Path(profile), {})
+
+
+@pytest.mark.parametrize(
+    "beginning", ["[osc]\ntargets = ['a:1']\n", "osc.targets = []\n", "[osc]\n  targets=['qlcplus@']"]
+)
+def test_targets_written_in_both_ways_are_told_to_be_written_in_one(tmp_path: Path, beginning: str) -> None:
+    with pytest.raises(ConfigError, match=r"osc.targets stands there twice, as targets = \[...\] and as \[\[osc.targ"):
+        load(tmp_path, f"{beginning}\n# more\n[[ osc.targets ]]\nhost = 'b'\n")
 
 
 @pytest.mark.parametrize(
@@ -542,6 +559,13 @@ def test_what_is_no_target_is_refused_with_the_reason_and_the_form(text: str, wh
         "Expected [PROFILE@]HOST:PORT, as in 127.0.0.1:9000, [::1]:9000 or qlcplus@127.0.0.1:7700."
     )
     assert len(str(error.value)) < 400
+
+
+@pytest.mark.parametrize("text", ["qlcplus", "QLCplus"])
+def test_a_profile_given_as_a_target_is_told_how_to_be_given(text: str) -> None:
+    with pytest.raises(ConfigError, match=f"^'{text}' is no OSC target, but a profile: write qlcplus@ for it as it is"):
+        parse_target(text)
+    assert parse_target("qlcplus@") == {"profile": "qlcplus"}
 
 
 @pytest.mark.parametrize(("text", "why"), [*NO_ADDRESSES, ("0", "the port must be"), ("99999", "the port must be")])

@@ -5,7 +5,6 @@ import io
 import math
 import os
 import re
-import select
 import shutil
 import signal
 import socket
@@ -13,7 +12,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -21,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from osc_corpus import BAD, PING, STRANGE
 from osc_sockets import GENEROUS_S, free_port, sender_to
+from pseudo_terminal import on_a_terminal
 from pythonosc import slip
 from rich.cells import cell_len
 from rich.console import Console
@@ -440,58 +440,6 @@ def test_a_thread_that_fails_ends_it_with_the_reason(
 ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 
 
-def on_a_terminal(
-    port: int, script: Sequence[tuple[bytes, Callable[[], None] | bytes]], *how: str, term: str = "xterm-256color"
-) -> tuple[int, bytes]:
-    """Runs the monitor on a pseudo-terminal of 24 rows and 80 columns: its exit code, and all that it wrote.
-
-    script: pairs of what is waited for in the output, and what is typed or done then.
-    """
-    if sys.platform == "win32":
-        pytest.skip("no pseudo-terminals on Windows")
-    import pty
-    import termios
-
-    keyboard, program = pty.openpty()
-    termios.tcsetwinsize(keyboard, (24, 80))
-    before = termios.tcgetattr(program)
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, "terminal", str(port), *how],
-        cwd=ROOT,
-        stdin=program,
-        stdout=program,
-        stderr=program,
-        start_new_session=True,
-        env=environment | {"TERM": term},
-    )
-    wrote, seen_to, waiting = b"", 0, list(script)
-    give_up_at = time.monotonic() + GENEROUS_S
-    try:
-        while time.monotonic() < give_up_at:
-            has_ended = process.poll() is not None
-            if select.select([keyboard], [], [], 0.05)[0]:
-                wrote += os.read(keyboard, 65_536)
-            elif has_ended:
-                break
-            if waiting and waiting[0][0] in wrote[seen_to:]:
-                seen_to = len(wrote)
-                step = waiting.pop(0)[1]
-                if isinstance(step, bytes):
-                    os.write(keyboard, step)
-                else:
-                    step()
-        assert process.poll() is not None, wrote.decode(errors="replace")
-        assert waiting == [], wrote.decode(errors="replace")
-        assert termios.tcgetattr(program) == before
-    finally:
-        process.kill()
-        process.wait()
-        os.close(keyboard)
-        os.close(program)
-    return process.returncode, wrote
-
-
 def sends(port: int, n_addresses: int) -> Callable[[], None]:
     def send() -> None:
         with sender_to(port) as sender:
@@ -502,7 +450,9 @@ def sends(port: int, n_addresses: int) -> Callable[[], None]:
 
 def test_on_a_terminal_it_has_the_screen_until_q_and_leaves_the_summary() -> None:
     port = free_port()
-    code, wrote = on_a_terminal(port, [(b"nothing has arrived yet", sends(port, 3)), (b"/desk/02", b"q")])
+    code, wrote = on_a_terminal(
+        PROGRAM, "terminal", str(port), script=[(b"nothing has arrived yet", sends(port, 3)), (b"/desk/02", b"q")]
+    )
     assert code == 0
     before, inside = wrote.split(ENTER)
     inside, after = inside.split(LEAVE)
@@ -524,14 +474,19 @@ def test_the_space_bar_turns_the_pages_and_begins_again() -> None:
         (b"space more (18 to 20 of 20)", b" "),
         (b"space more (1 to 17 of 20)", b"Q"),
     ]
-    code, wrote = on_a_terminal(port, script)
+    code, wrote = on_a_terminal(PROGRAM, "terminal", str(port), script=script)
     assert code == 0
     assert b"/desk/19" in wrote.split(LEAVE)[0]
 
 
 def test_every_picture_begins_at_the_top_and_fills_the_screen() -> None:
     port = free_port()
-    _, wrote = on_a_terminal(port, [(b"nothing has arrived", sends(port, 30)), (b"/desk/02", b""), (b"/desk/02", b"q")])
+    _, wrote = on_a_terminal(
+        PROGRAM,
+        "terminal",
+        str(port),
+        script=[(b"nothing has arrived", sends(port, 30)), (b"/desk/02", b""), (b"/desk/02", b"q")],
+    )
     # Where the cursor goes home: once with the screen, then for each picture.
     _, *pictures = wrote.split(ENTER)[1].split(LEAVE)[0].split(b"\x1b[H")[1:]
     assert len(pictures) >= 3
@@ -542,7 +497,9 @@ def test_every_picture_begins_at_the_top_and_fills_the_screen() -> None:
 
 def test_ctrl_c_ends_it_as_q_does() -> None:
     port = free_port()
-    code, wrote = on_a_terminal(port, [(b"nothing has arrived", sends(port, 1)), (b"/desk/00", b"\x03")])
+    code, wrote = on_a_terminal(
+        PROGRAM, "terminal", str(port), script=[(b"nothing has arrived", sends(port, 1)), (b"/desk/00", b"\x03")]
+    )
     assert code == 0
     after = wrote.split(LEAVE)[1]
     assert b"1 packet, 1 message" in after
@@ -550,7 +507,7 @@ def test_ctrl_c_ends_it_as_q_does() -> None:
 
 
 def test_on_a_terminal_it_ends_by_itself_too() -> None:
-    code, wrote = on_a_terminal(free_port(), [], "seconds")
+    code, wrote = on_a_terminal(PROGRAM, "terminal", str(free_port()), "seconds", script=[])
     assert code == 0
     assert wrote.endswith(b"ends\r\n")
 
@@ -562,7 +519,7 @@ def test_lines_on_a_terminal(how: tuple[str, ...], term: str) -> None:
         (b"listening on 127.0.0.1", sends(port, 2)),
         (b"/desk/01 f 0.125\r\n", b"\x03"),
     ]
-    code, wrote = on_a_terminal(port, script, *how, term=term)
+    code, wrote = on_a_terminal(PROGRAM, "terminal", str(port), *how, script=script, term=term)
     assert code == 0
     assert ENTER not in wrote
     assert b"1 packet, 2 messages" in wrote

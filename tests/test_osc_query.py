@@ -536,7 +536,7 @@ def test_closing_at_once_leaves_nothing_open() -> None:
 
 
 def test_a_port_that_is_taken_is_an_error_with_the_cure(server: QueryServer) -> None:
-    with pytest.raises(OscError, match=rf"be had at 127\.0\.0\.1:{server.port}: another program .* Give another"):
+    with pytest.raises(OscError, match=rf"be had at 127\.0\.0\.1:{server.port}: .+ has this port.*\. Give another"):
         QueryServer(HERE, server.port, control=None)
 
 

@@ -6,6 +6,7 @@ import contextlib
 import errno
 import io
 import queue
+import re
 import shutil
 import socket
 import subprocess
@@ -82,6 +83,12 @@ def take(receiver: Receiver, n_bundles: int) -> list[list[Said]]:
     bundles = [bundle(receiver) for _ in range(n_bundles)]
     assert receiver.drain() == []
     return bundles
+
+
+def not_sent(sink: OscSink) -> tuple[int, ...]:
+    """How many packets people are told could not be sent, or not be taken in time, of each target."""
+    counts = re.compile(r"\b(\d+) (?:packets? not sent|not taken in time)")
+    return tuple(sum(map(int, counts.findall(told))) for told in sink.summary())
 
 
 class TcpReceiver:
@@ -218,7 +225,7 @@ def test_no_target_is_fine() -> None:
         sink.status(STATUS)
         sink.set_rate(60.0, None)
         sink.set_delay(1.0)
-        assert (sink.n_targets, sink.summary(), sink.send_errors) == (0, [], ())
+        assert (sink.n_targets, sink.summary()) == (0, [])
 
 
 # --- targets that misbehave ---
@@ -231,8 +238,8 @@ def test_nobody_listening_is_no_error() -> None:
         for index in range(50):
             sink.update(replace(UPDATE, index=index))
             sink.status(STATUS)
-    assert sink.send_errors == (0,)
-    assert sink.summary() == [f"{HERE}:{port}"]
+    # Linux tells.
+    assert sink.summary() in ([f"{HERE}:{port}"], [f"{HERE}:{port} (nobody listens there)"])
 
 
 def test_what_cannot_be_sent_is_counted_and_hinders_no_other_target(receiver: Receiver) -> None:
@@ -241,7 +248,7 @@ def test_what_cannot_be_sent_is_counted_and_hinders_no_other_target(receiver: Re
         assert sink.n_targets == 2
         for index in range(3):
             sink.update(replace(UPDATE, index=index))
-        eventually(lambda: sink.send_errors == (3, 0))
+        eventually(lambda: not_sent(sink) == (3, 0))
         failing, working = sink.summary()
         assert frames(take(receiver, 3)) == [0, 1, 2]
     assert failing.startswith("255.255.255.255:9000 (")
@@ -282,8 +289,8 @@ def test_targets_that_misbehave_hinder_no_other(receiver: Receiver, monkeypatch:
             assert frames([bundle(receiver)]) == [index]
             assert heard.get(timeout=GENEROUS_S) == index
         eventually(lambda: len(reading.bundles()) == 400)
-        eventually(lambda: sink.send_errors[1] > 0)
-        summary, errors = sink.summary(), sink.send_errors
+        eventually(lambda: not_sent(sink)[1] > 0)
+        summary, errors = sink.summary(), not_sent(sink)
         close(sink)
         unanswered.set()
     assert frames(reading.bundles()) == list(range(400))
@@ -298,7 +305,7 @@ def test_targets_that_misbehave_hinder_no_other(receiver: Receiver, monkeypatch:
 class HangingOutput:
     """A way to a target that breaks its promise never to wait."""
 
-    errors = 5
+    errors = 0
 
     def __init__(self) -> None:
         self.released = threading.Event()
@@ -325,14 +332,14 @@ def test_what_a_target_did_not_take_in_time_is_counted(monkeypatch: pytest.Monke
         for _ in range(1000):
             sink.update(UPDATE)
         # One of them may have been in its hands when the mailbox was full.
-        (n_missing,) = sink.send_errors
-        assert n_missing - 5 in (1000 - 512, 1000 - 513)
-        assert sink.summary() == [f"a desk ({n_missing - 5} not taken in time)"]
+        (n_missing,) = not_sent(sink)
+        assert n_missing in (1000 - 512, 1000 - 513)
+        assert sink.summary() == [f"a desk ({n_missing} not taken in time)"]
         close(sink)
         assert output.is_closed
     finally:
         output.released.set()
-    eventually(lambda: output.n_sent + n_missing - 5 == 1000)
+    eventually(lambda: output.n_sent + n_missing == 1000)
 
 
 def test_a_receiver_that_never_reads_holds_nothing_up(receiver: Receiver) -> None:
@@ -438,7 +445,7 @@ def test_where_nobody_can_be_told_it_goes_on(failing: FailingOutput, monkeypatch
     with sending(TargetSettings(send=FRAMES)) as sink:
         for index in range(3):
             sink.update(replace(UPDATE, index=index))
-        eventually(lambda: sink.send_errors == (3,))
+        eventually(lambda: failing.errors == 3)
         assert gone.n_written == 1
         failing.is_up = True
         sink.update(replace(UPDATE, index=3))
@@ -458,7 +465,7 @@ def test_a_target_that_is_back_gets_what_it_missed_where_only_changes_are_sent(f
         eventually(lambda: len(failing.sent) == 1)
         failing.is_up = False
         sink.update(replace(UPDATE, held=False))
-        eventually(lambda: sink.send_errors == (1,))
+        eventually(lambda: failing.errors == 1)
         failing.is_up = True
         sink.update(UPDATE)
         eventually(lambda: len(failing.sent) == 2)
@@ -538,7 +545,7 @@ def test_a_closed_sink_sends_nothing_and_raises_nothing(receiver: Receiver) -> N
     sink.event(Event("event/mark", (1,)))
     sink.set_delay(1.0)
     close(sink)
-    assert sink.send_errors == (3,)
+    assert not_sent(sink) == (3,)
     assert receiver.drain() == []
 
 
@@ -620,7 +627,7 @@ def test_a_listener_is_told_what_a_target_would_be_sent(receiver: Receiver) -> N
         sink.update(replace(UPDATE, held=False, quadrant=4))
         sink.event(Event("event/mark", (1,)))
         eventually(lambda: len(told) == 2)
-        assert len(sink.summary()) == len(sink.send_errors) == 1
+        assert len(sink.summary()) == 1
         assert [len(bundle) for bundle in take(receiver, 2)] == [3, 1]
     assert told == [
         [

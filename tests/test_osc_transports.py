@@ -18,7 +18,17 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from osc_sockets import GENEROUS_S, HERE, Receiver, eventually, free_port, open_files, receiving, skip_without
+from osc_sockets import (
+    GENEROUS_S,
+    HERE,
+    Receiver,
+    eventually,
+    free_port,
+    open_files,
+    receiving,
+    skip_without,
+    udp_socket,
+)
 from pythonosc import slip
 from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_tcp_server import ThreadingOSCTCPServer
@@ -327,13 +337,43 @@ def test_a_thread_that_cannot_be_started_is_no_end(receiver: Receiver, monkeypat
     output.close()
 
 
-def test_nobody_listening_is_no_error() -> None:
-    port = free_port()
-    with opened(TargetSettings(port=port)) as output:
+@pytest.mark.parametrize("host", [HERE, "::1"])
+def test_nobody_listening_is_no_error_but_is_told_until_somebody_listens(host: str) -> None:
+    skip_without(host)
+    with udp_socket(host) as probe:
+        port: int = probe.getsockname()[1]
+    with opened(TargetSettings(host=host, port=port), Timeouts(retry_s=(0.01,), quiet_s=0.05)) as output:
+        name = output.summary()
         for _ in range(50):
             output.send(b"packet")
         assert output.errors == 0
-        assert output.summary() == f"{HERE}:{port}"
+        if sys.platform == "linux":
+            assert output.summary() == f"{name} (nobody listens there)"
+        with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as late:
+            late.bind((host, port))
+            late.settimeout(GENEROUS_S)
+            output.send(b"heard")
+            # What came back on the packet before it does not cost this one.
+            assert late.recv(100) == b"heard"
+
+            def told_no_more() -> bool:
+                output.send(b"heard")
+                return output.summary() == name
+
+            eventually(told_no_more)
+        assert output.errors == 0
+
+
+@linux_only
+def test_what_comes_back_is_not_forgotten_between_two_packets_of_a_target_that_says_little() -> None:
+    """However long ago the last packet was: only one that nothing comes back on is a sign that somebody listens."""
+    port = free_port()
+    with opened(TargetSettings(port=port), Timeouts(quiet_s=0.0)) as output:
+        for _ in range(2):
+            output.send(b"packet")
+        for _ in range(5):
+            output.send(b"packet")
+            assert output.summary() == f"{HERE}:{port} (nobody listens there)"
 
 
 def test_a_receiver_that_never_reads_holds_nothing_up(receiver: Receiver) -> None:

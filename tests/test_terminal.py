@@ -6,7 +6,6 @@ import os
 import re
 import select
 import signal
-import subprocess
 import sys
 import threading
 import time
@@ -17,6 +16,7 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pseudo_terminal import on_a_terminal
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
@@ -417,54 +417,8 @@ ENTER, LEAVE = b"\x1b[?1049h", b"\x1b[?1049l"
 HIDE, SHOW = b"\x1b[?25l", b"\x1b[?25h"
 
 
-def on_a_terminal(how: str, script: Sequence[tuple[bytes, bytes]], term: str = "xterm-256color") -> tuple[int, bytes]:
-    """Runs PROGRAM on a pseudo-terminal of 24 rows and 80 columns: its exit code, and all that it wrote.
-
-    script: pairs of what is waited for in the output, and what is typed then.
-    """
-    if sys.platform == "win32":
-        pytest.skip("no pseudo-terminals on Windows")
-    import pty
-    import termios
-
-    keyboard, program = pty.openpty()
-    termios.tcsetwinsize(keyboard, (24, 80))
-    before = termios.tcgetattr(program)
-    environment = {key: value for key, value in os.environ.items() if key not in ("COLUMNS", "LINES", "NO_COLOR")}
-    process = subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, how],
-        cwd=ROOT,
-        stdin=program,
-        stdout=program,
-        stderr=program,
-        start_new_session=True,
-        env=environment | {"TERM": term},
-    )
-    wrote, seen_to, waiting = b"", 0, list(script)
-    give_up_at = time.monotonic() + GENEROUS_S
-    try:
-        while time.monotonic() < give_up_at:
-            ended = process.poll() is not None
-            if select.select([keyboard], [], [], 0.05)[0]:
-                wrote += os.read(keyboard, 65_536)
-            elif ended:
-                break
-            if waiting and waiting[0][0] in wrote[seen_to:]:
-                seen_to = len(wrote)
-                os.write(keyboard, waiting.pop(0)[1])
-        assert process.poll() is not None, wrote.decode(errors="replace")
-        assert waiting == [], wrote.decode(errors="replace")
-        assert termios.tcgetattr(program) == before
-    finally:
-        process.kill()
-        process.wait()
-        os.close(keyboard)
-        os.close(program)
-    return process.returncode, wrote
-
-
 def test_on_a_terminal_it_has_the_screen_and_the_keys_until_q() -> None:
-    code, wrote = on_a_terminal("well", [(b"RUNNING", b" "), (b"PAUSED", b"q")])
+    code, wrote = on_a_terminal(PROGRAM, "well", script=[(b"RUNNING", b" "), (b"PAUSED", b"q")])
     assert code == 0
     before, inside = wrote.split(ENTER)
     inside, after = inside.split(LEAVE)
@@ -478,7 +432,7 @@ def test_on_a_terminal_it_has_the_screen_and_the_keys_until_q() -> None:
 
 
 def test_every_picture_begins_at_the_top_and_fills_the_screen() -> None:
-    _, wrote = on_a_terminal("well", [(b"RUNNING", b""), (b"RUNNING", b"q")])
+    _, wrote = on_a_terminal(PROGRAM, "well", script=[(b"RUNNING", b""), (b"RUNNING", b"q")])
     # Where the cursor goes home: once with the screen, then for each picture.
     first, *pictures = wrote.split(ENTER)[1].split(LEAVE)[0].split(b"\x1b[H")[1:]
     assert first.replace(HIDE, b"") == b""
@@ -489,7 +443,7 @@ def test_every_picture_begins_at_the_top_and_fills_the_screen() -> None:
 
 
 def test_a_crash_gives_the_terminal_back_before_it_is_told() -> None:
-    code, wrote = on_a_terminal("crash", [(b"RUNNING", b" ")])
+    code, wrote = on_a_terminal(PROGRAM, "crash", script=[(b"RUNNING", b" ")])
     assert code == 1
     inside, after = wrote.split(LEAVE)
     assert b"Traceback" not in inside
@@ -498,7 +452,7 @@ def test_a_crash_gives_the_terminal_back_before_it_is_told() -> None:
 
 
 def test_ctrl_c_gives_the_terminal_back() -> None:
-    code, wrote = on_a_terminal("well", [(b"RUNNING", b"\x03")])
+    code, wrote = on_a_terminal(PROGRAM, "well", script=[(b"RUNNING", b"\x03")])
     assert code == -signal.SIGINT
     inside, after = wrote.split(LEAVE)
     assert b"KeyboardInterrupt" not in inside
@@ -507,7 +461,7 @@ def test_ctrl_c_gives_the_terminal_back() -> None:
 
 @pytest.mark.parametrize(("how", "term"), [("briefly", "dumb"), ("background", "xterm-256color")])
 def test_a_terminal_that_can_do_no_more_or_is_not_ours_gets_lines(how: str, term: str) -> None:
-    code, wrote = on_a_terminal(how, [], term)
+    code, wrote = on_a_terminal(PROGRAM, how, script=[], term=term)
     assert code == 0
     assert wrote.decode().splitlines() == [
         "True starts",
@@ -519,5 +473,5 @@ def test_a_terminal_that_can_do_no_more_or_is_not_ours_gets_lines(how: str, term
 
 def test_the_median_is_that_of_the_last_minute() -> None:
     """The program has heard two minutes: one with a latency of 900 ms, and one of 50 ms."""
-    _, wrote = on_a_terminal("long", [(b"median", b"q")])
+    _, wrote = on_a_terminal(PROGRAM, "long", script=[(b"median", b"q")])
     assert b"50 ms, median 50 ms" in wrote

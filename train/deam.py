@@ -41,6 +41,12 @@ _SEARCH_DEPTH = 3
 # Times in text have three to six digits; anything farther apart than this is another time.
 _TIME_TOLERANCE_S = 1e-3
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
+# DEAM's tables have up to 5 MB, 1,802 rows and 1,224 columns; whatever is larger than this is something else, and would
+# take more memory than there is: each song has every column of its table, however short its row.
+MAX_TABLE_BYTES = 2**24
+MAX_ROWS = 5_000
+MAX_COLUMNS = 2_000
+_MAX_DIGITS = 9
 
 
 def _deam_feature_names() -> tuple[str, ...]:
@@ -243,7 +249,7 @@ def read_features_csv(path: Path) -> tuple[TimeArray, FloatArray, tuple[str, ...
         )
     for column, (name, expected_name) in enumerate(zip(header, expected, strict=True), start=1):
         if name != expected_name:
-            raise DeamError(f"{path}: column {column} is called {name!r}, but DEAM's is {expected_name!r}.")
+            raise DeamError(f"{path}: column {column} is called {_cut(name)!r}, but DEAM's is {expected_name!r}.")
     if not rows:
         raise DeamError(f"{path}: no frame below the header.")
     table = np.empty((len(rows), len(expected)))
@@ -253,7 +259,7 @@ def read_features_csv(path: Path) -> tuple[TimeArray, FloatArray, tuple[str, ...
         for column, text in enumerate(cells):
             value = _number(text)
             if value is None or not abs(value) <= _FLOAT32_MAX:
-                raise DeamError(f"{path}, line {line}, {expected[column]}: {text!r} is no finite number.")
+                raise DeamError(f"{path}, line {line}, {expected[column]}: {_cut(text)!r} is no finite number.")
             table[index, column] = value
     frame_start_s = table[:, 0]
     odd = np.flatnonzero(np.abs(np.diff(frame_start_s) - HOP_S) > _TIME_TOLERANCE_S)
@@ -350,6 +356,9 @@ def _csv_rows(path: Path, delimiter: str = ",") -> list[tuple[int, list[str]]]:
     """The rows of a CSV file that hold anything, with line numbers; cells stripped, empty ones at the end gone."""
     rows = []
     try:
+        size = path.stat().st_size
+        if size > MAX_TABLE_BYTES:
+            raise DeamError(f"{path} has {size:,} bytes; DEAM's tables have {MAX_TABLE_BYTES:,} at most.")
         with path.open(encoding="utf-8-sig", newline="") as file:
             reader = csv.reader(file, delimiter=delimiter)
             for row in reader:
@@ -358,6 +367,8 @@ def _csv_rows(path: Path, delimiter: str = ",") -> list[tuple[int, list[str]]]:
                     cells.pop()
                 if cells:
                     rows.append((reader.line_num, cells))
+                if len(rows) > MAX_ROWS:
+                    raise DeamError(f"{path} has more than {MAX_ROWS:,} rows, which no table of DEAM's has.")
     except OSError as error:
         raise DeamError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
@@ -377,17 +388,19 @@ def _rows_by_song(
     for column in columns:
         if column not in header:
             found = ", ".join(header[:5]) or "nothing"
-            raise DeamError(f"{path}: the column {column} is missing; the header starts with: {found}.")
+            raise DeamError(f"{path}: the column {column} is missing; the header starts with: {_cut(found)}.")
+    if len(header) > MAX_COLUMNS:
+        raise DeamError(f"{path}: {_count(len(header), 'column')}; DEAM's tables have {MAX_COLUMNS:,} at most.")
     twice = sorted({column for column in header if header.count(column) > 1})
     if twice:
-        raise DeamError(f"{path}: the header names {twice[0]!r} more than once.")
+        raise DeamError(f"{path}: the header names {_cut(twice[0])!r} more than once.")
     found_rows: defaultdict[int, list[tuple[int, list[str]]]] = defaultdict(list)
     for line, cells in rows:
-        cells = cells + [""] * (len(header) - len(cells))
-        text = cells[header.index("song_id")]
+        song_column = header.index("song_id")
+        text = cells[song_column] if song_column < len(cells) else ""
         song_id = _song_id(text)
         if song_id is None:
-            findings.leave_out(None, path, f"line {line}: song_id {text!r} is no integer")
+            findings.leave_out(None, path, f"line {line}: song_id {_cut(text)!r} is no integer")
         else:
             found_rows[song_id].append((line, cells))
     table = {}
@@ -399,12 +412,13 @@ def _rows_by_song(
         elif len(cells) > len(header):
             findings.leave_out(song_id, path, f"line {line}: {len(cells)} cells under {len(header)} columns")
         else:
-            table[song_id] = candidates[0]
+            table[song_id] = line, cells + [""] * (len(header) - len(cells))
     return header, table
 
 
 def _song_id(text: str) -> int | None:
-    return int(text) if text.isascii() and text.isdigit() else None
+    # Long digits are not even converted.
+    return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def _number(text: str) -> float | None:
@@ -450,12 +464,12 @@ def _read_dimension(
     """The times of the columns, in ms, and each song's values at them, NaN where there is none."""
     header, rows = _rows_by_song(path, ["song_id"], findings)
     if header[0] != "song_id":
-        raise DeamError(f"{path}: the first column is {header[0]!r}, but song_id was expected there.")
+        raise DeamError(f"{path}: the first column is {_cut(header[0])!r}, but song_id was expected there.")
     columns = header[1:]
-    matches = [re.fullmatch(r"sample_(\d+)ms", column, flags=re.ASCII) for column in columns]
+    matches = [re.fullmatch(rf"sample_(\d{{1,{_MAX_DIGITS}}})ms", column, flags=re.ASCII) for column in columns]
     for column, match in zip(columns, matches, strict=True):
         if match is None:
-            raise DeamError(f"{path}: the column {column!r} is not called sample_<time>ms.")
+            raise DeamError(f"{path}: the column {_cut(column)!r} is not called sample_<time>ms.")
     if not columns:
         raise DeamError(f"{path}: no column sample_<time>ms after song_id.")
     times_ms = np.array([int(match[1]) for match in matches if match], dtype=np.int64)
@@ -474,10 +488,10 @@ def _read_dimension(
                 continue
             value = _number(text)
             if value is None:
-                findings.leave_out(song_id, path, f"{columns[index]} is {text!r}, which is no number")
+                findings.leave_out(song_id, path, f"{columns[index]} is {_cut(text)!r}, which is no number")
                 break
             if abs(value) > 1.0:
-                findings.leave_out(song_id, path, f"{columns[index]} is {text}, which is not in [-1, 1]")
+                findings.leave_out(song_id, path, f"{columns[index]} is {_cut(text)}, which is not in [-1, 1]")
                 break
             values[index] = value
         else:
@@ -542,6 +556,13 @@ def _find_filled(folders: Sequence[Path], name: str, suffixes: Sequence[str]) ->
     return _only(filled, f"A folder {name}")
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for any file
+        return False
+
+
 def _visible_files(folder: Path) -> list[Path]:
     try:
         return sorted(file for file in folder.iterdir() if not file.name.startswith(".") and file.is_file())
@@ -571,17 +592,21 @@ def _excerpt_recordings(clips_csv: Path, findings: _Findings) -> dict[int, _Reco
     header, rows = _rows_by_song(clips_csv, ["song_id", "file", "start_s"], findings)
     recordings = {}
     for song_id, (line, cells) in rows.items():
-        audio = clips_csv.parent / cells[header.index("file")]
+        name = Path(cells[header.index("file")])
+        audio = clips_csv.parent / name
         start_text = cells[header.index("start_s")]
         start_s = _number(start_text)
         if start_s is None or not 0.0 <= start_s < math.inf:
-            findings.leave_out(song_id, clips_csv, f"line {line}: start_s {start_text!r} is no time in seconds")
-        elif not audio.is_file():
+            findings.leave_out(song_id, clips_csv, f"line {line}: start_s {_cut(start_text)!r} is no time in seconds")
+        elif name.is_absolute() or ".." in name.parts:
+            findings.leave_out(song_id, clips_csv, f"line {line}: file {_cut(str(name))!r} is outside of this folder")
+        elif not _is_file(audio):
             findings.leave_out(song_id, audio, f"{clips_csv.name} names this audio, but it is not there")
         else:
             recordings[song_id] = _Recording(audio, start_s, None)
-    named = {clips_csv.parent / cells[header.index("file")] for _, cells in rows.values()}
-    for folder in sorted({file.parent for file in named if file.is_file()}):
+    names = [Path(cells[header.index("file")]) for _, cells in rows.values()]
+    named = {clips_csv.parent / name for name in names if not name.is_absolute() and ".." not in name.parts}
+    for folder in sorted({file.parent for file in named if _is_file(file)}):
         for file in _visible_files(folder):
             unnamed_id = _song_id(file.stem)
             if file.suffix.lower() in AUDIO_SUFFIXES and file not in named and unnamed_id not in findings.song_ids:
@@ -602,7 +627,9 @@ def _read_splits(path: Path, song_ids: Set[int], findings: _Findings) -> dict[in
         if split in SPLIT_NAMES:
             splits[song_id] = split
         else:
-            findings.leave_out(song_id, path, f"line {line}: split {split!r} is not one of {', '.join(SPLIT_NAMES)}")
+            findings.leave_out(
+                song_id, path, f"line {line}: split {_cut(split)!r} is not one of {', '.join(SPLIT_NAMES)}"
+            )
     without_split = sorted(song_ids - splits.keys() - findings.song_ids)
     if without_split:
         findings.note(None, path, f"no split for {_songs(without_split)}")
@@ -610,6 +637,11 @@ def _read_splits(path: Path, song_ids: Set[int], findings: _Findings) -> dict[in
 
 
 # ---- words ------------------------------------------------------------------------------------------------------
+
+
+def _cut(text: str, most: int = 80) -> str:
+    """A text from a file, short enough for a message."""
+    return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
 def _count(n: int, noun: str, plural: str | None = None) -> str:

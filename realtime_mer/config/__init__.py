@@ -11,6 +11,7 @@ from realtime_mer.config.checks import ConfigError, UsageError
 from realtime_mer.config.files import load_settings, settings_toml
 from realtime_mer.config.osc import ControlSettings, MappedValue, OscSettings, TargetSettings
 from realtime_mer.config.tables import (
+    LOG_LEVELS,
     MODES,
     PCM_FORMATS,
     THEMES,
@@ -19,12 +20,14 @@ from realtime_mer.config.tables import (
     InputSettings,
     LevelMeterSettings,
     LiveSettings,
+    LogSettings,
     ModelSettings,
     QuadrantSettings,
     RecordingSettings,
 )
 
 __all__ = [
+    "LOG_LEVELS",
     "MODES",
     "PCM_FORMATS",
     "THEMES",
@@ -35,6 +38,7 @@ __all__ = [
     "InputSettings",
     "LevelMeterSettings",
     "LiveSettings",
+    "LogSettings",
     "MappedValue",
     "ModelSettings",
     "OscSettings",

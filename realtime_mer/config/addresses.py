@@ -6,6 +6,9 @@ import ipaddress
 import re
 
 from realtime_mer.config.checks import ConfigError, shown
+from realtime_mer.config.profiles import profile_names
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 LOOPBACK = "127.0.0.1"
 LARGEST_PORT = 65_535
@@ -20,6 +23,14 @@ def address_text(host: str, port: int) -> str:
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
+def in_numbers(host: str) -> IPAddress | None:
+    """The address that stands there in numbers; None for a name, and for what is no host."""
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
 def is_host(text: str) -> bool:
     """Whether this can be a name, or an IPv4 or IPv6 address, without brackets or a port."""
     return _is_ipv6(text) or (_HOST.fullmatch(text) is not None and text.isprintable())
@@ -32,6 +43,11 @@ def parse_target(text: str) -> dict[str, str | int]:
     profile's then. An IPv6 address stands in brackets, as in `[::1]:9000`. Raises ConfigError for anything else.
     """
     profile, at, address = text.rpartition("@")
+    if text.lower() in profile_names():
+        raise ConfigError(
+            f"{shown(text)} is no OSC target, but a profile: write {text.lower()}@ for it as it is, or "
+            f"{text.lower()}@HOST:PORT for another receiver."
+        )
     try:
         if not at:
             host, port = _host_and_port(address)
@@ -93,8 +109,4 @@ def _port(text: str | None) -> int:
 
 
 def _is_ipv6(text: str) -> bool:
-    try:
-        ipaddress.IPv6Address(text)
-    except ValueError:
-        return False
-    return True
+    return isinstance(in_numbers(text), ipaddress.IPv6Address)

@@ -16,7 +16,7 @@ from typing import Any, get_args, get_origin, get_type_hints
 from realtime_mer.config.addresses import parse_target
 from realtime_mer.config.checks import ConfigError, is_huge, name_in_message, wrong
 from realtime_mer.config.osc import MappedValue, TargetSettings
-from realtime_mer.config.profiles import profile_path
+from realtime_mer.config.profiles import profile_names, profile_path
 from realtime_mer.config.tables import LiveSettings
 
 _MAX_FILE_BYTES = 2**20
@@ -24,6 +24,9 @@ _MAX_FILE_BYTES = 2**20
 _MAX_DOTS = 50
 
 _TARGETS = "osc.targets"
+# The two ways to write them, of which a file can have one.
+_TARGETS_AS_LIST = re.compile(r"^[ \t]*(?:osc[ \t]*\.[ \t]*)?targets[ \t]*=", re.MULTILINE)
+_TARGETS_AS_TABLES = re.compile(r"^[ \t]*\[\[[ \t]*osc[ \t]*\.[ \t]*targets[ \t]*\]\]", re.MULTILINE)
 _EXPECTED: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -65,7 +68,7 @@ def load_settings(path: Path | None, overrides: Mapping[str, object]) -> LiveSet
     from_file: dict[str, Any] = {}
     if path is not None:
         with _blaming(path):
-            from_file = _typed_keys(_flat(_read(path)))
+            from_file = _typed_keys(_flat(_read_settings(path)))
     from_overrides = _typed_keys(overrides)
     try:
         return _settings(from_file | from_overrides)
@@ -86,6 +89,20 @@ def settings_toml(settings: LiveSettings) -> str:
     return tomli_w.dumps(asdict(settings, dict_factory=some))
 
 
+def _read_settings(path: Path) -> dict[str, Any]:
+    """A settings file's tables. Raises ConfigError, without the file's name, also where it is a profile instead."""
+    profile = str(path)
+    if profile in profile_names() and not path.exists():
+        raise ConfigError(f"there is no such file, but an OSC profile of this name: --osc-profile {profile}")
+    values = _read(path)
+    if values and values.keys() <= _KEYS[_TARGETS].keys():
+        raise ConfigError(
+            "these are the keys of an OSC profile: give the file as --osc-profile PATH. (In a settings file, they "
+            "stand below [[osc.targets]].)"
+        )
+    return values
+
+
 def _read(path: Path) -> dict[str, Any]:
     """A TOML file's values. Raises ConfigError, without the file's name, where there are none to be had."""
     try:
@@ -103,12 +120,18 @@ def _read(path: Path) -> dict[str, Any]:
             raise ConfigError(f"this is no settings file: line {number} has more than {_MAX_DOTS} dots.")
     try:
         # With a byte-order mark, if there is one: editors on Windows write it.
-        return tomllib.loads(content.decode("utf-8-sig"))
+        text = content.decode("utf-8-sig")
+        return tomllib.loads(text)
     except UnicodeDecodeError as error:
         raise ConfigError(
             f"this file is not in UTF-8 ({error.reason} at byte {error.start}): save it as UTF-8."
         ) from error
     except tomllib.TOMLDecodeError as error:
+        if _TARGETS_AS_LIST.search(text) and _TARGETS_AS_TABLES.search(text):
+            raise ConfigError(
+                "osc.targets stands there twice, as targets = [...] and as [[osc.targets]]: write each target of the "
+                "list as an [[osc.targets]] of its own, with its host and port, and leave the list out."
+            ) from error
         raise ConfigError(f"this is no TOML: {error}.") from error
     except (ValueError, RecursionError) as error:
         raise ConfigError("this cannot be read: a number is too long, or lists lie too deep in lists.") from error

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import ipaddress
 from dataclasses import dataclass
 
-from realtime_mer.config.addresses import LARGEST_PORT, is_host, parse_listen
+from realtime_mer.config.addresses import LARGEST_PORT, in_numbers, is_host, parse_listen
 from realtime_mer.config.checks import ConfigError, check_choice, check_range, check_text, wrong
 from realtime_mer.osc.space import MAPPABLE, matching
 
@@ -14,6 +13,9 @@ TRANSPORTS = ("udp", "broadcast", "multicast", "tcp")
 SMOOTHINGS = ("none", "linear", "spring", "one-euro")
 MAPPED_TYPES = ("float", "int")
 DEFAULT_PORT = 9000
+# Each target has a thread and a socket, and each of its own values is computed at its rate.
+MAX_TARGETS = 64
+MAX_MAPPED = 256
 
 
 def check_address(key: str, address: str) -> None:
@@ -76,7 +78,8 @@ class TargetSettings:
     ttl: how many networks a multicast may cross, 0 to 255. interface: which of this computer's networks a multicast or
         broadcast leaves by: its IPv4 address, or its name (as in eth0); none: what the system chooses.
     prefix: what the addresses of the address space begin with. send: which of its names are sent below that, with * for
-        any characters; none of them: only what map says. map: values at addresses of their own.
+        any characters; none of them: only what map says. map: at most MAX_MAPPED values at addresses of
+        their own.
     bundle: whether what belongs to one moment is one packet; false: each message is a packet of its own.
     rate_hz: of the smooth values, 1 to 120. on_change: a value that is as it was last sent is not sent again.
     smoothing: one of SMOOTHINGS; settle_s: how long it takes (smoothing.py), 0.05 to 60; none: its own default.
@@ -126,6 +129,13 @@ class TargetSettings:
         if len(self.home) != 2 or not all(-1 <= value <= 1 for value in self.home):
             raise wrong("home", "valence and arousal, two numbers from -1 to 1,", list(self.home))
         check_range("glide_s", self.glide_s, 0.05, 600)
+        _check_length("map", self.map, MAX_MAPPED)
+
+
+def _check_length(key: str, values: tuple[object, ...], most: int) -> None:
+    """Refuses what is more than this program can serve."""
+    if len(values) > most:
+        raise ConfigError(f"{key}: {most} are the most that there can be, and {len(values)} came.")
 
 
 def _check_network(target: TargetSettings) -> None:
@@ -133,7 +143,7 @@ def _check_network(target: TargetSettings) -> None:
     many = target.transport in ("multicast", "broadcast")
     if target.interface is not None and not many:
         raise wrong("interface", f"none, with transport {target.transport!r},", target.interface)
-    host, interface = _number(target.host), _number(target.interface or "")
+    host, interface = in_numbers(target.host), in_numbers(target.interface or "")
     if host is not None and target.transport == "multicast" and not host.is_multicast:
         raise wrong("host", "a multicast group, such as 239.1.2.3,", target.host)
     if host is not None and target.transport == "broadcast" and host.version == 6:
@@ -142,17 +152,9 @@ def _check_network(target: TargetSettings) -> None:
         raise wrong("interface", "a name such as 'eth0', with an IPv6 group,", target.interface)
 
 
-def _number(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    """The address that stands there in numbers; None for a name."""
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
 @dataclass(frozen=True, slots=True)
 class OscSettings:
-    """[osc]: targets: the receivers; none at all: nothing is sent.
+    """[osc]: targets: the receivers, at most MAX_TARGETS; none at all: nothing is sent.
 
     delay_s: how much later than they could everything is sent, 0 to 10, to meet sound that the audience hears late.
     query: where the OSCQuery server listens, as parse_listen reads it; none: there is none.
@@ -163,6 +165,7 @@ class OscSettings:
     query: str | None = None
 
     def __post_init__(self) -> None:
+        _check_length("targets", self.targets, MAX_TARGETS)
         check_range("delay_s", self.delay_s, 0, 10)
         check_listen("query", self.query)
 

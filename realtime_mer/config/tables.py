@@ -14,6 +14,7 @@ PCM_FORMATS = ("s16le", "s24le", "s32le", "f32le")
 # Everything, or the plane alone on a whole screen.
 MODES = ("operator", "stage")
 THEMES = ("dark", "light")
+LOG_LEVELS = ("debug", "info", "warning", "error")
 
 _MAX_CHANNELS = 8  # a recording is FLAC, which holds no more
 
@@ -153,6 +154,21 @@ class RecordingSettings:
 
 
 @dataclass(frozen=True, slots=True)
+class LogSettings:
+    """[log]: file: where what happens is told, line by line, `-` for standard error; none: nowhere.
+
+    level: one of LOG_LEVELS; only what is as grave as that, or more, is told.
+    """
+
+    file: str | None = None
+    level: str = "info"
+
+    def __post_init__(self) -> None:
+        check_text("file", self.file)
+        check_choice("level", self.level, LOG_LEVELS)
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSettings:
     """[model]: checkpoint: a trained model; none: the one that comes with realtime-mer."""
 
@@ -174,4 +190,5 @@ class LiveSettings:
     control: ControlSettings = field(default_factory=ControlSettings)
     display: DisplaySettings = field(default_factory=DisplaySettings)
     recording: RecordingSettings = field(default_factory=RecordingSettings)
+    log: LogSettings = field(default_factory=LogSettings)
     model: ModelSettings = field(default_factory=ModelSettings)

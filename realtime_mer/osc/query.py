@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
 import ipaddress
 import json
 import logging
@@ -23,15 +22,15 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from realtime_mer.config import TargetSettings, address_text
+from realtime_mer.config.addresses import IPAddress, in_numbers
 from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import Message, message_packet
+from realtime_mer.osc.ports import fault
 from realtime_mer.osc.space import COMMANDS, SPACE, Address, Command
 
 if TYPE_CHECKING:
     from aiohttp import web
     from zeroconf import ServiceInfo
-
-    _IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 # A node's attributes by name, as the protocol has them; CONTENTS holds further nodes.
 Node = dict[str, Any]
@@ -73,7 +72,7 @@ _NEAR = (".local", ".localhost", ".lan", ".internal", ".home.arpa")
 class QueryServer:
     """Serves the tree of addresses at an HTTP port, in a thread of its own, and announces that by mDNS.
 
-    host: an address of this computer, or a name of it; port: 0 takes a free one. prefix: what the addresses begin with.
+    host: an address of this computer, or a name of it; port: 0 takes a free one.
     control: the address, in numbers, and the port where commands are taken; None where they are not.
 
     Client programs say LISTEN for each address they want to hear; a container's does not mean what is in it. Each OSC
@@ -89,16 +88,16 @@ class QueryServer:
     Raises OscError where the port cannot be had, or the packages are not installed.
     """
 
-    def __init__(self, host: str, port: int, *, prefix: str = "/mer", control: tuple[str, int] | None) -> None:
+    def __init__(self, host: str, port: int, *, control: tuple[str, int] | None) -> None:
         _require_packages()
-        self.settings = TargetSettings(prefix=prefix)
+        self.settings = TargetSettings()
         self.host = host
         # The port as it is bound, once it is.
         self.port = port
         self._control = control
         self._name = f"realtime-mer on {_computer_name()}"
         # All of these are for the server's thread only, but that others read the counts.
-        self._nodes = address_tree(prefix, with_commands=control is not None)
+        self._nodes = address_tree(self.settings.prefix, with_commands=control is not None)
         self._clients: set[_Client] = set()
         self._ignored = 0
         self._lost = 0
@@ -161,8 +160,14 @@ class QueryServer:
             )
         # A name with an empty or overlong part raises UnicodeError, a ValueError.
         except (OSError, ValueError) as error:
-            where = address_text(self.host, self.port)
-            raise OscError(f"OSCQuery cannot be had at {where}: {_cure(error)}") from error
+            why = fault(
+                error if isinstance(error, OSError) else OSError(str(error)),
+                self.host,
+                self.port,
+                tcp=True,
+                if_taken="Give another port, or end that program; it may be another realtime-mer.",
+            )
+            raise OscError(f"OSCQuery cannot be had at {address_text(self.host, self.port)}: {why}") from error
         self.port = listening.sockets[0].getsockname()[1]
         bound = [ipaddress.ip_address(one.getsockname()[0]) for one in listening.sockets]
         opened.set_result(None)
@@ -219,7 +224,7 @@ class QueryServer:
     def _may_ask(self, origin: str, name: str) -> bool:
         """Whether pages from there may ask: from this server's own name, this computer, or this network."""
         asking = _host_name(origin)
-        address = _address(asking)
+        address = in_numbers(asking)
         return asking == name or (_is_near(asking) if address is None else address.is_private)
 
     def _host_info(self, request: web.BaseRequest) -> Node:
@@ -227,7 +232,7 @@ class QueryServer:
         info: Node = {"NAME": self._name, "EXTENSIONS": dict.fromkeys((*served, "LISTEN"), True)}
         if self._control is not None:
             host, port = self._control
-            address = _address(host)
+            address = in_numbers(host)
             if address is not None and address.is_unspecified and request.transport is not None:
                 # Any address of this computer's: then the one that the client found.
                 host = request.transport.get_extra_info("sockname")[0]
@@ -309,7 +314,7 @@ class QueryServer:
 
     # --- how it is found ---
 
-    async def _announce(self, bound: list[_IPAddress]) -> None:
+    async def _announce(self, bound: list[IPAddress]) -> None:
         """By mDNS, on the networks that the server listens on, until cancelled.
 
         bound: the addresses that it listens on.
@@ -343,11 +348,11 @@ class QueryServer:
         except (OSError, RuntimeError, Error) as error:
             self._no_mdns = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
-    def _services(self, bound: list[_IPAddress]) -> list[ServiceInfo]:
+    def _services(self, bound: list[IPAddress]) -> list[ServiceInfo]:
         """What is announced: this server, and the control port where whoever finds it can reach it."""
         from zeroconf import ServiceInfo
 
-        def service(kind: str, addresses: list[_IPAddress], port: int) -> ServiceInfo:
+        def service(kind: str, addresses: list[IPAddress], port: int) -> ServiceInfo:
             return ServiceInfo(
                 kind,
                 f"{self._name}.{kind}",
@@ -359,7 +364,7 @@ class QueryServer:
 
         addresses = _reachable(bound)
         services = [service("_oscjson._tcp.local.", addresses, self.port)]
-        if self._control is not None and (control := _address(self._control[0])) is not None:
+        if self._control is not None and (control := in_numbers(self._control[0])) is not None:
             if control.is_unspecified:
                 services.append(service("_osc._udp.local.", addresses, self._control[1]))
             elif not control.is_loopback or all(address.is_loopback for address in addresses):
@@ -478,17 +483,10 @@ def _host_name(url: str) -> str:
 
 def _is_near(name: str) -> bool:
     """Whether a host's name cannot be one that a site of the internet has made up: an address, or a near name."""
-    return bool(name) and (_address(name) is not None or "." not in name or name.endswith(_NEAR))
+    return bool(name) and (in_numbers(name) is not None or "." not in name or name.endswith(_NEAR))
 
 
-def _address(host: str) -> _IPAddress | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _reachable(bound: list[_IPAddress]) -> list[_IPAddress]:
+def _reachable(bound: list[IPAddress]) -> list[IPAddress]:
     """The addresses at which others reach what is bound to these, IPv4 first."""
     import ifaddr
 
@@ -504,15 +502,6 @@ def _reachable(bound: list[_IPAddress]) -> list[_IPAddress]:
 def _computer_name() -> str:
     # Without its domain; short enough for what is put before and behind it in a name of 63 bytes.
     return socket.gethostname().partition(".")[0][:32] or "localhost"
-
-
-def _cure(error: OSError | ValueError) -> str:
-    if isinstance(error, OSError) and error.errno == errno.EADDRINUSE:
-        return "another program listens there. Give another port, or end that program; it may be another realtime-mer."
-    if isinstance(error, PermissionError):
-        return "the system does not allow it. Give another port, above 1023."
-    reason = (isinstance(error, OSError) and error.strerror) or error
-    return f"{reason}. Give an address of this computer, such as 127.0.0.1 or 0.0.0.0, and a port that is free."
 
 
 def _require_packages() -> None:

@@ -14,7 +14,7 @@ from typing import Any, Protocol
 
 from pythonosc import slip
 
-from realtime_mer.config.addresses import address_text
+from realtime_mer.config.addresses import address_text, in_numbers
 from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import MAX_PACKET_BYTES
 from realtime_mer.osc.ports import GIVE_ADDRESS, Datagrams, open_port, sender_text
@@ -274,7 +274,5 @@ def _join(made: socket.socket, group: str, scope: int, host: str) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    address = in_numbers(host)
+    return host == "localhost" if address is None else address.is_loopback

@@ -23,8 +23,8 @@ _PATIENCE_S = 2.0
 class OscSink:
     """The sink that sends predictions, and how things are, to all targets. No call waits, but `close` a moment.
 
-    What cannot be sent is counted and gone: the next prediction comes in half a second. Whether anyone listens, UDP
-    does not tell. delay_s: how much later than it could everything is sent; settable.
+    What cannot be sent is counted and gone: the next prediction comes in half a second. delay_s: how much later than it
+    could everything is sent; settable.
     """
 
     def __init__(self, targets: Sequence[TargetSettings], delay_s: float = 0.0) -> None:
@@ -40,11 +40,6 @@ class OscSink:
     @property
     def n_targets(self) -> int:
         return len(self._senders)
-
-    @property
-    def send_errors(self) -> tuple[int, ...]:
-        """How many packets could not be sent, for each target in the order given."""
-        return tuple(output.errors + sender.lost for output, sender in self._served())
 
     def summary(self) -> list[str]:
         """Each target as HOST:PORT, with what could not be sent to it. Any thread may ask."""

@@ -14,6 +14,7 @@ import os
 import selectors
 import socket
 import struct
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from typing import Any, Protocol
 
 from pythonosc import slip
 
-from realtime_mer.config.addresses import address_text
+from realtime_mer.config.addresses import address_text, in_numbers
 from realtime_mer.config.osc import TargetSettings
 from realtime_mer.osc.ports import SocketAddress, look_up
 
@@ -35,6 +36,13 @@ _TCP_BUFFER_BYTES = 16_384
 # A receiver that lost its power says nothing; TCP of itself would notice after a quarter of an hour.
 _TCP_ALIVE_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
 _READ_BYTES = 65_536
+# Linux's options that say what came back on packets: linux/include/uapi/linux/in.h and in6.h. With them, and not on a
+# connected socket, every packet still finds its own way through the networks that there are at the time.
+_RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
+# Whose word it is, in sock_extended_err of ip(7): ICMP's or ICMPv6's.
+_BY_ICMP = (2, 3)
+_EXTENDED_ERROR_BYTES = 512
+_MOST_RETURNS = 256
 
 
 class Output(Protocol):
@@ -64,11 +72,14 @@ class Timeouts:
 
     retry_s: after the first failure in a row, the second, …; the last one stands for all that follow. connect_s: for a
     TCP receiver to answer. stalled_s: how long a TCP receiver may take nothing before the connection is given up.
+    quiet_s: how long nothing may come back from where nobody listened, until somebody is taken to; computers send such
+    news once a second at most.
     """
 
     retry_s: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
     connect_s: float = 5.0
     stalled_s: float = 5.0
+    quiet_s: float = 3.0
 
     def wait_s(self, failures: int) -> float:
         """Before the next attempt after so many failures in a row."""
@@ -92,11 +103,15 @@ class _State:
         self.is_up = False
         self.errors = 0
         self.fault = ""
+        # What is known of packets that did get away.
+        self.returned = ""
 
     def __str__(self) -> str:
         notes = []
         if not self.is_up:
             notes.append(f"{self._down}: {self.fault}" if self.fault else f"{self._down} yet")
+        elif self.returned:
+            notes.append(self.returned)
         if self.errors:
             because = f"; the last time: {self.fault}" if self.is_up and self.fault else ""
             notes.append(f"{self.errors} {'packet' if self.errors == 1 else 'packets'} not sent{because}")
@@ -104,7 +119,11 @@ class _State:
 
 
 class _UdpOutput:
-    """Unicast, broadcast or multicast. Whether anyone listens, UDP does not tell.
+    """Unicast, broadcast or multicast. Whether anyone listens, UDP itself does not tell.
+
+    Of unicast, a computer where nobody listens at the port says so (unless a firewall has it be silent), and so does
+    the network where there is no such computer. Linux lets a socket know, with its next call, and the summary says it
+    until nothing has come back for a while; packets that went there were sent all the same, and are no errors.
 
     After a failure a thread of its own looks the name up again and makes a new socket (the network interface may be
     another one by now), while the old one, if there is any, is still tried with every packet.
@@ -121,7 +140,8 @@ class _UdpOutput:
         # In a row: they say how long to wait, and which of a name's addresses comes next.
         self._failures = 0
         self._is_reopening = False
-        if _is_numeric(target.host):
+        self._quiet_since_s: float | None = None
+        if in_numbers(target.host) is not None:
             self._reopen()
         if self._socket is None:
             self._reopen_in_background()
@@ -137,8 +157,7 @@ class _UdpOutput:
                 self._reopen_in_background()
                 return
             try:
-                # Not connected: on a connected socket, a port where nobody listens would make the next call fail.
-                self._socket.sendto(packet, self._to)
+                self._hand_over(self._socket, packet)
             except OSError as error:
                 self._state.errors += 1
                 self._state.fault = _reason(error)
@@ -154,6 +173,27 @@ class _UdpOutput:
     def summary(self) -> str:
         with self._lock:
             return str(self._state)
+
+    def _hand_over(self, made: socket.socket, packet: bytes) -> None:
+        """Raises OSError where the packet does not get away; what came back on those before it is noted."""
+        returned = None
+        try:
+            made.sendto(packet, self._to)
+        except OSError:
+            returned = _returned(made)
+            if returned is None:
+                raise
+            made.sendto(packet, self._to)
+        if returned is not None:
+            refused = returned == errno.ECONNREFUSED
+            self._state.returned = "nobody listens there" if refused else f"not delivered: {os.strerror(returned)}"
+            self._quiet_since_s = None
+        elif self._state.returned:
+            now_s = time.monotonic()
+            if self._quiet_since_s is None:
+                self._quiet_since_s = now_s
+            elif now_s - self._quiet_since_s >= self._timeouts.quiet_s:
+                self._state.returned = ""
 
     def close(self) -> None:
         with self._lock:
@@ -210,10 +250,27 @@ class _UdpOutput:
                 _prepare_broadcast(made, self._target.interface)
             elif self._target.transport == "multicast":
                 _prepare_multicast(made, to[0], self._target)
+            elif sys.platform == "linux":
+                # A sandbox may not know it: then nothing is known of what came back.
+                with contextlib.suppress(OSError):
+                    made.setsockopt(*_RECVERR[family], 1)
         except OSError:
             made.close()
             raise
         return made, to
+
+
+def _returned(made: socket.socket) -> int | None:
+    """The error number of the last of what came back on packets; None where nothing did, or the system is silent."""
+    last = None
+    if sys.platform == "linux":
+        # All of it: what is left would make the next call fail again.
+        with contextlib.suppress(OSError):
+            for _ in range(_MOST_RETURNS):
+                for _, _, data in made.recvmsg(0, _EXTENDED_ERROR_BYTES, socket.MSG_ERRQUEUE)[1]:
+                    number, origin = struct.unpack_from("@IB", data)
+                    last = number if origin in _BY_ICMP else last
+    return last
 
 
 def _prepare_broadcast(made: socket.socket, interface: str | None) -> None:
@@ -223,7 +280,7 @@ def _prepare_broadcast(made: socket.socket, interface: str | None) -> None:
     if interface is None:
         return
     with _naming(interface):
-        if _is_numeric(interface):
+        if in_numbers(interface) is not None:
             made.bind((interface, 0))
         else:
             _check_name_serves()
@@ -244,7 +301,7 @@ def _prepare_multicast(made: socket.socket, group: str, target: TargetSettings) 
         if made.family == socket.AF_INET6:
             index = socket.if_nametoindex(target.interface)
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
-        elif _is_numeric(target.interface):
+        elif in_numbers(target.interface) is not None:
             made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(target.interface))
         else:
             _check_name_serves()
@@ -457,16 +514,8 @@ def _read_away(connection: socket.socket) -> str | None:
 
 def _look_up(target: TargetSettings) -> list[SocketAddress]:
     """The target's addresses, IPv4 first. An address in numbers takes no time and asks nobody. Raises OSError."""
-    flags = socket.AI_NUMERICHOST if _is_numeric(target.host) else 0
+    flags = socket.AI_NUMERICHOST if in_numbers(target.host) is not None else 0
     return look_up(target.host, target.port, tcp=target.transport == "tcp", flags=flags)
-
-
-def _is_numeric(host: str) -> bool:
-    try:
-        ipaddress.ip_address(host)
-    except ValueError:
-        return False
-    return True
 
 
 def _reason(error: OSError) -> str:

@@ -1,0 +1,531 @@
+"""What was made to harm, or was damaged on its way: it is read or refused in a sentence, in bounded time and memory.
+
+`REALTIME_MER_FUZZ_EXAMPLES=20000` looks for longer: so many examples of each kind instead of a few dozen.
+"""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import os
+import struct
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from checkpoints import small_checkpoint
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+from recordings import good_recording
+from safetensors.numpy import save
+from victim import MEMORY_BYTES, Victim
+
+from realtime_mer import checkpoint, types
+from realtime_mer.checkpoint import save_checkpoint
+from realtime_mer.config.profiles import profile_names, profile_path
+from realtime_mer.osc import control, messages
+from realtime_mer.osc.messages import Message, packet
+from train import deam
+
+ROOT = Path(__file__).resolve().parents[1]
+
+bounded = settings(
+    max_examples=int(os.environ.get("REALTIME_MER_FUZZ_EXAMPLES", "25")),
+    suppress_health_check=list(HealthCheck),
+    # Each example is a file: to make a bad one smaller would take longer than to look at it.
+    phases=[phase for phase in Phase if phase is not Phase.shrink],
+)
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to so much memory")
+
+
+@pytest.fixture(scope="module")
+def victim() -> Iterator[Victim]:
+    made = Victim()
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("hostile")
+
+
+# --- how good bytes become bad ones ---
+
+# What counts and sizes are attacked with, in both byte orders.
+EXTREMES = [b"\0", b"\xff", b"\x7f", b"\x80", b"\0\0", b"\xff\xff", b"\xff\xff\xff\xff", b"\xff\xff\xff\x7f"]
+EXTREMES += [b"\x7f\xff\xff\xff", b"\0\0\0\x80", b"\x01\0\0\0", b"\0\0\0\x01", struct.pack("<I", 10**9), b"\xff" * 8]
+
+
+@st.composite
+def damaged(draw: st.DrawFn, good: bytes, *, head: int | None = None) -> bytes:
+    """The bytes with up to six changes, most of them within the first `head`."""
+    data = bytearray(good)
+    for _ in range(draw(st.integers(1, 6))):
+        if not data:
+            break
+        near = len(data) if head is None or draw(st.integers(0, 4)) == 0 else min(head, len(data))
+        at = draw(st.integers(0, near - 1))
+        match draw(st.sampled_from(["extreme", "extreme", "byte", "gone", "twice", "end", "more"])):
+            case "extreme":
+                extreme = draw(st.sampled_from(EXTREMES))
+                data[at : at + len(extreme)] = extreme
+            case "byte":
+                data[at] = draw(st.integers(0, 255))
+            case "gone":
+                del data[at : at + draw(st.sampled_from([1, 4, 100]))]
+            case "twice":
+                data[at:at] = data[at : at + draw(st.sampled_from([1, 4, 100, 10_000]))]
+            case "end":
+                del data[at:]
+            case _:
+                data[at:at] = draw(st.binary(min_size=1, max_size=64))
+    return bytes(data)
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**70), 2**70) | st.floats() | st.text(max_size=10),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=10), inner, max_size=4),
+    max_leaves=8,
+)
+
+
+@st.composite
+def damaged_json(draw: st.DrawFn, good: str) -> bytes:
+    """The JSON with one of its values, however deep it lies, changed, or taken away."""
+    value = json.loads(good)
+    inside = value
+    while True:
+        key = (
+            draw(st.sampled_from(sorted(inside))) if isinstance(inside, dict) else draw(st.integers(0, len(inside) - 1))
+        )
+        if isinstance(inside[key], dict | list) and inside[key] and draw(st.booleans()):
+            inside = inside[key]
+            continue
+        if draw(st.integers(0, 4)) == 0:
+            del inside[key]
+        else:
+            inside[key] = draw(JSON)
+        return json.dumps(value).encode()
+
+
+def write(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+# --- sound ---
+
+FORMATS = {
+    "a.wav": ("WAV", "PCM_16"),
+    "f.wav": ("WAV", "FLOAT"),
+    "ima.wav": ("WAV", "IMA_ADPCM"),
+    "a.rf64": ("RF64", "PCM_16"),
+    "a.w64": ("W64", "PCM_16"),
+    "a.flac": ("FLAC", "PCM_16"),
+    "a.ogg": ("OGG", "VORBIS"),
+    "a.mp3": ("MP3", "MPEG_LAYER_III"),
+    "a.aiff": ("AIFF", "PCM_16"),
+    "a.au": ("AU", "PCM_16"),
+    "a.caf": ("CAF", "ALAC_16"),
+}
+
+
+def sound_file(file_format: str, subtype: str) -> bytes:
+    # A little less than a frame, which openSMILE takes a while to give.
+    noise = 0.1 * np.random.default_rng(0).normal(size=(30_000, 2)).astype(np.float32)
+    content = io.BytesIO()
+    soundfile.write(content, noise, 44_100, subtype, format=file_format)
+    return content.getvalue()
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_damaged_sound_files(victim: Victim, folder: Path, name: str) -> None:
+    good = sound_file(*FORMATS[name])
+
+    @bounded
+    @given(damaged(good, head=96), st.sampled_from(["blocks", "source", "blocks", "source", "sound"]))
+    def test(content: bytes, kind: str) -> None:
+        victim.reads(kind, write(folder / name, content))
+
+    test()
+
+
+def wav(rate_hz: int, n_channels: int, data_bytes: int, content: bytes) -> bytes:
+    """A WAV file of 16 bits that says so of itself, whatever it holds."""
+    form = struct.pack("<HHIIHH", 1, n_channels, rate_hz % 2**32, 0, 2 * n_channels % 2**16, 16)
+    return (
+        b"RIFF"
+        + struct.pack("<I", 2**31)
+        + b"WAVEfmt "
+        + struct.pack("<I", 16)
+        + form
+        + b"data"
+        + (struct.pack("<I", data_bytes) + content)
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "answer"),
+    [
+        (wav(44_100, 2, 2**32 - 2, bytes(400_000)), "read"),
+        (wav(1, 1, 400_000, bytes(400_000)), "says that it has 1 samples per second; 1000 to 768000 are taken"),
+        (wav(10**9, 1, 400_000, bytes(400_000)), "says that it has 1000000000 samples per second"),
+        (wav(2**31, 1, 400_000, bytes(400_000)), "refused"),
+        (wav(44_100, 65_535, 400_000, bytes(400_000)), "refused"),
+        (wav(44_100, 0, 400_000, bytes(400_000)), "refused"),
+        (wav(44_100, 1_024, 20_480_000, bytes(20_480_000)), "read"),
+    ],
+)
+def test_what_a_wav_says_of_itself(victim: Victim, folder: Path, content: bytes, answer: str) -> None:
+    path = write(folder / "claims.wav", content)
+    assert answer in victim.reads("sound", path)
+    victim.reads("source", path)
+
+
+def test_a_sound_file_of_the_most_channels_at_the_highest_rate_takes_little_memory(
+    victim: Victim, folder: Path
+) -> None:
+    """Half a second of it would be 1.5 GB."""
+    path = folder / "sparse.wav"
+    path.write_bytes(wav(types.HIGHEST_RATE_HZ, 1_024, 2**31 - 2**11, b""))
+    with path.open("r+b") as file:
+        file.truncate(2**31)
+    assert "read" in victim.reads("blocks", path)
+    path.unlink()
+
+
+# --- recordings ---
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["recording.json", "settings.toml", "predictions.csv", "drops.csv", "events.csv", "marks.csv", "audio-000.flac"],
+)
+def test_damaged_recordings(victim: Victim, tmp_path: Path, name: str) -> None:
+    path = good_recording(tmp_path / "recording") / name
+    good = path.read_bytes()
+
+    @bounded
+    @given(damaged_json(good.decode()) | damaged(good) if name.endswith(".json") else damaged(good, head=400))
+    def test(content: bytes) -> None:
+        victim.reads("recording", write(path, content).parent)
+
+    test()
+
+
+def test_a_recording_names_no_file(victim: Victim, tmp_path: Path) -> None:
+    """Whatever stands in its facts, only the files that a recording has are looked for, and only in its folder."""
+    path = good_recording(tmp_path / "recording") / "recording.json"
+    facts = json.loads(path.read_text())
+    for segment in (-1, "../../etc/passwd", 10**9, None, "0", 0.0, [0]):
+        facts["segments"][0]["segment"] = segment
+        path.write_text(json.dumps(facts))
+        assert "refused" in victim.reads("recording", path.parent)
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "drops.csv", "recording.json"])
+@pytest.mark.parametrize("filling", [b",", b",\n", b"0\n", b"[", b"[],", b"x"])
+def test_huge_tables_of_a_recording_take_bounded_memory(
+    victim: Victim, tmp_path: Path, name: str, filling: bytes
+) -> None:
+    path = good_recording(tmp_path / "recording") / name
+    good, room = path.read_bytes(), 2**22 if name.endswith(".json") else 2**26
+    write(path, good + filling * ((room - len(good)) // len(filling)))
+    assert "refused" in victim.reads("recording", path.parent)
+
+
+@pytest.mark.parametrize("name", ["audio-000.flac", "predictions.csv", "recording.json"])
+def test_pipes_and_devices_in_a_recording_are_not_waited_for(victim: Victim, tmp_path: Path, name: str) -> None:
+    path = good_recording(tmp_path / "recording") / name
+    path.unlink()
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(path)
+        assert f"{name} is missing" in victim.reads("recording", path.parent)
+        path.unlink()
+        path.symlink_to("/dev/zero")
+        assert f"{name} is missing" in victim.reads("recording", path.parent)
+        path.unlink()
+        path.symlink_to(path)
+        assert "refused" in victim.reads("recording", path.parent)
+
+
+# --- checkpoints ---
+
+
+@pytest.fixture(scope="module")
+def good_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+    path = tmp_path_factory.mktemp("good") / "model.safetensors"
+    save_checkpoint(path, small_checkpoint("mlp", level=False, descriptors=False, calibrated=True))
+    return path.read_bytes()
+
+
+def test_damaged_checkpoints(victim: Victim, folder: Path, good_checkpoint: bytes) -> None:
+    length = struct.unpack("<Q", good_checkpoint[:8])[0]
+
+    @bounded
+    @given(damaged(good_checkpoint, head=8) | damaged(good_checkpoint, head=8 + length))
+    def test(content: bytes) -> None:
+        victim.reads("checkpoint", write(folder / "model.safetensors", content))
+
+    test()
+
+
+def test_checkpoints_with_other_headers(victim: Victim, folder: Path, good_checkpoint: bytes) -> None:
+    """The header's JSON, and the JSON in that, with values of any kind."""
+    length = struct.unpack("<Q", good_checkpoint[:8])[0]
+    header, body = good_checkpoint[8 : 8 + length].decode(), good_checkpoint[8 + length :]
+    outer = json.loads(header)
+
+    def with_metadata(metadata: bytes) -> bytes:
+        return json.dumps(outer | {"__metadata__": {"realtime_mer": metadata.decode()}}).encode()
+
+    @bounded
+    @given(damaged_json(header) | damaged_json(outer["__metadata__"]["realtime_mer"]).map(with_metadata))
+    def test(changed: bytes) -> None:
+        content = struct.pack("<Q", len(changed)) + changed + body
+        victim.reads("checkpoint", write(folder / "model.safetensors", content))
+
+    test()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        struct.pack("<Q", 2**64 - 1) + b"{}",
+        struct.pack("<Q", 2**40) + b"{}" * 100,
+        struct.pack("<Q", 50 * 2**20) + b"[" * (50 * 2**20),
+        struct.pack("<Q", 20 * 2**20) + b'{"a":' * (4 * 2**20),
+        save({}, {"realtime_mer": "[" * 10**6}),
+        save({}, {"realtime_mer": '{"format_version": 1' + "0" * 10**6 + "}"}),
+    ],
+)
+def test_headers_of_checkpoints_that_are_too_much(victim: Victim, folder: Path, content: bytes) -> None:
+    assert "refused" in victim.reads("checkpoint", write(folder / "model.safetensors", content))
+
+
+def test_a_tensor_that_says_it_is_huge(victim: Victim, folder: Path) -> None:
+    for shape in ([2**62], [2**32, 2**32], [10**9], [-1], [0] * 1000, [0, 2**63]):
+        tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}
+        header = json.dumps({"weights.a": tensor, "__metadata__": {"realtime_mer": "{}"}}).encode()
+        content = struct.pack("<Q", len(header)) + header + bytes(4)
+        assert "refused" in victim.reads("checkpoint", write(folder / "model.safetensors", content))
+
+
+# --- settings and profiles ---
+
+EVERY_SETTING = (ROOT / "configs" / "live.toml").read_bytes().replace(b"\n# ", b"\n")
+
+
+def test_damaged_settings(victim: Victim, folder: Path) -> None:
+    lines = [line.removeprefix("# ") for line in (ROOT / "configs" / "live.toml").read_text().splitlines()]
+    good = "\n".join(line for line in lines if line.startswith("[") or " = " in line).encode()
+
+    @bounded
+    @given(
+        damaged(good) | st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode(errors="replace"))
+    )
+    def test(content: bytes) -> None:
+        victim.reads("settings", write(folder / "settings.toml", content))
+
+    test()
+
+
+def test_damaged_profiles(victim: Victim, folder: Path) -> None:
+    @bounded
+    @given(st.sampled_from(profile_names()).flatmap(lambda name: damaged(profile_path(name).read_bytes())))
+    def test(content: bytes) -> None:
+        victim.reads("profile", write(folder / "profile.toml", content))
+
+    test()
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a = " + "[" * 500_000,
+        "a = " + "{a = " * 200_000,
+        "[" + ".".join("a" * 50) + "]\n" + "a.b.c.d = 1\n" * 50_000,
+        "".join(f"[a{i}]\n" for i in range(20_000)),
+        "".join(f"[[osc.targets]]\nhost = 'h{i}'\n" for i in range(5_000)),
+        "a = '''" + "x" * (2**20 - 10),
+        "a = " + "9" * 1_000_000,
+        "a = 1e" + "9" * 1_000_000,
+        '"' + "\\u0000" * 150_000 + '" = 1',
+    ],
+)
+def test_settings_that_are_too_much(victim: Victim, folder: Path, text: str) -> None:
+    path = write(folder / "much.toml", text.encode()[: 2**20])
+    assert "refused" in victim.reads("settings", path)
+    assert "refused" in victim.reads("profile", path)
+
+
+# --- DEAM ---
+
+DYNAMIC = Path("annotations") / "annotations averaged per song" / "dynamic (per second annotations)"
+
+
+def deam_folder(root: Path) -> Path:
+    """A small one of excerpts."""
+    (root / DYNAMIC).mkdir(parents=True)
+    (root / "audio").mkdir()
+    columns = ",".join(f"sample_{15_000 + 500 * i}ms" for i in range(4))
+    for name in ("valence", "arousal"):
+        (root / DYNAMIC / f"{name}.csv").write_text(f"song_id,{columns}\n2,0.1,0.2,-0.3,0.4\n3,0.1,,0.3,\n")
+    (root / "audio" / "2.ogg").write_bytes(b"sound")
+    (root / "audio" / "3.ogg").write_bytes(b"sound")
+    (root / "clips.csv").write_text("song_id,file,start_s\n2,audio/2.ogg,15.0\n3,audio/3.ogg,15.0\n")
+    (root / "splits.csv").write_text("song_id,split\n2,train\n3,test\n")
+    return root
+
+
+@pytest.mark.parametrize("name", ["clips.csv", "splits.csv", str(DYNAMIC / "valence.csv")])
+def test_damaged_tables_of_deam(victim: Victim, tmp_path: Path, name: str) -> None:
+    path = deam_folder(tmp_path / "deam") / name
+    good = path.read_bytes()
+
+    @bounded
+    @given(damaged(good))
+    def test(content: bytes) -> None:
+        write(path, content)
+        victim.reads("deam", tmp_path / "deam")
+
+    test()
+
+
+def test_damaged_features_of_deam(victim: Victim, folder: Path) -> None:
+    header = ";".join(("frameTime", *deam.DEAM_FEATURE_NAMES))
+    rows = [";".join([f"{15 + i / 2}", *(f"{k}.5e-3" for k in range(260))]) for i in range(3)]
+    good = "\n".join([header, *rows]).encode()
+
+    @bounded
+    @given(damaged(good))
+    def test(content: bytes) -> None:
+        victim.reads("features", write(folder / "2.csv", content))
+
+    test()
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"song_id," + b"a," * 2_000_000,
+        b"song_id,sample_15000ms\n" + b"1\n" * 4_000_000,
+        b"song_id,sample_15000ms\n" + b",\n1" * 2_000_000,
+        b"song_id," + b",".join(b"sample_%dms" % (500 * i) for i in range(300_000)),
+        b"song_id,sample_" + b"9" * 30 + b"ms\n2,0.1\n",
+        b"song_id,sample_" + b"9" * 5_000 + b"ms\n2,0.1\n",
+        b"song_id,sample_15000ms\n" + b"9" * 5_000 + b",0.1\n",
+        b"song_id,sample_15000ms\n2," + b"9" * 100_000 + b"\n",
+        b'song_id,"' + b"\n" * 4_000_000,
+    ],
+)
+def test_tables_of_deam_that_are_too_much(victim: Victim, tmp_path: Path, content: bytes) -> None:
+    root = deam_folder(tmp_path / "deam")
+    path = write(root / DYNAMIC / "valence.csv", content)
+    assert "refused" in victim.reads("deam", root)
+    assert "refused" in victim.reads("features", path)
+
+
+@pytest.mark.parametrize(
+    "name", ["../elsewhere/2.ogg", "/etc/passwd", "audio/../../elsewhere/2.ogg", "a" * 5_000, "\0"]
+)
+def test_excerpts_lie_in_their_folder(victim: Victim, tmp_path: Path, name: str) -> None:
+    root = deam_folder(tmp_path / "deam")
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "elsewhere" / "2.ogg").write_bytes(b"sound")
+    (root / "clips.csv").write_bytes(f"song_id,file,start_s\n2,{name},15.0\n3,audio/3.ogg,15.0\n".encode())
+    victim.reads("deam", root)
+    found = deam.load_deam(root)
+    assert [song.song_id for song in found.songs] == [3]
+    assert not any("passwd" in str(entry.file) or "elsewhere" in str(entry.file) for entry in found.left_out)
+
+
+# --- packets, and what the window remembers ---
+
+COMMANDS = packet(
+    [
+        Message("/mer/control/smoothing", "sfi", ("spring", 2.0, 1)),
+        Message("/mer/control/mark", "s", ("here",)),
+        Message("/mer/control/rate", "f", (60.0,)),
+    ]
+)
+
+
+def nested(depth: int, inner: bytes) -> bytes:
+    for _ in range(depth):
+        inner = b"#bundle\0" + bytes(8) + struct.pack(">i", len(inner)) + inner
+    return inner
+
+
+def test_damaged_packets(victim: Victim, folder: Path) -> None:
+    @bounded
+    @given(damaged(COMMANDS) | st.integers(1, 60).map(lambda depth: nested(depth, COMMANDS)) | st.binary(max_size=200))
+    def test(content: bytes) -> None:
+        victim.reads("packet", write(folder / "packet", content))
+
+    test()
+
+
+@pytest.mark.parametrize("size", [control.MAX_BYTES, messages.MAX_PACKET_BYTES, 2**20])
+def test_huge_packets(victim: Victim, folder: Path, size: int) -> None:
+    empty = struct.pack(">i", 16) + b"#bundle\0" + bytes(8)
+    for content in (
+        nested(size // 20, b""),
+        b"#bundle\0" + bytes(8) + empty * ((size - 16) // len(empty)),
+        b"/a\0\0," + b"[" * (size - 5),
+        b"/a\0\0," + b"N" * (size - 9) + bytes(4),
+        b"/" * size,
+        bytes(size),
+    ):
+        victim.reads("packet", write(folder / "packet", content))
+
+
+def test_what_the_window_remembers(victim: Victim, folder: Path) -> None:
+    good = json.dumps({"mode": "stage", "theme": "light", "span_s": 600.0, "place": [1, 2, 300, 400]})
+
+    @bounded
+    @given(damaged_json(good) | damaged(good.encode()))
+    def test(content: bytes) -> None:
+        assert victim.reads("remembered", write(folder / "window.json", content)) == "read"
+
+    test()
+
+
+# --- that all this can fail ---
+
+
+@linux_only
+def test_a_reader_that_takes_too_much_memory_breaks_rules(victim: Victim, folder: Path) -> None:
+    with pytest.raises(AssertionError, match="MemoryError"):
+        victim.reads("glutton", folder)
+
+
+def test_a_reader_that_ends_the_process_breaks_rules(folder: Path) -> None:
+    other = Victim()
+    with pytest.raises(AssertionError, match="the process ended with code 7"):
+        other.reads("suicide", folder)
+    other.close()
+
+
+# --- limits ---
+
+
+def test_the_page_of_limits_says_what_the_code_does() -> None:
+    """docs/limits.md: each row names a constant of the code, and its value."""
+    found = {}
+    for line in (ROOT / "docs" / "limits.md").read_text(encoding="utf-8").splitlines():
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if line.startswith("|") and cells[-1].startswith("`"):
+            module, _, constant = cells[-1].strip("`").rpartition(".")
+            package = "" if module.startswith("train.") else "realtime_mer."
+            found[cells[-1]] = (cells[1], getattr(importlib.import_module(package + module), constant))
+    assert len(found) == 34
+    for where, (text, value) in found.items():
+        number, unit = [*text.replace(",", "").split(), ""][:2]
+        assert float(number) * {"KiB": 2**10, "MiB": 2**20}.get(unit, 1) == value, where
+    assert MEMORY_BYTES > checkpoint.MAX_FILE_BYTES
