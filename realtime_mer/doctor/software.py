@@ -1,0 +1,172 @@
+"""What a run is made of: versions, openSMILE, the model, the window, ffmpeg, the folder to record into."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import platform
+import shutil
+import sys
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import numpy as np
+
+from realtime_mer import __version__
+from realtime_mer.config import LiveSettings
+from realtime_mer.doctor import Check, failed, ok, skipped, told, warning
+
+_LIBRARIES = ("numpy", "opensmile", "python-osc", "safetensors", "scipy", "sounddevice", "soundfile", "soxr", "torch")
+_WINDOW_LIBRARIES = ("PyQt5", "pyqtgraph")
+# Beside the model that comes with the program, in sha256sum's format, so that sha256sum -c reads it too.
+CHECKSUM_SUFFIX = ".sha256"
+# Two channels of 24 bits at 48 kHz, as FLAC at most.
+_RECORDED_BYTES_PER_H = 48_000 * 2 * 3 * 3600
+_LEAST_H, _ENOUGH_H = 0.1, 8.0
+
+
+def program(_settings: LiveSettings) -> list[Check]:
+    """The program, Python, the system and the libraries."""
+    n_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    system = platform.system()
+    with contextlib.suppress(OSError):
+        system = platform.freedesktop_os_release().get("PRETTY_NAME", system)
+    cores = f"{n_cores} core{'' if n_cores == 1 else 's'}"
+    python = f"Python {platform.python_version()}"
+    found: dict[str, str | None] = {name: _version(name) for name in (*_LIBRARIES, *_WINDOW_LIBRARIES)}
+    text = ", ".join(f"{name} {installed}" for name, installed in found.items() if installed)
+    missing = [name for name in _LIBRARIES if found[name] is None]
+    libraries = ok("libraries", text)
+    if missing:
+        libraries = failed(
+            "libraries", f"{', '.join(missing)} missing; there are {text}", f"pip install {' '.join(missing)}"
+        )
+    return [
+        ok("program", f"realtime-mer {__version__}, {python}"),
+        ok("system", f"{system}, {platform.system()} {platform.release()}, {platform.machine()}, {cores}"),
+        libraries,
+    ]
+
+
+def opensmile(_settings: LiveSettings) -> list[Check]:
+    """Whether openSMILE loads, and gives a frame of numbers."""
+    from realtime_mer.features import ENGINE_RATE_HZ, N_FEATURES, FeatureEngine, FeatureEngineError
+
+    try:
+        engine = FeatureEngine()
+        # A chord of two notes.
+        time_s = np.arange(round(1.5 * ENGINE_RATE_HZ)) / ENGINE_RATE_HZ
+        tone = 0.1 * (np.sin(2 * np.pi * 220.0 * time_s) + np.sin(2 * np.pi * 330.0 * time_s))
+        engine.write(tone.astype(np.float32))
+        frames = engine.finish()
+    except FeatureEngineError as error:
+        return [told("openSMILE", error)]
+    if not frames or len(frames[0].values) != N_FEATURES or not np.isfinite(frames[0].values).all():
+        return [
+            failed("openSMILE", f"It loads, but gives no frame of {N_FEATURES} numbers.", "Reinstall opensmile (pip).")
+        ]
+    return [ok("openSMILE", f"loads, and gives {N_FEATURES} features of a chord")]
+
+
+def expected_sha256() -> str:
+    """Of the model that comes with the program, in hexadecimal. Raises OSError."""
+    from realtime_mer.checkpoint import default_checkpoint_path
+
+    path = default_checkpoint_path()
+    return path.with_name(path.name + CHECKSUM_SUFFIX).read_text(encoding="ascii").split()[0]
+
+
+def model(settings: LiveSettings) -> list[Check]:
+    """Whether the model can be used, and is the one that comes with the program."""
+    from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
+    from realtime_mer.features import FeatureEngineError
+
+    own = settings.model.checkpoint is None
+    path = default_checkpoint_path() if settings.model.checkpoint is None else Path(settings.model.checkpoint)
+    cure = "Reinstall realtime-mer." if own else "Give another one with --checkpoint, or none."
+    try:
+        with path.open("rb") as file:
+            sha256 = hashlib.file_digest(file, "sha256").hexdigest()
+        checkpoint = load_checkpoint(path)
+        expected = expected_sha256()
+    except OSError as error:
+        return [failed("model", f"{path.name} cannot be read: {error.strerror or error}.", cure)]
+    except CheckpointError as error:
+        # Not where it lies: that is nobody's business in a bug report.
+        return [failed("model", str(error).replace(str(path), path.name), cure)]
+    except FeatureEngineError as error:
+        return [told("model", error)]
+    what = f"{checkpoint.model_name}, {len(checkpoint.feature_names)} features, SHA-256 {sha256[:16]}…"
+    if sha256 == expected:
+        return [ok("model", f"the one that comes with realtime-mer: {what}")]
+    if own:
+        return [failed("model", f"not the one that came with realtime-mer: {what}, not {expected[:16]}…", cure)]
+    return [ok("model", f"{path.name}, your own: {what}")]
+
+
+def window(settings: LiveSettings) -> list[Check]:
+    """Whether there can be a window."""
+    from realtime_mer.monitor import display_fault
+
+    if not settings.display.plot:
+        return [skipped("window", "the settings want none")]
+    fault = display_fault()
+    if fault is None:
+        return [ok("window", f"Qt can draw on this display ({_qt()})")]
+    text, _, cure = fault.partition(". ")
+    instead = "Without a window there is the view in the terminal." if settings.display.terminal else ""
+    return [warning("window", f"{text}.", f"{cure} {instead}".strip())]
+
+
+def ffmpeg(_settings: LiveSettings) -> list[Check]:
+    """What `view --export` needs for videos."""
+    if shutil.which("ffmpeg") is None:
+        cure = "Install ffmpeg (Debian, Ubuntu: apt-get install ffmpeg). Only `view --export` of a video needs it."
+        return [warning("ffmpeg", "There is none.", cure)]
+    return [ok("ffmpeg", "there, for `view --export` of videos")]
+
+
+def recording(settings: LiveSettings) -> list[Check]:
+    """Whether the folder of the settings can be recorded into; nothing is made there."""
+    directory = settings.recording.directory
+    if directory is None:
+        return [skipped("recording", "the settings want none")]
+    path = Path(directory)
+    try:
+        if path.exists() and not path.is_dir():
+            return [failed("recording", f"{path.name} is no folder.", "Name a new folder, or an empty one.")]
+        if path.exists() and any(path.iterdir()):
+            return [failed("recording", f"The folder {path.name} is not empty.", "Name a new folder, or an empty one.")]
+        # What is there of the way to it.
+        there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
+        if not os.access(there, os.W_OK | os.X_OK):
+            return [failed("recording", f"The folder {path.name} cannot be written.", "Name one where you may write.")]
+        free_bytes = shutil.disk_usage(there).free
+    except OSError as error:
+        text = f"The folder {path.name} cannot be looked at: {error.strerror or error}."
+        return [failed("recording", text, "Name another folder.")]
+    free_h = free_bytes / _RECORDED_BYTES_PER_H
+    text = f"{path.name} can be written; {free_bytes / 2**30:.1f} GiB are free, for {free_h:.0f} h of stereo at least"
+    if free_h < _LEAST_H:
+        return [failed("recording", text, "Make room, or name another folder.")]
+    if free_h < _ENOUGH_H:
+        return [warning("recording", text, f"Make room: a night takes {_ENOUGH_H:g} h.")]
+    return [ok("recording", text)]
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _qt() -> str:
+    from PyQt5.QtCore import QT_VERSION_STR
+
+    way = "offscreen" if os.environ.get("QT_QPA_PLATFORM") == "offscreen" else sys.platform
+    for variable, name in (("WAYLAND_DISPLAY", "Wayland"), ("DISPLAY", "X11")):
+        if os.environ.get(variable) and way == "linux":
+            way = name
+    return f"Qt {QT_VERSION_STR}, {way}"
