@@ -4,7 +4,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-# Installed before everything else: a range would take the newest torch there is, whatever is already at hand.
+# Named beside the package: its range alone would take the newest torch there is, whatever is already at hand.
 TORCH ?= torch==2.13.0
 EXTRAS := train,plot,query,dev
 
@@ -13,8 +13,8 @@ EXTRAS := train,plot,query,dev
 RUN_PACKAGES := libportaudio2 libasound2-plugins pulseaudio-utils \
   libdbus-1-3 libfontconfig1 libgl1 libglib2.0-0 libxcb-icccm4 libxcb-image0 libxcb-keysyms1 libxcb-render-util0 \
   libxcb-shape0 libxcb-xinerama0 libxkbcommon-x11-0
-TEST_PACKAGES := pulseaudio xvfb ffmpeg locales binutils \
-  liblo-tools puredata-core supercollider-language qlcplus
+TEST_PACKAGES := pulseaudio xvfb ffmpeg locales binutils desktop-file-utils \
+  x11-utils faketime openbox liblo-tools puredata-core supercollider-language qlcplus
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo lint types test clean
@@ -33,8 +33,8 @@ $(STAMP): pyproject.toml Makefile
 	  echo "Making $(VENV)"; \
 	  $(PYTHON) -m venv --clear $(VENV); \
 	fi
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check '$(TORCH)'
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[$(EXTRAS)]'
+	@# Without --no-compile, thousands of modules would be compiled here, of which few are ever imported.
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile '$(TORCH)' --editable '.[$(EXTRAS)]'
 	@touch $@
 
 demo: $(STAMP) ## Set up, then run the whole live pipeline on a built-in piece of music

@@ -57,10 +57,13 @@ class BenchmarkError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One prediction's packet. index: its `/mer/frame`; arrived_s: time.monotonic() at its arrival."""
+    """One prediction's packet. index: its `/mer/frame`; arrived_s: time.monotonic() at its arrival; time_s: the stream
+    time that it says it is about; latency_s: what it says of its latency, None where it says nothing."""
 
     index: int
     arrived_s: float
+    time_s: float = 0.0
+    latency_s: float | None = None
 
 
 class OscReceiver:
@@ -114,7 +117,9 @@ class OscReceiver:
             values = {message.address: message.params for message in OscBundle(packet)}
             with self._changed:
                 if "/mer/frame" in values:
-                    self.arrivals.append(Arrival(values["/mer/frame"][0], arrived_s))
+                    latency_s = values["/mer/latency"][0] / 1000.0 if "/mer/latency" in values else None
+                    index, time_s = values["/mer/frame"][0], values["/mer/time"][0]
+                    self.arrivals.append(Arrival(index, arrived_s, time_s, latency_s))
                 if "/mer/status/drops" in values:
                     self.drops = values["/mer/status/drops"][0]
                     self.losses = values["/mer/status/losses"][0]

@@ -5,28 +5,26 @@ from __future__ import annotations
 import argparse
 import contextlib
 import math
-import os
 import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from realtime_mer import __version__
+from realtime_mer import __version__, logs
 from realtime_mer.config import (
+    LOG_LEVELS,
     MODES,
     PCM_FORMATS,
     THEMES,
     LiveSettings,
     TargetSettings,
-    UsageError,
     address_text,
     load_settings,
     settings_toml,
 )
 from realtime_mer.config.addresses import LARGEST_PORT
 from realtime_mer.config.profiles import profile_names
-
-_OK, _FAILED, _MISUSED, _INTERRUPTED, _PIPE_CLOSED = 0, 1, 2, 130, 141
+from realtime_mer.endings import FAILED, OK, exit_code
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -37,53 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     output has closed it.
     """
     options = _parser().parse_args(arguments)
-    try:
-        code: int = options.run(options)
-        _flush_stdout()
-    except UsageError as error:
-        return _fail(error, _MISUSED)
-    # Asked for only once something was raised: the modules that these come from take time to import.
-    except _failures() as error:
-        return _fail(error, _FAILED)
-    except KeyboardInterrupt:
-        print("realtime-mer: interrupted", file=sys.stderr)
-        return _INTERRUPTED
-    except BrokenPipeError:
-        # Python flushes standard output once more when it exits, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return _PIPE_CLOSED
-    return code
-
-
-def _flush_stdout() -> None:
-    """Raises OutputError where what was printed cannot be written; Python would do it too late to say so clearly."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        from realtime_mer.predict import OutputError
-
-        # Python flushes once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
-
-
-def _failures() -> tuple[type[Exception], ...]:
-    from realtime_mer.checkpoint import CheckpointError
-    from realtime_mer.extraction import AudioFileError
-    from realtime_mer.features import FeatureEngineError
-    from realtime_mer.osc import OscError
-    from realtime_mer.predict import OutputError
-    from realtime_mer.recording import RecordingError
-    from realtime_mer.sources import SourceError
-    from realtime_mer.types import PredictionError
-
-    return (
-        *(AudioFileError, CheckpointError, FeatureEngineError, OscError),
-        *(OutputError, PredictionError, RecordingError, SourceError),
-    )
+    return exit_code(lambda: options.run(options))
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -116,6 +68,17 @@ def _parser() -> argparse.ArgumentParser:
         "what is playing.",
     )
     devices.set_defaults(run=_devices)
+
+    doctor = commands.add_parser(
+        "doctor",
+        help="look whether everything works here, and say what to do where not",
+        description="Looks at everything that a run with these options needs, and prints a line for each, with what to "
+        "do where something is wrong. Takes about 20 s, and listens to the input for one. Exit code 1 where a run "
+        "would fail.",
+        parents=[_listening_options(), levels, outputs],
+    )
+    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.set_defaults(run=_doctor)
 
     replay = commands.add_parser(
         "replay",
@@ -250,6 +213,16 @@ def _output_options() -> argparse.ArgumentParser:
     )
     group.add_argument("--record", dest="recording.directory", metavar="DIR", help="record into this new folder")
     _add_window_options(options, defaults)
+    group = options.add_argument_group("the log")
+    group.add_argument(
+        "--log-file",
+        dest="log.file",
+        metavar="PATH",
+        help="tell what happens there, line by line; - is standard error (default: nowhere)",
+    )
+    group.add_argument(
+        "--log-level", dest="log.level", choices=LOG_LEVELS, help=f"how much of it (default: {defaults.log.level})"
+    )
     group = options.add_argument_group("settings")
     group.add_argument(
         "--checkpoint", dest="model.checkpoint", metavar="PATH", help="the model (default: the one that comes with it)"
@@ -420,7 +393,7 @@ def _listen(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if settings is not None:
         listen(settings)
-    return _OK
+    return OK
 
 
 def _demo(options: argparse.Namespace) -> int:
@@ -429,21 +402,29 @@ def _demo(options: argparse.Namespace) -> int:
     settings = _settings(options)
     if settings is not None:
         demo(settings, loop=options.loop, sound=not options.no_sound)
-    return _OK
+    return OK
 
 
 def _devices(_options: argparse.Namespace) -> int:
     from realtime_mer.devices import devices_table, list_inputs
 
     print(devices_table(list_inputs()), end="")
-    return _OK
+    return OK
+
+
+def _doctor(options: argparse.Namespace) -> int:
+    from realtime_mer.doctor.command import run
+
+    # No log is begun: another run may be writing it.
+    settings = _settings(options, log=False)
+    return OK if settings is None or run(settings, as_json=options.json) else FAILED
 
 
 def _replay(options: argparse.Namespace) -> int:
     from realtime_mer.wiring import replay
 
     settings = _settings(options)
-    return _OK if settings is None or replay(options.recording, settings, fast=options.fast) else _FAILED
+    return OK if settings is None or replay(options.recording, settings, fast=options.fast) else FAILED
 
 
 def _predict(options: argparse.Namespace) -> int:
@@ -458,7 +439,7 @@ def _predict(options: argparse.Namespace) -> int:
         plot=options.plot,
         jobs=options.jobs,
     )
-    return _FAILED if n_skipped else _OK
+    return FAILED if n_skipped else OK
 
 
 def _view(options: argparse.Namespace) -> int:
@@ -470,7 +451,7 @@ def _view(options: argparse.Namespace) -> int:
         Wish(options.export, options.at, options.mode, options.theme, options.size),
         options.checkpoint,
     )
-    return _OK
+    return OK
 
 
 def _osc_monitor(options: argparse.Namespace) -> int:
@@ -486,14 +467,17 @@ def _osc_monitor(options: argparse.Namespace) -> int:
             plain=options.plain,
             seconds=options.seconds,
         )
-    return _OK
+    return OK
 
 
-def _settings(options: argparse.Namespace) -> LiveSettings | None:
-    """What the settings file and the command line say; None where they were only to be printed, and now are."""
+def _settings(options: argparse.Namespace, *, log: bool = True) -> LiveSettings | None:
+    """What the settings file and the command line say, with the log begun that they ask for; None where they were only
+    to be printed, and now are."""
     given = vars(options)
     settings = load_settings(given.get("config"), {key: value for key, value in given.items() if "." in key})
     if not given.get("print_config"):
+        if log:
+            logs.begin(settings)
         return settings
     # TOML is UTF-8, whatever the terminal is.
     sys.stdout.flush()
@@ -556,8 +540,3 @@ def _channels(text: str) -> list[int]:
             raise argparse.ArgumentTypeError(f"expected channels such as 1,2 or 3-4, counted from 1, not {text!r}")
         channels += range(int(first), int(last or first) + 1)
     return channels
-
-
-def _fail(error: Exception, code: int) -> int:
-    print(f"realtime-mer: error: {error}", file=sys.stderr)
-    return code

@@ -14,10 +14,14 @@ from typing import TYPE_CHECKING
 from realtime_mer.config import DisplaySettings, LiveSettings, UsageError
 from realtime_mer.config.addresses import parse_listen
 from realtime_mer.controls import Controls, Requests, pause_toggle
+from realtime_mer.endings import FAILED, OK, exit_code
 from realtime_mer.live import Recognition, ending_by_signal, run_live
+from realtime_mer.logs import LOGGER, CarryOut, LogSink, commands_told
+from realtime_mer.monitor.mainthread import MainThread, MainThreadLostError
 from realtime_mer.monitor.notices import Notices
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.sink import OscSink
+from realtime_mer.priorities import raise_priority
 from realtime_mer.sources import Source
 from realtime_mer.status import Board, Sink
 
@@ -34,13 +38,18 @@ _WAIT_S = 0.2
 
 def listen(settings: LiveSettings) -> None:
     """`realtime-mer`: the sound card, or a file. Raises what run_live raises, and UsageError."""
-    _run(settings, _source(settings))
+    source = _source(settings)
+    # What runs as fast as it can goes before nobody.
+    if not settings.input.fast:
+        raise_priority()
+    _run(settings, source)
 
 
 def demo(settings: LiveSettings, *, loop: bool, sound: bool) -> None:
     """`realtime-mer demo`: the built-in piece."""
     from realtime_mer.sources.demo import DemoSource
 
+    raise_priority()
     _run(settings, DemoSource(loop=loop, sound=sound))
 
 
@@ -63,11 +72,18 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
             "that it was made with: --checkpoint PATH"
         )
     check = ReplayCheck(recording)
-    if not _run(settings, RecordingSource(recording, fast=fast), check, beginning=recording.began):
-        print("realtime-mer: The replay was ended early, and is not compared with the recording.", file=sys.stderr)
-        return True
-    print(f"realtime-mer: {check.verdict()}", file=sys.stderr)
-    return check.identical
+    if not fast:
+        raise_priority()
+
+    def is_as_recorded(came_to_end: bool) -> bool:
+        if not came_to_end:
+            print("realtime-mer: The replay was ended early, and is not compared with the recording.", file=sys.stderr)
+            return True
+        print(f"realtime-mer: {check.verdict()}", file=sys.stderr)
+        return check.identical
+
+    source = RecordingSource(recording, fast=fast)
+    return _run(settings, source, check, beginning=recording.began, verdict=is_as_recorded)
 
 
 def _source(settings: LiveSettings) -> Source:
@@ -90,12 +106,41 @@ def _source(settings: LiveSettings) -> Source:
     return FileSource(Path(audio_input.file), loop=audio_input.loop, fast=audio_input.fast)
 
 
-def _run(settings: LiveSettings, source: Source, *more_sinks: Sink, beginning: Beginning | None = None) -> bool:
-    """Whether the source came to its end, before anybody ended the run. beginning: where a replay's recording began."""
+def _run(
+    settings: LiveSettings,
+    source: Source,
+    *more_sinks: Sink,
+    beginning: Beginning | None = None,
+    verdict: Callable[[bool], bool] = lambda _: True,
+) -> bool:
+    """A whole run, and whether all was well with it. beginning: where a replay's recording began.
+
+    verdict: says that at the end; it is told whether the source came to its end, before anybody ended the run.
+    """
+    with ending_by_signal() as stop:
+        # Where there is no window, nothing but this wants the main thread.
+        main_thread = MainThread() if settings.display.plot else None
+
+        def run() -> bool:
+            return verdict(_run_until(stop, settings, source, more_sinks, beginning, main_thread))
+
+        return run() if main_thread is None else main_thread.run(run)
+
+
+def _run_until(
+    stop: threading.Event,
+    settings: LiveSettings,
+    source: Source,
+    more_sinks: Sequence[Sink],
+    beginning: Beginning | None,
+    main_thread: MainThread | None,
+) -> bool:
+    """Whether the source came to its end. main_thread: for the window; None: none is wanted."""
     board = Board(source.name)
     checkpoint_path = _checkpoint_path(settings)
     # Read as a whole here already: a model that is not there should not open a device first.
     checkpoint_sha256 = _sha256(checkpoint_path)
+    LOGGER.info("model %s, SHA-256 %s", checkpoint_path, checkpoint_sha256)
 
     def open_session() -> Session:
         # Late, in the thread that recognises: this imports torch, and sound is coming in meanwhile.
@@ -109,33 +154,41 @@ def _run(settings: LiveSettings, source: Source, *more_sinks: Sink, beginning: B
 
         return Recorder(directory, settings, source.name, checkpoint_sha256)
 
-    with ending_by_signal() as stop, contextlib.ExitStack() as opened:
+    with contextlib.ExitStack() as opened:
         opened.enter_context(contextlib.closing(source))
         osc = opened.enter_context(contextlib.closing(OscSink(settings.osc.targets, settings.osc.delay_s)))
         source.start()
         requests = Requests()
-        controls = Controls(source, osc, requests, open_recorder)
-        control = _control(settings, controls, osc, opened)
+        carry_out = commands_told(Controls(source, osc, requests, open_recorder).carry_out)
+        control = _control(settings, carry_out, osc, opened)
         query = _query(settings, osc, control, opened)
         # Only now: a source that cannot be opened should leave no folder behind.
         directory = settings.recording.directory
         recorder = None if directory is None else open_recorder(Path(directory))
+        sinks: list[Sink] = [osc, board, *more_sinks, LogSink(osc.summary)]
+
+        def tell(event: Event) -> None:
+            osc.event(event)
+            match event:
+                case Event("event/mark", (int(number),)):
+                    board.mark(number)
+
         recognition = Recognition(
             source,
             open_session,
-            [osc, board, *more_sinks],
+            sinks,
             recorder,
             requests=requests,
-            tell=osc.event,
+            tell=tell,
             ignored_packets=lambda: control.ignored if control else 0,
         )
-        hand = _hand(source, controls, board, _destinations(osc, control, query))
-        display = _display(settings.display, board, hand)
-        return run_live(source, recognition, [osc, board, *more_sinks], display, stop)
+        hand = _hand(source, carry_out, board, _destinations(osc, control, query))
+        display = _display(settings.display, board, hand, main_thread)
+        return run_live(source, recognition, sinks, display, stop)
 
 
 def _control(
-    settings: LiveSettings, controls: Controls, osc: OscSink, opened: contextlib.ExitStack
+    settings: LiveSettings, carry_out: CarryOut, osc: OscSink, opened: contextlib.ExitStack
 ) -> ControlServer | None:
     if settings.control.listen is None:
         return None
@@ -144,7 +197,7 @@ def _control(
     def tell(ok: bool, name: str, text: str) -> None:
         osc.event(Event("status/ack" if ok else "status/error", (name, text)))
 
-    server = ControlServer(*parse_listen(settings.control.listen), controls.carry_out, tell)
+    server = ControlServer(*parse_listen(settings.control.listen), carry_out, tell)
     return opened.enter_context(contextlib.closing(server))
 
 
@@ -173,16 +226,18 @@ def _destinations(
 class _Hand:
     """What whoever sits at this computer can do and see beside the board.
 
-    toggle_pause: None where the source cannot rest. destinations: what goes over the network, for people.
+    toggle_pause: None where the source cannot rest. mark: notes this moment. destinations: what goes over the network,
+        for people.
     """
 
     toggle_pause: Callable[[], None] | None
     toggle_recording: Callable[[], None]
+    mark: Callable[[], None]
     notices: Notices
     destinations: Callable[[], Sequence[str]]
 
 
-def _hand(source: Source, controls: Controls, board: Board, destinations: Callable[[], Sequence[str]]) -> _Hand:
+def _hand(source: Source, carry_out: CarryOut, board: Board, destinations: Callable[[], Sequence[str]]) -> _Hand:
     notices = Notices()
 
     def toggle_recording() -> None:
@@ -192,16 +247,22 @@ def _hand(source: Source, controls: Controls, board: Board, destinations: Callab
         def answer(ok: bool, text: str) -> None:
             notices.post(f"{word} {text}" if ok else text, fault=not ok)
 
-        controls.carry_out(name, (), answer)
+        carry_out(name, (), answer)
 
-    return _Hand(pause_toggle(source), toggle_recording, notices, destinations)
+    def mark() -> None:
+        carry_out("mark", (), lambda ok, text: notices.post(text, fault=not ok))
+
+    return _Hand(pause_toggle(source), toggle_recording, mark, notices, destinations)
 
 
-def _display(settings: DisplaySettings, board: Board, hand: _Hand) -> Callable[[threading.Event], None]:
-    """The window where there is a display, else the terminal view, else nothing but waiting."""
+def _display(
+    settings: DisplaySettings, board: Board, hand: _Hand, main_thread: MainThread | None
+) -> Callable[[threading.Event], None]:
+    """The window where there is a display, and for as long as there is, else the terminal view, else nothing but
+    waiting."""
 
     def show(stop: threading.Event) -> None:
-        if settings.plot and _show_window(settings, board, stop, hand):
+        if main_thread is not None and _show_window(settings, board, stop, hand, main_thread):
             return
         if settings.terminal:
             from realtime_mer.terminal import TerminalView
@@ -227,25 +288,36 @@ def _wait(stop: threading.Event) -> None:
         pass
 
 
-def _show_window(settings: DisplaySettings, board: Board, stop: threading.Event, hand: _Hand) -> bool:
+def _show_window(
+    settings: DisplaySettings, board: Board, stop: threading.Event, hand: _Hand, main_thread: MainThread
+) -> bool:
     """Whether there could be a window, and the run is to end by now."""
-    from realtime_mer.monitor import display_fault
 
-    fault = display_fault()
-    if fault is not None:
-        print(f"realtime-mer: no window: {fault}", file=sys.stderr)
-        return False
-    from realtime_mer.monitor.window import run_window
+    def show() -> None:
+        from realtime_mer.monitor import display_fault
 
-    run_window(
-        board,
-        stop,
-        settings=settings,
-        toggle_pause=hand.toggle_pause,
-        toggle_recording=hand.toggle_recording,
-        notices=hand.notices,
-        osc=hand.destinations,
-    )
+        fault = display_fault()
+        if fault is not None:
+            print(f"realtime-mer: no window: {fault}", file=sys.stderr)
+            return
+        from realtime_mer.monitor.window import run_window
+
+        run_window(
+            board,
+            stop,
+            settings=settings,
+            toggle_pause=hand.toggle_pause,
+            toggle_recording=hand.toggle_recording,
+            mark=hand.mark,
+            notices=hand.notices,
+            osc=hand.destinations,
+            lost=lambda: main_thread.leave(lambda all_well: exit_code(lambda: OK if all_well() else FAILED)),
+        )
+
+    try:
+        main_thread.do(show)
+    except MainThreadLostError:
+        print("realtime-mer: the display is gone; the run goes on without a window, Ctrl-C ends it.", file=sys.stderr)
     return stop.is_set()
 
 

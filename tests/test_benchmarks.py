@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import os
 import subprocess
 import sys
 import time
 from argparse import ArgumentTypeError
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import soundfile
+from conftest import DEAM_ROOT
 from hypothesis import given
 from hypothesis import strategies as st
+from osc_sockets import eventually
+from sound_server import start_sound_server
 
 from benchmarks.common import (
+    Arrival,
     BenchmarkError,
     OscReceiver,
     at_least,
@@ -30,16 +37,25 @@ from benchmarks.common import (
     running,
     table,
 )
+from benchmarks.headroom import lateness
 from benchmarks.latency import strays
+from benchmarks.neighbours import busy
+from benchmarks.programme import RATE_HZ, Expected, Programme, frames_in, renewals_in, song_sounds
 from benchmarks.rolling import RollingExtractor
+from benchmarks.soak import MEMORY_BOUND_MIB, Check, Receiver
 from benchmarks.traced import note_captures
-from realtime_mer.config import TargetSettings
+from realtime_mer.config import AudioSettings, TargetSettings
+from realtime_mer.extraction import ExtractionSettings, FrameExtractor
 from realtime_mer.features import ENGINE_RATE_HZ, FeatureEngine, opensmile_names, to_int16
 from realtime_mer.osc.sink import OscSink
-from realtime_mer.ring import BlockRing
+from realtime_mer.renewal import RenewalSettings, RenewingEngine
+from realtime_mer.sources import Capture
+from realtime_mer.sources.device import DeviceSource, _Capturer
 from realtime_mer.status import SourceState, Status, Update
 
 _TIMEOUT_S = 20.0
+ROOT = Path(__file__).resolve().parents[1]
+ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.data())
@@ -110,9 +126,10 @@ def test_the_receiver_notes_every_prediction_and_misses_none() -> None:
     ):
         before_s = time.monotonic()
         for index in range(3):
-            sink.update(Update(index, 1.0, 0.25, -0.5, False, None))
+            sink.update(Update(index, 1.0, 0.25, -0.5, False, 0.125 if index else None))
         receiver.wait_for(3, _TIMEOUT_S)
         assert [arrival.index for arrival in receiver.arrivals] == [0, 1, 2]
+        assert [arrival.latency_s for arrival in receiver.arrivals] == [None, 0.125, 0.125]
         assert all(before_s <= arrival.arrived_s <= time.monotonic() for arrival in receiver.arrivals)
         receiver.check_complete()
         sink.update(Update(4, 1.0, 0.25, -0.5, False, None))
@@ -184,16 +201,59 @@ def test_a_folder_without_music_is_named(tmp_path: Path) -> None:
         pass
 
 
-def test_captures_are_noted_and_still_written(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(BlockRing, "write", BlockRing.write)
+def test_captures_are_noted_and_still_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_Capturer, "_give", _Capturer._give)
     captures = note_captures()
-    ring = BlockRing(4, 2, 1)
-    before_s = time.monotonic()
-    for value in (1.0, 2.0):
-        ring.write(np.full((2, 1), value, dtype=np.float32))
-    assert [n_samples for n_samples, _ in captures] == [2, 4]
-    assert before_s <= captures[0][1] <= captures[1][1] <= time.monotonic()
-    assert ring.read().samples[:, 0].tolist() == [1.0, 1.0, 2.0, 2.0]
+    server = start_sound_server()
+    try:
+        for name in ("XDG_RUNTIME_DIR", "HOME"):
+            monkeypatch.setenv(name, server.environment[name])
+        before_s = time.monotonic()
+        with contextlib.closing(DeviceSource(AudioSettings())) as source:
+            source.start()
+            heard: list[Capture] = []
+
+            def hears() -> bool:
+                if (capture := source.read()) is not None:
+                    heard.append(capture)
+                return len(heard) >= 3
+
+            eventually(hears)
+    finally:
+        server.close()
+    n_heard = np.cumsum([len(capture.samples) for capture in heard])
+    assert [n_samples for n_samples, _ in captures[:3]] == n_heard.tolist()
+    assert [captured_s for _, captured_s in captures[:3]] == [capture.captured_s for capture in heard]
+    assert before_s <= captures[0][1] <= captures[-1][1] <= time.monotonic()
+
+
+@given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1)), min_size=1, max_size=20), st.floats(0, 1e6))
+def test_lateness_is_by_the_clock(delays: list[tuple[float, float]], began_s: float) -> None:
+    """A capture that was late itself does not hide how late a prediction is, once any of them was not late."""
+    arrivals = [
+        Arrival(index, began_s + 0.5 * index + 1.0 + captured_late_s + since_s, 0.5 * index + 1.0, since_s)
+        for index, (since_s, captured_late_s) in enumerate([*delays, (0.1, 0.0)])
+    ]
+    expected = [since_s + captured_late_s for since_s, captured_late_s in [*delays, (0.1, 0.0)]]
+    np.testing.assert_allclose(lateness(arrivals), expected, atol=1e-6)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.parametrize("elsewhere", [False, True])
+def test_busy_neighbours_are_busy_until_the_end_of_the_block(elsewhere: bool) -> None:
+    def children() -> list[int]:
+        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
+
+    before = children()
+    deadline_s = time.monotonic() + _TIMEOUT_S
+    with busy(2, n_threads=2, elsewhere=elsewhere):
+        started = [pid for pid in children() if pid not in before]
+        assert len(started) == 2
+        while min(cpu_time_s(pid) for pid in started) < 0.05:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.01)
+        assert all((os.getsid(pid) == pid) is elsewhere for pid in started)
+    assert not set(started) & set(children())
 
 
 def test_the_alternative_gives_deams_features(deam_root: Path) -> None:
@@ -215,3 +275,114 @@ def test_the_alternative_gives_deams_features(deam_root: Path) -> None:
     rolling = np.stack([extractor.frame(samples[end - 2 * ENGINE_RATE_HZ : end]) for end in ends])
     assert 0 < np.median(strays(rolling, continuous[4:])) < 0.3
     assert [len(extractions_s) for extractions_s in extractor.extractions_s] == [1 + len(ends)] * 2
+
+
+# --- the soak
+
+
+@pytest.mark.parametrize("past_samples", [0, 1])
+@pytest.mark.parametrize("n_frames", [1, 2, 5])
+def test_the_soak_knows_how_many_frames_there_are(n_frames: int, past_samples: int) -> None:
+    """From where on a frame is whole, to the sample; 48 kHz samples are a little shorter than the engine's."""
+    shortest = next(n for n in range(24_000 * n_frames, 200_000) if frames_in(n) == n_frames)
+    samples = 0.1 * np.random.default_rng(0).standard_normal(shortest - past_samples).astype(np.float32)
+    extractor = FrameExtractor(ExtractionSettings(descriptors=False), RATE_HZ)
+    assert len(extractor.step(samples) + extractor.flush()) == n_frames - past_samples
+
+
+def test_the_soak_knows_how_many_renewals_there_are() -> None:
+    renewal = RenewalSettings(2.0, 0.5)
+    samples = 0.1 * np.random.default_rng(0).standard_normal(5 * ENGINE_RATE_HZ).astype(np.float32)
+    for n_samples in (2 * ENGINE_RATE_HZ, 3 * ENGINE_RATE_HZ, round(4.6 * ENGINE_RATE_HZ), 5 * ENGINE_RATE_HZ):
+        engine = RenewingEngine(renewal)
+        engine.write(samples[:n_samples])
+        n_frames = len(engine.finish())
+        assert engine.n_renewals == renewals_in(n_frames, renewal)
+
+
+def test_the_evening_is_the_same_again_and_has_everything(tmp_path: Path) -> None:
+    """Music without a pause first, in one stretch; then all kinds of things. Its songs are loud and short here."""
+    noise = 0.2 * np.random.default_rng(0).standard_normal((5 * ENGINE_RATE_HZ, 2))
+    soundfile.write(tmp_path / "a.wav", noise, ENGINE_RATE_HZ)
+
+    def evening() -> tuple[Programme, list[Capture]]:
+        programme = Programme(song_sounds([tmp_path / "a.wav"]), 30.0, 240.0, Expected(RenewalSettings()))
+        return programme, list(programme.captures())
+
+    programme, captures = evening()
+    again, same = evening()
+    assert [capture.samples.tobytes() for capture in captures] == [capture.samples.tobytes() for capture in same]
+    assert programme.happened == again.happened
+    assert all(programme.happened[kind] for kind in ("cuts", "silences", "faint noises", "device losses"))
+    assert programme.happened["times clipping"] > 0
+    assert max(float(np.abs(capture.samples).max()) for capture in captures) == 1.0
+    assert sum(len(capture.samples) for capture in captures) == programme.expected.heard_samples == 240 * RATE_HZ
+    # But for what comes before the first sample that is no silence.
+    first, second, *_ = [stretch for stretch in programme.expected.stretches if stretch.n_frames]
+    assert first.start_samples < RATE_HZ // 100
+    assert second.start_samples >= 30 * RATE_HZ
+    assert len({capture.segment for capture in captures}) == programme.happened["device losses"] + 1
+
+
+def soaked(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
+    """The exit code and what the soak found, of a process of its own."""
+    found = tmp_path / "found.json"
+    command = [sys.executable, "-m", "benchmarks.soak", "--json", str(found), *arguments]
+    run = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=600, check=False)
+    outcome: dict[str, Any] = json.loads(found.read_text())
+    return run.returncode, outcome
+
+
+@ON_LINUX
+def test_ten_minutes_lose_nothing_and_leave_nothing_behind(tmp_path: Path) -> None:
+    """Of real music where it is there, as fast as it goes: results/soak.md has a night."""
+    music = ["--deam", str(DEAM_ROOT)] if (DEAM_ROOT / "clips.csv").is_file() else []
+    code, found = soaked(tmp_path, "--hours", str(1 / 6), "--record", "1", *music)
+    assert found["faults"] == []
+    assert code == 0
+    # 1,199 less what is lost at each beginning of music after silence.
+    assert found["n_expected"] == found["n_predictions"] == found["n_received"] > 1_100
+    assert found["n_renewals"] == found["n_renewals_expected"] >= 4
+    assert found["drift_s"] < 1e-6
+    assert found["dropped_s"] == 0.0
+    assert 60.0 <= found["recorded_s"] < 120.0
+    assert found["before"] == found["after"]
+    # Fewer later on: the recording has ended, and that an engine warms up is nothing new.
+    half = len(found["samples"]) // 2
+    for kept in ("threads", "descriptors"):
+        counts = [sample[kept] for sample in found["samples"]]
+        assert max(counts[half:]) <= max(counts[:half]), kept
+    assert found["memory_growth_mib"] < MEMORY_BOUND_MIB
+
+
+def faults_of(made: Sequence[tuple[int, float]], sent: Sequence[tuple[int, float]] | None = None) -> list[str]:
+    """What the soak says of these predictions (index and time) of three seconds of noise. sent: by UDP, if others."""
+    expected = Expected(RenewalSettings())
+    expected.hear(0.1 * np.random.default_rng(0).standard_normal((3 * RATE_HZ, 1)).astype(np.float32))
+    expected.end_segment()
+    check = Check(expected, 10.0)
+    for index, time_s in made:
+        check.update(Update(index, time_s, 0.25, -0.5, False, None))
+    sent = made if sent is None else sent
+    with contextlib.closing(Receiver(check)) as receiver, contextlib.closing(OscSink([receiver.target])) as sink:
+        for index, time_s in sent:
+            sink.update(Update(index, time_s, 0.25, -0.5, False, None))
+        deadline_s = time.monotonic() + _TIMEOUT_S
+        while receiver.n_received < len(sent):
+            assert time.monotonic() < deadline_s
+            time.sleep(0.005)
+    missing = ["a prediction is missing"] if check.n_predictions < expected.n_frames else []
+    return [*check.faults, *(["late"] if check.drift_s > 1e-6 else []), *missing]
+
+
+def test_the_soak_notices_what_is_lost_doubled_or_late() -> None:
+    good = [(k, 1.0 + 0.5 * k) for k in range(4)]
+    assert faults_of(good) == []
+    assert faults_of(good[:3]) == ["a prediction is missing"]
+    assert faults_of([*good, (4, 3.0)], good) == ["Prediction 4 at 3.000 s is one too many."]
+    assert faults_of([*good[:2], (3, 2.0), (3, 2.5)], good[:2]) == ["Prediction 3 came instead of 2."]
+    assert faults_of([*good[:3], (3, 2.501)]) == ["late"]
+    twice = "Prediction 1 came by UDP twice, or was never made."
+    assert faults_of(good, [good[0], good[1], good[1], *good[2:]]) == [twice]
+    assert faults_of(good, [good[0], *good[2:]]) == ["Prediction 1 never came by UDP."]
+    assert faults_of(good, [*good[:3], (3, 7.0)]) == ["Prediction 3 of 2.5 s came by UDP as of 7.0 s."]

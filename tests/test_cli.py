@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import os
+import re
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import soundfile
+from checkpoints import music
 
 from realtime_mer import __version__, predict, wiring
 from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path
@@ -19,14 +24,17 @@ from realtime_mer.config import (
     ConfigError,
     DisplaySettings,
     LiveSettings,
+    LogSettings,
     OscSettings,
     RecordingSettings,
     TargetSettings,
     UsageError,
     load_settings,
 )
+from realtime_mer.endings import EXIT_CODES
 from realtime_mer.extraction import AudioFileError
 from realtime_mer.features import FeatureEngineError
+from realtime_mer.logs import LogError
 from realtime_mer.osc import OscError
 from realtime_mer.predict import OutputError
 from realtime_mer.recording import RecordingError
@@ -67,14 +75,17 @@ def test_without_a_command_it_listens(monkeypatch: pytest.MonkeyPatch) -> None:
     assert settings_of(monkeypatch) == LiveSettings()
 
 
-def test_every_option_of_a_live_run_reaches_its_setting(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_option_of_a_live_run_reaches_its_setting(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     given = (
         "--device USB --host-api ALSA --channels 2,5-6 --rate 48000 --block-size 256 --latency 0.05 --input - --loop "
         "--fast --pcm-format f32le --pcm-rate 96000 --pcm-channels 6 --osc a:1 --osc b:2 --osc-delay 0.5 "
         "--osc-query 9010 --control 0.0.0.0:9001 --no-plot --no-terminal --record new --silence-db -50 "
+        "--log-file night.log --log-level debug "
         "--checkpoint mine.safetensors --mode stage --theme light --screen 2 --trail 45 --keep-running"
     )
+    monkeypatch.chdir(tmp_path)
     settings = settings_of(monkeypatch, *given.split())
+    assert settings.log == LogSettings("night.log", "debug")
     assert settings.audio.device == "USB"
     assert settings.audio.host_api == "ALSA"
     assert settings.audio.channels == (2, 5, 6)
@@ -189,6 +200,8 @@ def test_print_config_prints_what_is_in_force_and_does_no_more(command: list[str
         (["--fast"], "--loop and --fast go with --input"),
         (["--input", "-", "--loop"], "go with a file"),
         (["--config", "missing.toml"], "missing.toml"),
+        (["--log-level", "chatty"], "invalid choice: 'chatty'"),
+        (["--log-file", " "], "log.file: a text that is not empty was expected"),
         (["replay"], "DIR"),
     ],
 )
@@ -264,6 +277,7 @@ def raising(error: BaseException) -> Callable[..., int]:
         (AudioFileError("a.wav is no audio."), 1, "realtime-mer: error: a.wav is no audio.\n"),
         (CheckpointError("c is none."), 1, "realtime-mer: error: c is none.\n"),
         (FeatureEngineError("No openSMILE."), 1, "realtime-mer: error: No openSMILE.\n"),
+        (LogError("No log."), 1, "realtime-mer: error: No log.\n"),
         (OutputError("o is full."), 1, "realtime-mer: error: o is full.\n"),
         (ConfigError("No key."), 2, "realtime-mer: error: No key.\n"),
         (OscError("No port."), 1, "realtime-mer: error: No port.\n"),
@@ -305,3 +319,63 @@ def test_as_a_module_and_without_torch_until_it_is_needed() -> None:
     )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout, run.stderr) == (0, f"realtime-mer {__version__}\n\n", "")
+
+
+# --- exit codes
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "realtime_mer", *arguments]
+
+
+def documented_exit_codes() -> list[int]:
+    """Those of the table in docs/running.md."""
+    text = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    return [int(code) for code in re.findall(r"^\| ([0-9]+) \|", text, flags=re.MULTILINE)]
+
+
+def test_the_documentation_has_every_exit_code_and_no_other() -> None:
+    assert tuple(documented_exit_codes()) == EXIT_CODES
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code"),
+    [(["--version"], 0), (["replay", "nowhere"], 1), (["--bogus"], 2), (["--config", "nowhere.toml"], 2)],
+)
+def test_a_process_that_ends_by_itself(arguments: list[str], code: int, tmp_path: Path) -> None:
+    run = subprocess.run(command(*arguments), cwd=tmp_path, capture_output=True, timeout=60, check=False)
+    assert run.returncode == code in documented_exit_codes()
+
+
+def test_a_live_run_that_ctrl_c_ends_ends_well(tmp_path: Path) -> None:
+    log = tmp_path / "night.log"
+    given = command("--input", "-", "--no-plot", "--no-terminal", "--no-osc", "--log-file", str(log))
+    with subprocess.Popen(given, stdin=subprocess.PIPE) as run:
+        wait_for(lambda: log.exists() and "is running" in log.read_text(encoding="utf-8"))
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) == 0
+
+
+def test_predict_is_interrupted(tmp_path: Path) -> None:
+    for number in range(100):
+        soundfile.write(tmp_path / f"{number}.wav", music(3.0), 44_100)
+    with subprocess.Popen(command("predict", str(tmp_path), "--output", str(tmp_path / "out"), "--jobs", "1")) as run:
+        wait_for((tmp_path / "out").exists)
+        run.send_signal(signal.SIGINT)
+        assert run.wait(60) == 130 in documented_exit_codes()
+
+
+def test_a_reader_that_has_gone() -> None:
+    with subprocess.Popen(command("--print-config"), stdout=subprocess.PIPE, stderr=subprocess.PIPE) as run:
+        assert run.stdout is not None
+        assert run.stderr is not None
+        run.stdout.close()
+        assert (run.wait(60), run.stderr.read()) == (141, b"")
+    assert 141 in documented_exit_codes()
+
+
+def wait_for(condition: Callable[[], object]) -> None:
+    deadline_s = time.monotonic() + 60.0
+    while not condition():
+        assert time.monotonic() < deadline_s
+        time.sleep(0.02)

@@ -14,9 +14,9 @@ ROOT = Path(__file__).resolve().parents[1]
 NOT_FOR_TRAINING = tuple(
     "realtime_mer." + name
     for name in (
-        *("cli", "config", "controls", "demo", "devices", "keys", "live", "metering", "monitor", "moods", "osc"),
-        *("recording", "ring", "session", "smoothing", "sources", "status", "streams", "terminal", "viewing"),
-        "wiring",
+        *("cli", "config", "controls", "demo", "devices", "doctor", "endings", "keys", "live", "logs", "metering"),
+        *("monitor", "moods", "osc", "priorities", "recording", "ring", "session", "smoothing", "sources", "status"),
+        *("streams", "terminal", "viewing", "wiring"),
     )
 )
 
