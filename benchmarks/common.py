@@ -146,13 +146,22 @@ class Process:
         return os.pread(self.standard_error.fileno(), 65_536, 0).decode(errors="replace").strip()
 
     def cpu_s(self) -> float:
-        """User and system time of all its threads so far, and of its own processes that have ended."""
-        return cpu_time_s(self.popen.pid)
+        """User and system time so far of all its threads, and of the processes that it has started, such as the one
+        that captures."""
+        return self._sum_of(cpu_time_s)
 
     def resident_mib(self) -> float:
-        """Its resident memory now (VmRSS)."""
-        lines = Path(f"/proc/{self.popen.pid}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
+        """Its resident memory now, with that of the processes that it has started."""
+        return self._sum_of(resident_mib)
+
+    def _sum_of(self, look: Callable[[int], float]) -> float:
+        total = look(self.popen.pid)
+        for children in Path(f"/proc/{self.popen.pid}/task").glob("*/children"):
+            for pid in children.read_text().split():
+                # It may have ended by now.
+                with contextlib.suppress(FileNotFoundError, StopIteration):
+                    total += look(int(pid))
+        return total
 
 
 @contextlib.contextmanager
@@ -191,6 +200,12 @@ def running(arguments: Sequence[str], environment: dict[str, str], terminal: int
         if problem or popen.returncode != 0:
             ended = f"python {' '.join(arguments)} ended with {popen.returncode}. {problem}"
             raise BenchmarkError(f"{ended}\n{process.told()}".strip())
+
+
+def resident_mib(pid: int) -> float:
+    """A process's resident memory now (VmRSS); what it shares with others counts too."""
+    lines = Path(f"/proc/{pid}/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
 def cpu_time_s(pid: int) -> float:

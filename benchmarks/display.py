@@ -6,6 +6,7 @@ import argparse
 import contextlib
 import itertools
 import math
+import os
 import re
 import signal
 import sys
@@ -36,6 +37,7 @@ from benchmarks.common import (
     page,
     progress,
     report,
+    resident_mib,
     running,
     sound,
     table,
@@ -300,17 +302,11 @@ def show_hours(
                 # The next span of the timelines.
                 press(window, "Z")
                 look(window)
-                yield Sample(status.time_s, window.frames_painted, _resident_mib())
+                yield Sample(status.time_s, window.frames_painted, resident_mib(os.getpid()))
             if status.time_s >= end_s:
                 return
         board.status(replace(told.statuses[-1], state=SourceState.LOST, detail=_LOST_DETAIL, level=None))
         look(window)
-
-
-def _resident_mib() -> float:
-    """This process's resident memory now (VmRSS)."""
-    lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
 
 def size_of(text: str) -> tuple[int, int]:

@@ -9,6 +9,7 @@ itself; THREADS: how many busy Python threads inside itself. Both begin after so
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -21,10 +22,9 @@ from realtime_mer.cli import main
 # Ends with the process that started it, however that ends.
 _BUSY = """
 import os, threading, time
-parent = os.getppid()
 time.sleep({after_s})
 def spin():
-    while os.getppid() == parent: sum(range(10_000))
+    while os.getppid() == {parent}: sum(range(10_000))
 for _ in range({n_threads}): threading.Thread(target=spin).start()
 """
 
@@ -35,7 +35,7 @@ def busy(n_processes: int, n_threads: int = 1, *, elsewhere: bool, after_s: floa
 
     n_threads: of each, in Python. elsewhere: each has a session of its own, as programs started from a desktop have.
     """
-    code = _BUSY.format(after_s=after_s, n_threads=n_threads)
+    code = _BUSY.format(after_s=after_s, parent=os.getpid(), n_threads=n_threads)
     with contextlib.ExitStack() as started:
         for _ in range(n_processes):
             process = subprocess.Popen([sys.executable, "-c", code], start_new_session=elsewhere)

@@ -127,10 +127,12 @@ def _save(window: MonitorWindow, folder: Path, picture: Picture) -> Path:
 
 def main() -> int:
     """`python -m benchmarks.screenshots`."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
-    parser.add_argument("songs", type=Path, nargs="*", metavar="SONG", help="audio files; none: the built-in piece")
-    parser.add_argument("--longest", type=at_least(2), default=math.inf, help="how many seconds of each")
-    parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="where to")
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("songs", type=Path, nargs="*", metavar="SONG", help="audio files (default: the built-in piece)")
+    parser.add_argument(
+        "--longest", type=at_least(2), default=math.inf, metavar="S", help="how many seconds of each (default: all)"
+    )
+    parser.add_argument("--output", type=Path, default=ROOT / "docs", metavar="DIR", help="where to (default: docs/)")
     given = parser.parse_args()
     try:
         for path in save_pictures(given.songs, given.longest, given.output):

@@ -27,7 +27,7 @@ from pathlib import Path
 import numpy as np
 from pythonosc.osc_bundle import OscBundle
 
-from benchmarks.common import BenchmarkError, at_least, machine, page, progress, report, table
+from benchmarks.common import BenchmarkError, at_least, machine, page, progress, report, resident_mib, table
 from benchmarks.offscreen import draw_into_memory
 from benchmarks.programme import RATE_HZ, Expected, Programme, Stretch, song_sounds
 from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
@@ -156,7 +156,7 @@ class Check:
             Sample(
                 audio_s,
                 time.monotonic() - self.began_s,
-                _resident_mib(),
+                resident_mib(os.getpid()),
                 threading.active_count(),
                 _descriptors(),
                 self.n_predictions,
@@ -406,10 +406,6 @@ def _threads_and_descriptors() -> tuple[int, int]:
 
 def _descriptors() -> int:
     return sum(1 for _ in Path("/proc/self/fd").iterdir())
-
-
-def _resident_mib() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE") / 2**20
 
 
 def _growth_mib(samples: Sequence[Sample]) -> tuple[float, bool]:

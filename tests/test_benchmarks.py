@@ -34,6 +34,7 @@ from benchmarks.common import (
     in_ms,
     music_tape,
     page,
+    resident_mib,
     running,
     table,
 )
@@ -173,6 +174,18 @@ def test_a_process_can_be_looked_at_and_is_ended() -> None:
             time.sleep(0.02)
         assert process.resident_mib() > 1
     assert process.popen.returncode == 0
+
+
+def test_a_process_counts_with_those_that_it_has_started() -> None:
+    busy = "data = bytes(200 * 2**20)\nprint('up', file=sys.stderr)\nwhile True: pass"
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-u', '-c', 'import sys\\n' + {busy!r}])"
+    with contextlib.suppress(BenchmarkError), running(["-c", starts], dict(os.environ)) as process:
+        deadline_s = time.monotonic() + _TIMEOUT_S
+        while process.told() != "up" or process.cpu_s() - cpu_time_s(process.popen.pid) < 0.1:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.02)
+        looked_at = process.resident_mib(), resident_mib(process.popen.pid)
+    assert looked_at[0] > looked_at[1] + 5
 
 
 def test_cpu_time_is_user_and_system_time() -> None:
