@@ -73,11 +73,11 @@ def _parser() -> argparse.ArgumentParser:
         "doctor",
         help="look whether everything works here, and say what to do where not",
         description="Looks at everything that a run with these options needs, and prints a line for each, with what to "
-        "do where something is wrong. Takes about 20 s, and listens to the input for one. Exit code 1 where a run "
-        "would fail.",
+        "do where something is wrong. Takes some ten seconds, and listens to the input for one. Exit code 1 where a "
+        "run would fail.",
         parents=[_listening_options(), levels, outputs],
     )
-    doctor.add_argument("--json", action="store_true", help="for programs")
+    doctor.add_argument("--json", action="store_true", help="print it as JSON, for programs")
     doctor.set_defaults(run=_doctor)
 
     replay = commands.add_parser(

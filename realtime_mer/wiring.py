@@ -16,7 +16,8 @@ from realtime_mer.config.addresses import parse_listen
 from realtime_mer.controls import Controls, Requests, pause_toggle
 from realtime_mer.endings import FAILED, OK, exit_code
 from realtime_mer.live import Recognition, ending_by_signal, run_live
-from realtime_mer.logs import LOGGER, CarryOut, LogSink, commands_told
+from realtime_mer.log_sink import CarryOut, LogSink, commands_told
+from realtime_mer.logs import LOGGER, say
 from realtime_mer.monitor.mainthread import MainThread, MainThreadLostError
 from realtime_mer.monitor.notices import Notices
 from realtime_mer.osc.composing import Event
@@ -274,7 +275,7 @@ def _display(
                 raise
             except OSError as error:
                 # A full disk behind a redirected output must not end the show.
-                print(f"realtime-mer: no more lines: {error.strerror or error}", file=sys.stderr)
+                say(f"no more lines: {error.strerror or error}")
                 _wait(stop)
         else:
             _wait(stop)
@@ -298,7 +299,7 @@ def _show_window(
 
         fault = display_fault()
         if fault is not None:
-            print(f"realtime-mer: no window: {fault}", file=sys.stderr)
+            say(f"no window: {fault}")
             return
         from realtime_mer.monitor.window import run_window
 
@@ -317,7 +318,7 @@ def _show_window(
     try:
         main_thread.do(show)
     except MainThreadLostError:
-        print("realtime-mer: the display is gone; the run goes on without a window, Ctrl-C ends it.", file=sys.stderr)
+        say("the display is gone; the run goes on without a window, Ctrl-C ends it.")
     return stop.is_set()
 
 

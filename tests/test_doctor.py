@@ -13,7 +13,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import doctor_checks
+import numpy as np
 import pytest
+import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
 from sound_server import start_sound_server
@@ -27,6 +29,7 @@ from realtime_mer.config import (
     InputSettings,
     LevelMeterSettings,
     LiveSettings,
+    LogSettings,
     ModelSettings,
     OscSettings,
     RecordingSettings,
@@ -43,7 +46,7 @@ _TIMEOUT_S = 60.0
 _NAMES = [
     *("program", "system", "libraries", "PortAudio", "inputs", "sound server", "sound cards", "level", "openSMILE"),
     *("model", "headroom", "clock", "priority", "window", "OSC target", "control port", "OSCQuery port", "recording"),
-    "ffmpeg",
+    *("log", "ffmpeg"),
 ]
 
 
@@ -179,7 +182,7 @@ def test_the_server_and_its_sources(in_server: SoundServer) -> None:
 def test_a_server_that_hangs_is_a_line(in_server: SoundServer) -> None:
     os.kill(int(in_server.pid()), signal.SIGSTOP)
     try:
-        check = only(guarded("PortAudio", sound.inputs, LiveSettings(), 3.0, "Restart it."))
+        check = only(guarded("PortAudio", sound.inputs, LiveSettings(), 1.0, "Restart it."))
     finally:
         os.kill(int(in_server.pid()), signal.SIGCONT)
     assert (check.name, check.verdict, check.cure) == ("PortAudio", Verdict.FAILED, "Restart it.")
@@ -188,7 +191,11 @@ def test_a_server_that_hangs_is_a_line(in_server: SoundServer) -> None:
 def test_a_file_needs_no_device(tmp_path: Path) -> None:
     missing = only(sound.level(LiveSettings(input=InputSettings(str(tmp_path / "song.flac")))))
     assert (missing.verdict, missing.text) == (Verdict.FAILED, "There is no file song.flac.")
-    (tmp_path / "song.flac").touch()
+    (tmp_path / "song.flac").write_text("words")
+    broken = only(sound.level(LiveSettings(input=InputSettings(str(tmp_path / "song.flac")))))
+    assert broken.verdict is Verdict.FAILED
+    assert broken.text.startswith("song.flac cannot be read as audio: ")
+    soundfile.write(tmp_path / "song.flac", np.zeros(100), 44_100)
     assert only(sound.level(LiveSettings(input=InputSettings(str(tmp_path / "song.flac"))))).verdict is Verdict.SKIPPED
     assert only(sound.level(LiveSettings(input=InputSettings("-")))).text == "standard input is heard, no device"
 
@@ -293,6 +300,22 @@ def test_a_folder_to_record_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert only(software.recording(LiveSettings())).verdict is Verdict.SKIPPED
 
 
+def test_a_place_for_the_log(tmp_path: Path) -> None:
+    def check(name: str) -> Check:
+        return only(software.log(LiveSettings(log=LogSettings(name))))
+
+    assert check(str(tmp_path / "new" / "night.log")).verdict is check("-").verdict is Verdict.OK
+    assert list(tmp_path.iterdir()) == []
+    song = tmp_path / "song.wav"
+    song.write_bytes(b"RIFF")
+    assert check(str(song)).text == "song.wav is no log of realtime-mer, and is left alone."
+    assert check(str(tmp_path)).text == f"{tmp_path.name} is no file."
+    assert check(str(song / "night.log")).text == "night.log cannot be written."
+    song.write_bytes(b"2026-06-21T23:14:07.518+02:00 and so on")
+    assert check(str(song)).verdict is Verdict.OK
+    assert only(software.log(LiveSettings())).verdict is Verdict.SKIPPED
+
+
 def test_no_display_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
         monkeypatch.delenv(name, raising=False)
@@ -326,7 +349,7 @@ def test_headroom_hears_all_of_the_music() -> None:
 def test_rests_and_priority_are_told() -> None:
     niceness = os.getpriority(os.PRIO_PROCESS, 0) if hasattr(os, "getpriority") else None
     clock, priority = machine.scheduling(LiveSettings())
-    assert "a rest of 5 ms" in clock.text
+    assert "rests of 5 ms" in clock.text
     assert priority.verdict is Verdict.OK
     assert niceness is None or os.getpriority(os.PRIO_PROCESS, 0) == niceness
 
@@ -357,7 +380,7 @@ def test_the_table_ends_with_what_to_do(monkeypatch: pytest.MonkeyPatch, capsys:
     for verdicts, works, end in (
         (["ok", "skipped"], True, "All is well."),
         (["ok", "warning"], True, "A run works; 1 thing could be better."),
-        (["failed", "warning"], False, "1 of 2 would keep a run from working; what to do stands below each."),
+        (["failed", "warning"], False, "A run would not work: 1 of 2 checks failed; what to do stands below each."),
     ):
         checks = [Check("level", Verdict(verdict), "text") for verdict in verdicts]
         monkeypatch.setattr(command, "_found", lambda _settings, checks=checks: iter(checks))

@@ -31,6 +31,7 @@ _ALL: tuple[tuple[str, Checks, float, str], ...] = (
     ("OSC target", network.targets, 30.0, _HANGING_NAMES),
     ("control port", network.listening, 30.0, _HANGING_NAMES),
     ("recording", software.recording, 20.0, _HANGING_DISK),
+    ("log", software.log, 20.0, _HANGING_DISK),
     ("ffmpeg", software.ffmpeg, 20.0, _HANGING_DISK),
 )
 _NAME_CHARACTERS, _VERDICT_CHARACTERS = 13, 7
@@ -52,7 +53,7 @@ def run(settings: LiveSettings, *, as_json: bool) -> bool:
     n_warnings = sum(check.verdict is Verdict.WARNING for check in found)
     n_failed = sum(check.verdict is Verdict.FAILED for check in found)
     if not works:
-        print(f"\n{n_failed} of {len(found)} would keep a run from working; what to do stands below each.")
+        print(f"\nA run would not work: {n_failed} of {len(found)} checks failed; what to do stands below each.")
     elif n_warnings:
         print(f"\nA run works; {n_warnings} {'thing' if n_warnings == 1 else 'things'} could be better.")
     else:

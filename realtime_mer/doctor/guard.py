@@ -37,7 +37,8 @@ def guarded(name: str, checks: Checks, settings: LiveSettings, timeout_s: float,
             return [failed(name, f"It has not answered for {timeout_s:g} s.", if_it_hangs)]
         found: list[Check] = ours.recv()
         return found
-    except EOFError:
+    # OSError: in the middle of its answer.
+    except (EOFError, OSError):
         process.join(_END_TIMEOUT_S)
         return [failed(name, f"It ended the process that looked at it ({_how(process.exitcode)}).", _REPORT_IT)]
     finally:

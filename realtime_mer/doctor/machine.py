@@ -7,7 +7,7 @@ import threading
 import time
 
 from realtime_mer.config import LevelMeterSettings, LiveSettings
-from realtime_mer.doctor import Check, failed, ok, warning
+from realtime_mer.doctor import Check, failed, ok, skipped, warning
 from realtime_mer.priorities import NICENESS, raise_priority
 
 _MUSIC_S = 15.0
@@ -34,7 +34,7 @@ def headroom(settings: LiveSettings) -> list[Check]:
     try:
         checkpoint = load_checkpoint(path)
     except CheckpointError:
-        return [failed("headroom", "It cannot be measured without the model.", "See the model, above.")]
+        return [skipped("headroom", "not without the model, above")]
     music, _ = on_grid(next(render())[: round(_MUSIC_S * RATE_HZ)])
     block_samples = round(_BLOCK_S * RATE_HZ)
     n_updates = 0
@@ -66,10 +66,11 @@ def scheduling(_settings: LiveSettings) -> list[Check]:
         time.sleep(_REST_S)
         late_s.append(time.monotonic() - began_s - _REST_S)
     worst_s = sorted(late_s)[round(0.95 * _N_RESTS)]
-    text = f"a rest of {1000 * _REST_S:.0f} ms ends {1000 * worst_s:.1f} ms late (95 of 100 sooner)"
+    text = f"of rests of {1000 * _REST_S:.0f} ms, 95 in 100 end at most {1000 * worst_s:.1f} ms late"
     clock = ok("clock", text)
     if worst_s > _LATE_S:
-        clock = warning("clock", text, "The machine is busy, or saves power: end other programs, plug it in.")
+        cure = "The machine is busy or saves power: end other programs, or plug it into the mains."
+        clock = warning("clock", text, cure)
     return [clock, _priority()]
 
 

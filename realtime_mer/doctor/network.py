@@ -71,8 +71,9 @@ def _port(name: str, listen: str | None, option: str, *, tcp: bool) -> Check:
         return failed(name, f"It needs {', '.join(missing)}.", "pip install 'realtime-mer[query]'")
     host, port = parse_listen(listen)
     where = address_text(host, port)
+    if_taken = f"Give another port with {option}, or end that program."
     try:
-        open_port(host, port, failure=where, if_taken=f"Give another port with {option}, or end that.", tcp=tcp).close()
+        open_port(host, port, failure=where, if_taken=if_taken, tcp=tcp).close()
     except OscError as error:
         return told(name, error)
     return ok(name, f"{where} is free")

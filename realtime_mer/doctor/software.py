@@ -1,4 +1,4 @@
-"""What a run is made of: versions, openSMILE, the model, the window, ffmpeg, the folder to record into."""
+"""What a run is made of: versions, openSMILE, the model, the window, ffmpeg, the folder to record into, the log."""
 
 from __future__ import annotations
 
@@ -138,21 +138,53 @@ def recording(settings: LiveSettings) -> list[Check]:
             return [failed("recording", f"{path.name} is no folder.", "Name a new folder, or an empty one.")]
         if path.exists() and any(path.iterdir()):
             return [failed("recording", f"The folder {path.name} is not empty.", "Name a new folder, or an empty one.")]
-        # What is there of the way to it.
-        there = next(folder for folder in (path.absolute(), *path.absolute().parents) if folder.exists())
-        if not os.access(there, os.W_OK | os.X_OK):
+        if not _can_be_written(path):
             return [failed("recording", f"The folder {path.name} cannot be written.", "Name one where you may write.")]
-        free_bytes = shutil.disk_usage(there).free
+        free_bytes = shutil.disk_usage(_what_is_there(path)).free
     except OSError as error:
-        text = f"The folder {path.name} cannot be looked at: {error.strerror or error}."
-        return [failed("recording", text, "Name another folder.")]
+        text = f"The folder {path.name} cannot be written: {error.strerror or error}."
+        return [failed("recording", text, "Name one where you may write.")]
     free_h = free_bytes / _RECORDED_BYTES_PER_H
-    text = f"{path.name} can be written; {free_bytes / 2**30:.1f} GiB are free, for {free_h:.0f} h of stereo at least"
+    text = f"{path.name} has {free_bytes / 2**30:.1f} GiB free, for {free_h:.0f} h of stereo at least"
     if free_h < _LEAST_H:
         return [failed("recording", text, "Make room, or name another folder.")]
     if free_h < _ENOUGH_H:
         return [warning("recording", text, f"Make room: a night takes {_ENOUGH_H:g} h.")]
     return [ok("recording", text)]
+
+
+def log(settings: LiveSettings) -> list[Check]:
+    """Whether the log of the settings can be written; nothing is."""
+    from realtime_mer.logs import LogError, check_is_log
+
+    file = settings.log.file
+    if file is None:
+        return [skipped("log", "the settings want none")]
+    if file == "-":
+        return [ok("log", "goes to standard error")]
+    path = Path(file)
+    cure = "Give another one with --log-file."
+    try:
+        check_is_log(path)
+        if _can_be_written(path):
+            return [ok("log", f"{path.name} can be written")]
+        return [failed("log", f"{path.name} cannot be written.", cure)]
+    except OSError as error:
+        return [failed("log", f"{path.name} cannot be written: {error.strerror or error}.", cure)]
+    except LogError as error:
+        return [failed("log", f"{str(error).partition(':')[0].replace(str(path), path.name)}.", cure)]
+
+
+def _what_is_there(path: Path) -> Path:
+    """A path, or what there is of the way to it."""
+    return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+
+
+def _can_be_written(path: Path) -> bool:
+    there = _what_is_there(path)
+    if there.is_dir():
+        return os.access(there, os.W_OK | os.X_OK)
+    return there == path.absolute() and os.access(there, os.W_OK)
 
 
 def _version(package: str) -> str | None:

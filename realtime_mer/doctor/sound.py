@@ -39,7 +39,7 @@ def inputs(settings: LiveSettings) -> list[Check]:
         return [*found, told("inputs", error, verdict=verdict), *_linux(None)]
     default = next((device.name for device in devices if device.is_default), "none")
     if devices:
-        found.append(ok("inputs", f"{len(devices)}, by default {default}; `realtime-mer devices` lists them"))
+        found.append(ok("inputs", f"{len(devices)}; the default one is {default!r}; `realtime-mer devices` lists them"))
     else:
         cure = "Plug one in, start the sound server, or allow this program to use the microphone."
         found.append(Check("inputs", verdict, "This machine has no sound input.", cure))
@@ -49,6 +49,7 @@ def inputs(settings: LiveSettings) -> list[Check]:
 def level(settings: LiveSettings) -> list[Check]:
     """One second of the chosen input: how loud it is."""
     from realtime_mer.devices import DeviceError
+    from realtime_mer.extraction import AudioFileError, read_blocks
     from realtime_mer.metering import LevelMeter, to_db
     from realtime_mer.sources.device import DeviceSource
     from realtime_mer.status import LevelState, SourceState
@@ -58,6 +59,11 @@ def level(settings: LiveSettings) -> list[Check]:
         name = "standard input" if file == "-" else Path(file).name
         if file != "-" and not Path(file).is_file():
             return [failed("level", f"There is no file {name}.", "Give another one with --input.")]
+        if file != "-":
+            try:
+                next(read_blocks(Path(file)), None)
+            except AudioFileError as error:
+                return [failed("level", str(error).replace(str(Path(file)), name), "Give another one with --input.")]
         return [skipped("level", f"{name} is heard, no device")]
     with contextlib.closing(DeviceSource(settings.audio)) as source:
         try:

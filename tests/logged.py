@@ -1,0 +1,54 @@
+"""A log for a test, and what it tells."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from realtime_mer.config import LiveSettings, LogSettings
+from realtime_mer.logs import begin, end
+from realtime_mer.status import SourceState, Status
+
+LINE = re.compile(r"(?P<when>\S+) +(?P<stream_s>[0-9]+\.[0-9]{2}) s  (?P<level>[A-Z]+) +(?P<words>.*)")
+RUNNING = Status("the desk", SourceState.RUNNING, time_s=1.0)
+# Only against hanging.
+TIMEOUT_S = 60.0
+
+
+class Clock:
+    now_s = 0.0
+
+    def __call__(self) -> float:
+        return self.now_s
+
+    def monotonic(self) -> float:
+        return self.now_s
+
+
+@contextlib.contextmanager
+def log(path: Path | str, level: str = "info", **tables: Any) -> Iterator[None]:
+    begin(replace(LiveSettings(**tables), log=LogSettings(str(path), level)))
+    try:
+        yield
+    finally:
+        end(0)
+
+
+def told(path: Path, level: str | None = None) -> list[str]:
+    """What the log's lines say between its beginning and its end, all or those of a level."""
+    lines = [LINE.fullmatch(line) for line in path.read_text(encoding="utf-8").splitlines() if line[0] != " "]
+    assert all(lines), path.read_text(encoding="utf-8")
+    found = [(line["level"], line["words"]) for line in lines if line is not None]
+    return [words for its, words in found if level in (None, its) and not re.match("realtime-mer |in /", words)]
+
+
+def wait_for(condition: Callable[[], object], what: str) -> None:
+    deadline_s = time.monotonic() + TIMEOUT_S
+    while not condition():
+        assert time.monotonic() < deadline_s, f"never: {what}"
+        time.sleep(0.01)
