@@ -50,7 +50,8 @@ types: $(STAMP) ## Check the types with mypy
 
 test: lint types ## Set up, then lint, types and all tests
 	@.ci/system-packages $(RUN_PACKAGES) $(TEST_PACKAGES)
-	$(BIN)/python -m pytest
+	@# Most of them wait for sound. The tests of one file share a sound server, or a display.
+	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 --durations-min 2
 
 clean: ## Remove .venv and whatever the tools left
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

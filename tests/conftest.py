@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib
 import os
+import signal
 from pathlib import Path
 
 import pytest
@@ -31,8 +32,11 @@ settings.load_profile("busy machine")
 
 
 def pytest_sessionstart() -> None:
-    """Matrices as small as ours gain nothing from threads, which wait for one another where the machine is busy."""
+    """Matrices as small as ours gain nothing from threads, which wait for one another where the machine is busy. And
+    where SIGINT is ignored, as in a shell's background, the programs that the tests start would not end by it."""
     torch.set_num_threads(1)
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(scope="session")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import select
 import shutil
 import signal
 import subprocess
@@ -91,6 +92,12 @@ class LiveRun:
     @staticmethod
     def command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "realtime_mer", *arguments]
+
+    def first_line(self) -> str:
+        """Of its standard output, which is to be read for the first time. Fails where none comes."""
+        assert self.process.stdout is not None
+        assert select.select([self.process.stdout], [], [], _TIMEOUT_S)[0], "it prints nothing"
+        return self.process.stdout.readline()
 
     def end(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
         """Sends the signal; returns exit code, standard output and standard error."""

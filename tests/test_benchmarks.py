@@ -177,8 +177,11 @@ def test_a_process_can_be_looked_at_and_is_ended() -> None:
 
 
 def test_a_process_counts_with_those_that_it_has_started() -> None:
-    busy = "data = bytes(200 * 2**20)\nprint('up', file=sys.stderr)\nwhile True: pass"
-    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-u', '-c', 'import sys\\n' + {busy!r}])"
+    busy = (
+        "import os, sys; parent = os.getppid(); data = bytes(20 * 2**20); print('up', file=sys.stderr)\n"
+        "while os.getppid() == parent: pass"
+    )
+    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-u', '-c', {busy!r}])"
     with contextlib.suppress(BenchmarkError), running(["-c", starts], dict(os.environ)) as process:
         deadline_s = time.monotonic() + _TIMEOUT_S
         while process.told() != "up" or process.cpu_s() - cpu_time_s(process.popen.pid) < 0.1:

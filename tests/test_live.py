@@ -242,8 +242,7 @@ def _has_sound_card() -> bool:
 
 def test_without_a_display_the_terminal_view_says_so(server: SoundServer) -> None:
     with LiveRun("--no-osc", environment=server.environment) as run:
-        assert run.process.stdout is not None
-        first_line = run.process.stdout.readline()
+        first_line = run.first_line()
         code, _, errors = run.end()
     assert code == 0
     assert first_line
