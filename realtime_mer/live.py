@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -15,7 +14,7 @@ from typing import TYPE_CHECKING
 
 from realtime_mer.controls import RefusedError, Requests
 from realtime_mer.features import FeatureEngineError
-from realtime_mer.logs import LOGGER
+from realtime_mer.logs import LOGGER, say
 from realtime_mer.osc.composing import Event
 from realtime_mer.sources import Capture, Source
 from realtime_mer.status import Sink, SourceState, Status, Update
@@ -243,7 +242,8 @@ class Recognition:
     def _unless_broken(self, give: Callable[[], list[Update]]) -> list[Update]:
         try:
             return give()
-        except (FeatureEngineError, PredictionError) as error:
+        # ValueError: a feature that is no number.
+        except (FeatureEngineError, PredictionError, ValueError) as error:
             # One bad frame must not end a night; an engine that never gave any will not give the next one either.
             if not self._session.recover():
                 raise
@@ -288,7 +288,7 @@ class Recognition:
 
     def _warn_of_rate(self, rate_hz: int) -> None:
         if rate_hz != self._warned_hz and (warning := _hears_less(rate_hz)):
-            print(f"realtime-mer: {warning}", file=sys.stderr)
+            say(warning)
         self._warned_hz = rate_hz
 
 

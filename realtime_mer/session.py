@@ -18,7 +18,7 @@ import numpy as np
 from realtime_mer.checkpoint import Checkpoint
 from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.extraction import AudioFileError, read_blocks, too_short
-from realtime_mer.features import FRAME_S
+from realtime_mer.features import HOP_S
 from realtime_mer.metering import Entrances, LevelMeter
 from realtime_mer.moods import QuadrantTracker
 from realtime_mer.pipeline import Recogniser
@@ -30,6 +30,10 @@ from realtime_mer.status import InputLevel, Update
 from realtime_mer.types import FloatArray, Prediction
 
 _NO_SAMPLES = np.empty(0, dtype=np.float32)
+# A frame is silence where it ends in this much of it: of the music before that, it holds half or less.
+_SILENT_END_S = HOP_S
+# A frame that ends in this much silence may be the last one of its music: a hop of the level meter's.
+_DOUBTFUL_END_S = 0.1
 
 
 @dataclass(slots=True)
@@ -40,6 +44,8 @@ class _Stretch:
     dropped_samples: how many were lost in between; of these, drops: where in what was heard, for those that no update
         has passed yet. captured: up to which sample was captured when, for the same.
     updated_s: how much of what was heard the updates have told of so far.
+    has_music: whether any of its predictions may hold yet. doubtful: the last one, with its stream time, where it may
+        hold only if music goes on after it.
     """
 
     rate_hz: int
@@ -51,6 +57,8 @@ class _Stretch:
     drops: deque[tuple[int, int]] = field(default_factory=deque)
     captured: deque[tuple[int, float]] = field(default_factory=deque)
     updated_s: float = 0.0
+    has_music: bool = False
+    doubtful: tuple[Prediction, float] | None = None
 
     @property
     def end_s(self) -> float:
@@ -80,7 +88,9 @@ class Session:
 
     Where a capture begins another segment, or music begins after two seconds of silence or more, a fresh engine and a
     fresh model hear it: what was before says nothing of it. Stream time and the updates' index go on. In silence
-    (nothing in a frame louder than settings.silence_db) the prediction of the last music holds.
+    (nothing louder than settings.silence_db in the last 0.5 s of a frame) the prediction of the last music holds: of
+    the last frame that did not end in that silence, since one that music fills only in part is predicted to lie nearer
+    to the middle.
 
     quadrant: when the music counts as being in another one; None: as QuadrantSettings has it.
     beginning: where the recording began in its run that this session hears again; None: it is no replay, or of a whole.
@@ -107,8 +117,7 @@ class Session:
         self._n_updates = before.index
         self._dropped_s = 0.0
         self._level: InputLevel | None = None
-        self._held = before.held
-        self._held_uncertainty: tuple[float | None, float | None, float | None] = (None, None, None)
+        self._held = Prediction(before.time_s, *before.held)
         self._quadrants = QuadrantTracker(quadrant or QuadrantSettings())
 
     @property
@@ -121,7 +130,7 @@ class Session:
         """Where a recording begins that holds what is heard from now on. Raises ValueError within a segment."""
         if self._entrances is not None:
             raise ValueError("A recording can only begin with a segment.")
-        return Beginning(self._n_updates, self._end_s, self._held)
+        return Beginning(self._n_updates, self._end_s, (self._held.valence, self._held.arousal))
 
     @property
     def dropped_s(self) -> float:
@@ -243,25 +252,44 @@ class Session:
 
     def _update(self, stretch: _Stretch, prediction: Prediction) -> Update:
         stretch.updated_s = prediction.time_s
-        held = stretch.meter.is_silent(prediction.time_s - FRAME_S, prediction.time_s)
+        held = stretch.meter.is_silent(prediction.time_s - _SILENT_END_S, prediction.time_s)
         time_s, latency_s = stretch.stream_s(prediction.time_s), stretch.latency_s(prediction.time_s)
-        if not held:
-            self._held = (prediction.valence, prediction.arousal)
-            self._held_uncertainty = (prediction.valence_sd, prediction.arousal_sd, prediction.confidence)
-            self._quadrants.step(prediction.valence, prediction.arousal, time_s)
-        valence, arousal = self._held
+        if held:
+            stretch.doubtful = None
+        else:
+            self._note_music(stretch, prediction, time_s)
+        said = self._held if held else prediction
         self._n_updates += 1
         return Update(
             self._n_updates - 1,
             time_s,
-            valence,
-            arousal,
+            said.valence,
+            said.arousal,
             held,
             latency_s,
             self._quadrants.quadrant,
-            *self._held_uncertainty,
-            None if held else prediction.attention,
+            said.valence_sd,
+            said.arousal_sd,
+            said.confidence,
+            None if held else said.attention,
         )
+
+    def _note_music(self, stretch: _Stretch, prediction: Prediction, time_s: float) -> None:
+        """What may hold from now on. Where the frame ends in silence, that is known with the next one."""
+        if stretch.doubtful is not None:
+            self._let_hold(*stretch.doubtful)
+            stretch.doubtful = None
+        ends_in_silence = stretch.meter.is_silent(prediction.time_s - _DOUBTFUL_END_S, prediction.time_s)
+        if ends_in_silence and stretch.has_music:
+            stretch.doubtful = (prediction, time_s)
+        else:
+            # Of music that is shorter than a frame there is nothing better.
+            self._let_hold(prediction, time_s)
+            stretch.has_music = True
+
+    def _let_hold(self, prediction: Prediction, time_s: float) -> None:
+        self._held = prediction
+        self._quadrants.step(prediction.valence, prediction.arousal, time_s)
 
 
 @dataclass(frozen=True, slots=True)

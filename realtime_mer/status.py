@@ -47,7 +47,7 @@ class Update:
     index: 0, 1, 2, … since the program began, whatever happened to the device meanwhile.
     time_s: stream time of the end of the frame that it is about; never falls.
     valence, arousal: each in [-1, 1].
-    held: whether they are those of the last music (0 before any), because this frame was silent.
+    held: whether they are those of the last music (0 before any), because this frame ended in silence.
     latency_s: from the capture of the frame's last sample to this update; None where the sound is not live.
     quadrant: 1 to 4 as moods.QUADRANTS has them, with hysteresis; 0 before any music.
     valence_sd, arousal_sd: expected standard deviation of the error; confidence: in [0, 1], 1 - their mean square over

@@ -434,6 +434,26 @@ def test_an_end_that_the_disk_does_not_take_is_a_fault(tmp_path: Path) -> None:
     assert read_recording(tmp_path / "recording").fault == recorder.fault
 
 
+def test_an_end_that_the_disk_takes_only_in_part_is_a_fault_and_on_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The last of the tables is taken away in the middle of the end, when the others are closed already."""
+    recorder = recorder_into(tmp_path / "recording")
+    recorder.heard(capture(noise(RATE_HZ)))
+    wait_until(lambda: (recorder.directory / "audio-000.flac").exists())
+    finish = Folder.finish
+
+    def taken_away(folder: Folder, fault: str, lost_s: float, *, open_end: bool) -> None:
+        (recorder.directory / "marks.csv").unlink()
+        finish(folder, fault, lost_s, open_end=open_end)
+
+    monkeypatch.setattr(Folder, "finish", taken_away)
+    recorder.close()
+    assert "marks.csv was removed" in recorder.fault
+    facts = json.loads((recorder.directory / "recording.json").read_text())
+    assert (facts["whole"], facts["fault"]) == (False, recorder.fault)
+
+
 def test_where_a_recording_begins_is_on_the_disk_before_what_it_holds(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "recording")
     beginning = Beginning(7, 4.1, (1 / 3, -0.0))

@@ -11,6 +11,7 @@ import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
 
+from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.config import LevelMeterSettings
 from realtime_mer.features import FeatureEngineError
 from realtime_mer.pipeline import Recogniser
@@ -111,14 +112,64 @@ def test_in_silence_the_prediction_holds_and_what_comes_after_it_is_heard_afresh
     assert [update.index for update in updates] == list(range(len(updates)))
     assert np.all(np.diff([update.time_s for update in updates]) > 0.0)
     music_times_s = [update.time_s for update in updates if not update.held]
-    # The last frames of the first tune reach into the silence, and those of the second are cut off by the end.
-    assert music_times_s == [4.0, 4.5, 5.0, 5.5, 6.0, 6.5, 10.0, 10.5, 11.0, 11.5]
+    # The last frame of the second tune is cut off by the end.
+    assert music_times_s == [4.0, 4.5, 5.0, 5.5, 6.0, 10.0, 10.5, 11.0, 11.5]
     assert values(u for u in updates if 4.0 <= u.time_s <= 5.5) == values(alone)[:4]
     assert values(u for u in updates if 10.0 <= u.time_s <= 11.5) == values(alone)
     assert set(values(u for u in updates if u.time_s < 4.0)) == {(0.0, 0.0)}
-    held = [u for u in updates if 6.5 < u.time_s < 10.0]
-    assert len(held) >= 4
-    assert set(values(held)) == set(values(u for u in updates if u.time_s == 6.5))
+    held = [u for u in updates if 6.0 < u.time_s < 10.0]
+    assert len(held) >= 5
+    assert set(values(held)) == set(values(u for u in updates if u.time_s == 6.0))
+
+
+@pytest.mark.parametrize(
+    ("end_s", "last_whole_s"), [(3.0, 3.0), (3.02, 3.0), (3.25, 3.0), (3.4, 3.0), (3.48, 3.5), (3.5, 3.5)]
+)
+def test_what_holds_is_of_a_frame_that_is_music_to_its_end(end_s: float, last_whole_s: float) -> None:
+    """A frame of which the last tenth of a second is music in part counts as one."""
+    tune = on_the_grid(music(4.0))[: round(end_s * RATE_HZ)]
+    sound = np.concatenate([tune, quiet(3.0)])
+    updates = updates_of(captures(sound, [4_096]))
+    assert updates == updates_of(captures(sound, [1, 997, 30_000]))
+    (last_whole,) = (update for update in updates if update.time_s == last_whole_s)
+    held = [update for update in updates if update.held]
+    assert [update.time_s for update in held] == [u.time_s for u in updates if u.time_s >= end_s + 0.5]
+    assert set(values(held)) == set(values([last_whole]))
+    assert {(u.quadrant, u.valence_sd, u.confidence) for u in held} == {
+        (last_whole.quadrant, last_whole.valence_sd, last_whole.confidence)
+    }
+    assert len(set(values(updates))) >= 5, "they differ"
+
+
+@pytest.mark.parametrize("song", [1043, 237, 1293])
+def test_where_real_music_stops_the_lights_stay_where_it_was(song: int, deam_root: Path) -> None:
+    path = deam_root / f"audio_long/{song}.ogg"
+    samples, rate_hz = soundfile.read(path, 10 * 48_000, dtype="float32", always_2d=True)
+    stop = round(8.02 * rate_hz)
+    sound = on_the_grid(np.concatenate([samples[:stop], np.zeros((2 * rate_hz, samples.shape[1]), np.float32)]))
+    session = Session(load_checkpoint(default_checkpoint_path()), SETTINGS)
+    updates = session.hear(Capture(sound, rate_hz, 0, 0, None)) + session.end_segment()
+    held = [update for update in updates if update.held]
+    assert len(held) >= 2
+    assert set(values(held)) == set(values(u for u in updates if u.time_s == 8.0))
+
+
+def test_of_a_short_sound_its_only_prediction_holds() -> None:
+    updates = updates_of(captures(np.concatenate([on_the_grid(music(0.8)), quiet(1.5)]), [4_096]))
+    assert [(u.time_s, u.held) for u in updates] == [(1.0, False), (1.5, True), (2.0, True)]
+    assert len(set(values(updates))) == 1
+    assert values(updates)[0] != (0.0, 0.0)
+
+
+def test_of_notes_with_rests_between_them_every_frame_is_music() -> None:
+    """Each frame ends in a rest; what holds in the end is of one of the last of them."""
+    notes = on_the_grid(music(4.0))
+    notes[np.arange(len(notes)) % (RATE_HZ // 2) >= 0.3 * RATE_HZ] = 0.0
+    updates = updates_of(captures(np.concatenate([notes, quiet(1.5)]), [4_096]))
+    assert [update.time_s for update in updates if not update.held] == [1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0]
+    held = [update for update in updates if update.held]
+    assert [update.time_s for update in held] == [4.5, 5.0]
+    assert set(values(held)) == set(values(u for u in updates if u.time_s == 3.5))
 
 
 def test_a_general_pause_ends_nothing() -> None:
@@ -127,7 +178,7 @@ def test_a_general_pause_ends_nothing() -> None:
     updates = updates_of(captures(sound, [4_096]))
     never_silent = updates_of(captures(sound, [4_096]), LevelMeterSettings(silence_db=-100.0, quiet_db=-99.0))
     assert [update.time_s for update in updates] == [update.time_s for update in never_silent]
-    assert [update.time_s for update in updates if update.held] == [4.0, 4.5]
+    assert [update.time_s for update in updates if update.held] == [3.5, 4.0, 4.5]
     assert values(u for u in updates if not u.held) == values(
         v for u, v in zip(updates, never_silent, strict=True) if not u.held
     )

@@ -27,7 +27,7 @@ from realtime_mer.devices import DeviceError, InputDevice, list_inputs, portaudi
 from realtime_mer.session import Session
 from realtime_mer.sources import Capture
 from realtime_mer.sources import device as device_module
-from realtime_mer.sources.capturing import PerhapsOursError, open_stream
+from realtime_mer.sources.capturing import HEADER, PerhapsOursError, open_stream
 from realtime_mer.sources.device import DeviceSource
 from realtime_mer.status import SourceState, Update
 from realtime_mer.types import FloatArray
@@ -649,6 +649,68 @@ def test_a_sound_library_that_hangs_while_it_opens(
         listener.until_state(SourceState.RUNNING)
         assert listener.choose("loud.monitor") == (True, "Monitor of loud")
         listener.until_hears(LOUD)
+
+
+_OPEN = '{"device": {"name": "x", "index": 0, "host_api": "x", "n_channels": 1, "rate_hz": 100, "is_default": true, \
+"hears_playback": false}, "rate_hz": 100, "n_columns": 1, "block_samples": 1, "latency_s": 0.1}'
+
+
+@pytest.mark.parametrize("words", ["7", "null", '{"device": {}}', _OPEN.replace("100", "0"), "[" * 100_000])
+def test_a_capturing_process_that_talks_nonsense_is_one_that_broke_down(
+    words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sys, "executable", talking_program(tmp_path, words))
+    source = DeviceSource(AudioSettings())
+    with pytest.raises(DeviceError, match="The sound system's library broke down"):
+        source.start()
+    source.close()
+
+
+def test_one_that_talks_nonsense_once_it_is_open_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It tells of more samples than can be counted."""
+    words = _OPEN.replace('"block_samples": 1', f'"block_samples": {2**62}')
+    monkeypatch.setattr(sys, "executable", talking_program(tmp_path, words, HEADER.pack(0.0, 1, 0, 0)))
+    source = DeviceSource(AudioSettings())
+    source.start()
+    give_up_s = time.monotonic() + _TIMEOUT_S
+    while "closed this input" not in source.detail:
+        assert time.monotonic() < give_up_s, source.detail
+        time.sleep(0.01)
+    source.close()
+
+
+def talking_program(folder: Path, words: str, then: bytes = b"") -> str:
+    """One that says this, whatever it is asked, and goes on running."""
+    (folder / "words").write_bytes(words.encode() + b"\n" + then)
+    program = folder / "talks"
+    program.write_text(f"#!/bin/sh\nread request\ncat {folder}/words\nexec sleep 60\n")
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_a_process_that_looks_for_a_device_is_replaced_now_and_then(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each look leaves something behind in it."""
+    program = tmp_path / "looks"
+    program.write_text(f"""#!/bin/sh
+echo $$ >> {tmp_path}/started
+while read request; do echo '{{"error": "It is not there.", "perhaps_ours": false}}'; done
+""")
+    program.chmod(0o755)
+    monkeypatch.setattr(sys, "executable", str(program))
+    monkeypatch.setattr(device_module, "_MOST_REQUESTS", 3)
+    source = DeviceSource(AudioSettings())
+    for _ in range(7):
+        with pytest.raises(DeviceError, match="It is not there"):
+            source._ask({"list": True})
+    started = (tmp_path / "started").read_text().split()
+    assert len(started) == 3
+    last = source._spare
+    assert last is not None
+    assert str(last._process.pid) == started[-1]
+    source._end_spare()
+    assert last._process.returncode is not None
 
 
 def test_a_device_that_is_replaced_by_another_of_its_name(server: SoundServer, sinks: dict[str, str]) -> None:

@@ -173,6 +173,28 @@ def test_a_low_sample_rate_is_warned_of_once(folder: Path) -> None:
     assert errors.count("At 8000 Hz the model hears nothing above 4 kHz") == 1
 
 
+def test_words_that_nobody_can_read_do_not_end_the_run(folder: Path, tmp_path: Path) -> None:
+    """Standard error is a pipe that is closed, as that of a terminal that is gone."""
+    soundfile.write(tmp_path / "low.wav", music(3.0, 8_000), 8_000)
+    arguments = ["--input", str(tmp_path / "low.wav"), "--fast", "--no-osc", "--record", str(tmp_path / "low")]
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            # With a window wanted, which there cannot be.
+            LiveRun.command(*arguments, "--checkpoint", str(folder / "model.safetensors")),
+            env=ENVIRONMENT,
+            stdout=subprocess.PIPE,
+            stderr=writing,
+            timeout=120,
+            check=False,
+        )
+    finally:
+        os.close(writing)
+    assert done.returncode == 0
+    assert len(recorded(tmp_path / "low")) == 4
+
+
 def test_lines_into_a_pipe_that_is_closed_end_the_run(folder: Path) -> None:
     arguments = ["demo", "--no-plot", "--no-osc", "--no-sound", "--checkpoint", str(folder / "model.safetensors")]
     with LiveRun(*arguments, environment=ENVIRONMENT) as demo:

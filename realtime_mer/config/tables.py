@@ -86,8 +86,8 @@ class InputSettings:
 class LevelMeterSettings:
     """[level]: what the input's level means. Both from -100 to 0, RMS in dBFS.
 
-    silence_db: a frame of which nothing is louder than this is silence: the prediction holds, and music after two
-        seconds of it is heard afresh.
+    silence_db: a frame in whose last half second nothing is louder than this is silence: the prediction holds, and
+        music after two seconds of it is heard afresh.
     quiet_db: music that stays below this is reported as too quiet; that changes nothing else.
     """
 

@@ -89,8 +89,9 @@ def faults_told(stop: threading.Event) -> Generator[None, None, None]:
         place = "".join(traceback.format_tb(trace)[-1:])
         if (kind, place) not in told:
             told.add((kind, place))
-            print("realtime-mer: the window has a fault (told once); sound and OSC go on:", file=sys.stderr)
-            traceback.print_exception(kind, error, trace)
+            with contextlib.suppress(OSError, ValueError):
+                print("realtime-mer: the window has a fault (told once); sound and OSC go on:", file=sys.stderr)
+                traceback.print_exception(kind, error, trace)
             LOGGER.error("the window has a fault", exc_info=(kind, error, trace))
 
     before = sys.excepthook

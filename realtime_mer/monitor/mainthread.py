@@ -73,7 +73,9 @@ class MainThread:
         try:
             code = exit_code(self._outcome.result)
         except BaseException:  # noqa: BLE001 - as Python would say it, and end
-            traceback.print_exc()
+            # The terminal may have gone with the display.
+            with contextlib.suppress(Exception):
+                traceback.print_exc()
             code = 1
         for stream in (sys.stdout, sys.stderr):
             with contextlib.suppress(Exception):

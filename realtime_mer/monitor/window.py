@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from realtime_mer.config import DisplaySettings
+from realtime_mer.logs import say
 from realtime_mer.monitor.application import application, display_watched, faults_told
 from realtime_mer.monitor.base import ViewWindow, remembered_in
 from realtime_mer.monitor.history import History
@@ -71,7 +72,7 @@ def run_window(
             # The loop also ends where the desktop's session does.
             stop.set()
         elif not stop.is_set():
-            print("realtime-mer: The window is closed, and the run goes on; Ctrl-C ends it.", file=sys.stderr)
+            say("The window is closed, and the run goes on; Ctrl-C ends it.")
         window.deleteLater()
         qt.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 

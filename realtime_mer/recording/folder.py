@@ -205,7 +205,9 @@ class _File:
             raise OSError(f"{self._path.name} was removed")
 
     def close(self) -> None:
-        """Raises what `check` would."""
+        """Raises what `check` would. Harmless when called twice."""
+        if self._raw.closed:
+            return
         try:
             self.check()
             os.fsync(self._raw.fileno())

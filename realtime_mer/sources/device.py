@@ -19,6 +19,7 @@ import numpy as np
 
 from realtime_mer.config import AudioSettings
 from realtime_mer.devices import DeviceError, InputDevice, choose, is_gone
+from realtime_mer.logs import LOGGER
 from realtime_mer.sources import Capture
 from realtime_mer.sources.capturing import HEADER, PerhapsOursError, command
 from realtime_mer.sources.grid import on_grid
@@ -38,6 +39,8 @@ _BACKOFF_S = (0.1, 0.2, 0.4, 0.5)
 _MOST_WAITING_PACKETS = 4
 # Of what waited for a reader that was away for long, no more than this is worth a prediction.
 _MOST_BEHIND_S = 0.5
+# Starting PortAudio again leaves some kilobytes of ALSA's behind each time, and a lost device is looked for all night.
+_MOST_REQUESTS = 200
 # No input has so long a name.
 _NAME_CHARACTERS = 200
 _HANGS = "The sound system does not answer. Restart it."
@@ -77,7 +80,7 @@ class _Capturer:
     """A capturing process, and the thread that takes what it sends. `ask` for the inputs, or to open one.
 
     segment: where its sound goes; None while nobody listens. heard: whether any has come. finished: whether the process
-    has ended. checked_s: when the sound server was last asked for the device.
+    has ended. n_requests: how often it was asked. checked_s: when the sound server was last asked for the device.
     """
 
     def __init__(self) -> None:
@@ -86,6 +89,7 @@ class _Capturer:
         self.segment: _Segment | None = None
         self.heard = False
         self.finished = False
+        self.n_requests = 0
         self.checked_s = 0.0
         self._block_samples = 0
         self._stalled_s = 0.0
@@ -109,6 +113,7 @@ class _Capturer:
 
     def ask(self, request: dict[str, Any]) -> None:
         """Returns at once; `reply` follows."""
+        self.n_requests += 1
         assert self._process.stdin is not None
         with contextlib.suppress(OSError):
             self._process.stdin.write(json.dumps(request).encode() + b"\n")
@@ -150,16 +155,20 @@ class _Capturer:
         """The thread."""
         assert self._process.stdout is not None
         # Where the process ends in the middle of something, that is all there is.
-        with self._process.stdout as answers, contextlib.suppress(EOFError, ValueError):
-            while True:
-                reply = json.loads(answers.readline())
-                if "device" in reply:
-                    self._set(reply)
-                self._replies.put(reply)
-                if "device" in reply:
-                    self._take_blocks(answers, reply["n_columns"])
-        self.finished = True
-        self._replies.put(None)
+        try:
+            with self._process.stdout as answers, contextlib.suppress(EOFError, ValueError):
+                while True:
+                    reply = json.loads(answers.readline())
+                    if "device" in reply:
+                        self._set(reply)
+                    self._replies.put(reply)
+                    if "device" in reply:
+                        self._take_blocks(answers, reply["n_columns"])
+        except Exception:  # noqa: BLE001 - whatever it is, the keeper has to hear that nothing more comes
+            LOGGER.exception("the capturing process says what makes no sense")
+        finally:
+            self.finished = True
+            self._replies.put(None)
 
     def _set(self, reply: dict[str, Any]) -> None:
         self.device = InputDevice(**reply["device"])
@@ -396,7 +405,7 @@ class DeviceSource:
 
     def _ask(self, request: dict[str, Any]) -> dict[str, Any]:
         """The spare process's reply. Raises DeviceError where it refuses, or does not answer."""
-        if self._spare is not None and self._spare.finished:
+        if self._spare is not None and (self._spare.finished or self._spare.n_requests >= _MOST_REQUESTS):
             self._end_spare()
         if self._spare is None:
             self._spare = _Capturer()
