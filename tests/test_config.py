@@ -20,6 +20,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_mer.config import (
+    LOG_LEVELS,
     MODES,
     PCM_FORMATS,
     THEMES,
@@ -30,6 +31,7 @@ from realtime_mer.config import (
     InputSettings,
     LevelMeterSettings,
     LiveSettings,
+    LogSettings,
     MappedValue,
     ModelSettings,
     OscSettings,
@@ -843,6 +845,7 @@ SETTINGS = st.builds(
     st.builds(ControlSettings, LISTEN),
     st.builds(DisplaySettings, st.booleans(), st.booleans()),
     st.builds(RecordingSettings, st.none() | TEXTS),
+    st.builds(LogSettings, st.none() | TEXTS, st.sampled_from(LOG_LEVELS)),
     st.builds(ModelSettings, st.none() | TEXTS),
 )
 

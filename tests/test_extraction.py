@@ -35,7 +35,7 @@ from realtime_mer.extraction import (
 from realtime_mer.features import ENGINE_RATE_HZ, FeatureEngine
 from realtime_mer.level import LevelSettings, LevelStage
 from realtime_mer.scaling import Scaler
-from realtime_mer.types import AudioBlock, FloatArray
+from realtime_mer.types import LOWEST_RATE_HZ, AudioBlock, FloatArray
 
 WITH_DESCRIPTORS = ExtractionSettings()
 DEAM_ONLY = ExtractionSettings(level=None, descriptors=False)
@@ -250,12 +250,14 @@ def test_the_shortest_stream_has_a_frame() -> None:
     assert len(extracted(music(SHORTEST_STREAM_S), WITH_DESCRIPTORS)) == 1
 
 
-def test_one_sample_a_second_is_read_too(tmp_path: Path) -> None:
-    """Rather a strange file than a division by zero: half a second of it is no sample at all."""
-    soundfile.write(tmp_path / "slow.wav", music(1.0)[:4], 1, subtype="FLOAT")
+def test_the_lowest_rate_is_read_and_no_lower_one(tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "slow.wav", music(4.0)[:4_000], LOWEST_RATE_HZ, subtype="FLOAT")
     starts_s, values = extract_file(tmp_path / "slow.wav", WITH_DESCRIPTORS)
     np.testing.assert_array_equal(starts_s, 0.5 * np.arange(6))
     assert np.isfinite(values).all()
+    soundfile.write(tmp_path / "slower.wav", music(4.0)[:4_000], LOWEST_RATE_HZ - 1, subtype="FLOAT")
+    with pytest.raises(AudioFileError, match="999 samples per second"):
+        extract_file(tmp_path / "slower.wav", WITH_DESCRIPTORS)
 
 
 @pytest.mark.parametrize("kept", [0.7, 0.3])
