@@ -1,8 +1,6 @@
 """`python -m realtime_mer` is `realtime-mer`."""
 
-import sys
-
-from realtime_mer.cli import main
+from realtime_mer.cli import run
 
 if __name__ == "__main__":
-    sys.exit(main())
+    run()

@@ -9,6 +9,7 @@ import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NoReturn
 
 from realtime_mer import __version__, logs
 from realtime_mer.config import (
@@ -24,7 +25,7 @@ from realtime_mer.config import (
 )
 from realtime_mer.config.addresses import LARGEST_PORT
 from realtime_mer.config.profiles import profile_names
-from realtime_mer.endings import FAILED, OK, exit_code
+from realtime_mer.endings import FAILED, OK, exit_code, leave
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -36,6 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     options = _parser().parse_args(arguments)
     return exit_code(lambda: options.run(options))
+
+
+def run() -> NoReturn:
+    """The process: `main`, and its end."""
+    leave(main())
 
 
 def _parser() -> argparse.ArgumentParser:

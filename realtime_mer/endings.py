@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
+import threading
 from collections.abc import Callable
+from typing import NoReturn
 
 from realtime_mer import logs
 from realtime_mer.config import UsageError
@@ -24,6 +27,20 @@ def exit_code(work: Callable[[], int]) -> int:
     finally:
         logs.end(code)
     return code
+
+
+def leave(code: int) -> NoReturn:
+    """Ends the process, once `exit_code` has said how.
+
+    Ctrl-C waits for nobody who is inside a library's own code (importing torch takes a second). When Python ends it
+    throws such a thread out of there, which aborts the process; so then nothing more is done.
+    """
+    if any(thread.daemon for thread in threading.enumerate()):
+        for stream in (sys.stdout, sys.stderr):
+            with contextlib.suppress(Exception):
+                stream.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 def _done(work: Callable[[], int]) -> int:

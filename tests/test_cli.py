@@ -379,3 +379,19 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
+
+
+@pytest.mark.parametrize("daemon", [True, False])
+def test_the_end_waits_for_no_thread_that_was_given_up(daemon: bool) -> None:
+    """What Python does at exit is left out where a daemon thread may still be inside a library, and only there."""
+    code = (
+        "import atexit, sys, threading, time\n"
+        "from realtime_mer.endings import leave\n"
+        "atexit.register(print, 'at exit')\n"
+        f"threading.Thread(target=time.sleep, args=(0.2,), daemon={daemon}).start()\n"
+        "print('all is said')\n"
+        "leave(3)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True, timeout=60)
+    assert ended.returncode == 3
+    assert ended.stdout.splitlines() == ["all is said", *([] if daemon else ["at exit"])]
