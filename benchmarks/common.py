@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
-from typing import IO
+from typing import IO, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -66,24 +66,62 @@ class Arrival:
     latency_s: float | None = None
 
 
-class OscReceiver:
-    """Receives the command's OSC in this process, on a free port of 127.0.0.1, and notes when each packet arrives."""
+class UdpReceiver:
+    """Receives bundles of OSC on a free port of 127.0.0.1, in a thread, and takes each with `_take`.
 
-    def __init__(self) -> None:
+    buffer_bytes: how much may wait in the system; None: as much as it likes.
+    """
+
+    def __init__(self, buffer_bytes: int | None = None) -> None:
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        if buffer_bytes is not None:
+            self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
         self._socket.bind(("127.0.0.1", 0))
-        self._changed = threading.Condition()
         self._closing = False
-        self.arrivals: list[Arrival] = []
-        self.drops = 0
-        self.losses = 0
         self._thread = threading.Thread(target=self._receive, name="OSC receiver", daemon=True)
         self._thread.start()
 
     @property
+    def port(self) -> int:
+        port: int = self._socket.getsockname()[1]
+        return port
+
+    def close(self) -> None:
+        """Once everything that has come is taken."""
+        self._closing = True
+        # Wakes the thread up.
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
+            waker.sendto(b"", self._socket.getsockname())
+        self._thread.join()
+        self._socket.close()
+
+    def _receive(self) -> None:
+        while True:
+            packet = self._socket.recv(65_536)
+            arrived_s = time.monotonic()
+            if not packet and self._closing:
+                return
+            self._take({message.address: message.params for message in OscBundle(packet)}, arrived_s)
+
+    def _take(self, values: dict[str, Any], arrived_s: float) -> None:
+        """values: the arguments by address; arrived_s: time.monotonic() then."""
+        raise NotImplementedError
+
+
+class OscReceiver(UdpReceiver):
+    """Receives the command's OSC in this process, and notes when each packet arrives."""
+
+    def __init__(self) -> None:
+        self._changed = threading.Condition()
+        self.arrivals: list[Arrival] = []
+        self.drops = 0
+        self.losses = 0
+        super().__init__()
+
+    @property
     def target(self) -> str:
         """What to say after `--osc`."""
-        return f"127.0.0.1:{self._socket.getsockname()[1]}"
+        return f"127.0.0.1:{self.port}"
 
     def wait_for(self, n_predictions: int, timeout_s: float) -> None:
         """Until so many have come. Raises BenchmarkError where they have not in time."""
@@ -100,30 +138,16 @@ class OscReceiver:
                 f"times, {'no' if complete else 'some'} predictions missing."
             )
 
-    def close(self) -> None:
-        self._closing = True
-        # Wakes the thread up.
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
-            waker.sendto(b"", self._socket.getsockname())
-        self._thread.join()
-        self._socket.close()
-
-    def _receive(self) -> None:
-        while True:
-            packet = self._socket.recv(65_536)
-            arrived_s = time.monotonic()
-            if self._closing:
-                return
-            values = {message.address: message.params for message in OscBundle(packet)}
-            with self._changed:
-                if "/mer/frame" in values:
-                    latency_s = values["/mer/latency"][0] / 1000.0 if "/mer/latency" in values else None
-                    index, time_s = values["/mer/frame"][0], values["/mer/time"][0]
-                    self.arrivals.append(Arrival(index, arrived_s, time_s, latency_s))
-                if "/mer/status/drops" in values:
-                    self.drops = values["/mer/status/drops"][0]
-                    self.losses = values["/mer/status/losses"][0]
-                self._changed.notify_all()
+    def _take(self, values: dict[str, Any], arrived_s: float) -> None:
+        with self._changed:
+            if "/mer/frame" in values:
+                latency_s = values["/mer/latency"][0] / 1000.0 if "/mer/latency" in values else None
+                index, time_s = values["/mer/frame"][0], values["/mer/time"][0]
+                self.arrivals.append(Arrival(index, arrived_s, time_s, latency_s))
+            if "/mer/status/drops" in values:
+                self.drops = values["/mer/status/drops"][0]
+                self.losses = values["/mer/status/losses"][0]
+            self._changed.notify_all()
 
 
 @dataclass(frozen=True, slots=True)

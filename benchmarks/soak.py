@@ -13,7 +13,6 @@ import contextlib
 import json
 import os
 import shutil
-import socket
 import sys
 import tempfile
 import threading
@@ -23,11 +22,21 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
-from pythonosc.osc_bundle import OscBundle
 
-from benchmarks.common import BenchmarkError, at_least, machine, page, progress, report, resident_mib, table
+from benchmarks.common import (
+    BenchmarkError,
+    UdpReceiver,
+    at_least,
+    machine,
+    page,
+    progress,
+    report,
+    resident_mib,
+    table,
+)
 from benchmarks.offscreen import draw_into_memory
 from benchmarks.programme import RATE_HZ, Expected, Programme, Stretch, song_sounds
 from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
@@ -179,41 +188,23 @@ class Check:
         return stretches[0] if stretches else None
 
 
-class Receiver:
+class Receiver(UdpReceiver):
     """Somebody else's UDP socket: counts predictions, and compares their times with what was sent."""
 
     def __init__(self, check: Check) -> None:
         self.n_received = 0
         self._check = check
-        self._closing = False
-        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
-        self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER_BYTES)
-        self._socket.bind(("127.0.0.1", 0))
-        self._thread = threading.Thread(target=self._receive, name="receiver", daemon=True)
-        self._thread.start()
+        super().__init__(_RECEIVE_BUFFER_BYTES)
 
     @property
     def target(self) -> TargetSettings:
-        host, port = self._socket.getsockname()
-        return TargetSettings(host, port)
+        return TargetSettings("127.0.0.1", self.port)
 
-    def close(self) -> None:
-        self._closing = True
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
-            waker.sendto(b"", self._socket.getsockname())
-        self._thread.join()
-        self._socket.close()
+    def _take(self, values: dict[str, Any], _arrived_s: float) -> None:
+        if "/mer/frame" in values:
+            self._compare(values["/mer/frame"][0], values["/mer/time"][0])
 
-    def _receive(self) -> None:
-        while True:
-            packet = self._socket.recv(65_536)
-            if not packet and self._closing:
-                return
-            values = {message.address: message.params for message in OscBundle(packet)}
-            if "/mer/frame" in values:
-                self._take(values["/mer/frame"][0], values["/mer/time"][0])
-
-    def _take(self, index: int, time_s: float) -> None:
+    def _compare(self, index: int, time_s: float) -> None:
         self.n_received += 1
         while self._check.sent and self._check.sent[0][0] < index:
             lost, _ = self._check.sent.popleft()

@@ -79,6 +79,11 @@ def default_checkpoint_path() -> Path:
     return Path(__file__).parent / "model" / "default.safetensors"
 
 
+def chosen_checkpoint_path(given: str | Path | None) -> Path:
+    """The model that was asked for; None: the one that comes with the package."""
+    return default_checkpoint_path() if given is None else Path(given)
+
+
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
     """Everything that turns audio into predictions.

@@ -434,14 +434,14 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from realtime_mer.checkpoint import default_checkpoint_path
+    from realtime_mer.checkpoint import chosen_checkpoint_path
     from realtime_mer.predict import run_predict
 
     n_skipped = run_predict(
         options.files,
         output=options.output,
         table_format=options.format,
-        checkpoint_path=options.checkpoint or default_checkpoint_path(),
+        checkpoint_path=chosen_checkpoint_path(options.checkpoint),
         plot=options.plot,
         jobs=options.jobs,
     )

@@ -36,11 +36,16 @@ def leave(code: int) -> NoReturn:
     throws such a thread out of there, which aborts the process; so then nothing more is done.
     """
     if any(thread.daemon for thread in threading.enumerate()):
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(code)
+        leave_at_once(code)
     sys.exit(code)
+
+
+def leave_at_once(code: int) -> NoReturn:
+    """Ends the process without anything that Python does when it exits, but what was printed gets out."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(Exception):
+            stream.flush()
+    os._exit(code)
 
 
 def _done(work: Callable[[], int]) -> int:

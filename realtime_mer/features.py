@@ -39,8 +39,8 @@ _SINK = "sink"
 _QUIET_LOG_LEVEL = 0
 # How long one wait for a free buffer or a finished frame lasts before the engine's health is looked at again, and after
 # how many such waits without room an engine counts as stuck (20 s; it takes a second of audio in 50 ms).
-_POLL_S = 0.05
-_MAX_POLLS = 400
+POLL_S = 0.05
+MAX_POLLS = 400
 
 
 class FeatureEngineError(RuntimeError):
@@ -171,10 +171,10 @@ class FeatureEngine:
             polls = 0
             while not self._smile.external_audio_source_write_data(_SOURCE, piece):
                 with self._arrived:
-                    self._arrived.wait(_POLL_S)
+                    self._arrived.wait(POLL_S)
                 self._check_running()
                 polls += 1
-                if polls > _MAX_POLLS:
+                if polls > MAX_POLLS:
                     raise FeatureEngineError("openSMILE is stuck: its buffers are full and it no longer reads them.")
 
     def frames(self) -> list[FeatureFrame]:

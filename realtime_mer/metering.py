@@ -16,6 +16,7 @@ from realtime_mer.types import FloatArray
 LOWEST_DB = -120.0
 # Levels are measured over hops of this length, whatever the blocks.
 _HOPS_PER_S = 10
+LEVEL_HOP_S = 1.0 / _HOPS_PER_S
 # Where music begins is looked for more finely: 50 ms of silence before it move the model's predictions by 0.04, and
 # 10 ms by 0.01.
 _ENTRANCE_HOPS_PER_S = 100

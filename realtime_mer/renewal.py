@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass
 
-from realtime_mer.features import ENGINE_RATE_HZ, FRAME_S, HOP_S, FeatureEngine, FeatureEngineError
+from realtime_mer.features import ENGINE_RATE_HZ, FRAME_S, HOP_S, MAX_POLLS, POLL_S, FeatureEngine, FeatureEngineError
 from realtime_mer.types import FeatureFrame, FloatArray
 
 _HOP_SAMPLES = round(HOP_S * ENGINE_RATE_HZ)
@@ -18,9 +18,6 @@ _HOP_SAMPLES = round(HOP_S * ENGINE_RATE_HZ)
 _HANDOVER_S = FRAME_S + HOP_S
 # Just below 2**31 samples.
 _LONGEST_LIFE_S = 13 * 3600.0
-# How long one wait for a frame lasts, and after how many without any an engine counts as stuck (20 s).
-_POLL_S = 0.05
-_MAX_POLLS = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,10 +156,10 @@ class RenewingEngine:
         # The last one still waits where openSMILE is far behind.
         polls = 0
         while self._successor is not None:
-            self._engine.wait(_POLL_S)
+            self._engine.wait(POLL_S)
             self._collect()
             polls += 1
-            if polls > _MAX_POLLS:
+            if polls > MAX_POLLS:
                 raise FeatureEngineError("openSMILE is stuck: it no longer gives the frames of what it has heard.")
         begins_frame = self._heard_samples // _HOP_SAMPLES
         self._successor = _Successor(FeatureEngine(), begins_frame, begins_frame + self._warm_up_frames)

@@ -19,7 +19,7 @@ from realtime_mer.checkpoint import Checkpoint
 from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.extraction import AudioFileError, read_blocks, too_short
 from realtime_mer.features import HOP_S
-from realtime_mer.metering import Entrances, LevelMeter
+from realtime_mer.metering import LEVEL_HOP_S, Entrances, LevelMeter
 from realtime_mer.moods import QuadrantTracker
 from realtime_mer.pipeline import Recogniser
 from realtime_mer.recording import Beginning
@@ -32,8 +32,8 @@ from realtime_mer.types import FloatArray, Prediction
 _NO_SAMPLES = np.empty(0, dtype=np.float32)
 # A frame is silence where it ends in this much of it: of the music before that, it holds half or less.
 _SILENT_END_S = HOP_S
-# A frame that ends in this much silence may be the last one of its music: a hop of the level meter's.
-_DOUBTFUL_END_S = 0.1
+# A frame that ends in this much silence may be the last one of its music.
+_DOUBTFUL_END_S = LEVEL_HOP_S
 
 
 @dataclass(slots=True)

@@ -323,11 +323,9 @@ def _show_window(
 
 
 def _checkpoint_path(settings: LiveSettings) -> Path:
-    if settings.model.checkpoint is not None:
-        return Path(settings.model.checkpoint)
-    from realtime_mer.checkpoint import default_checkpoint_path
+    from realtime_mer.checkpoint import chosen_checkpoint_path
 
-    return default_checkpoint_path()
+    return chosen_checkpoint_path(settings.model.checkpoint)
 
 
 def _sha256(path: Path) -> str:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import importlib
 import os
+import shutil
 import signal
+import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -45,3 +48,15 @@ def deam_root() -> Path:
     if not (DEAM_ROOT / "clips.csv").is_file():
         pytest.skip("no DEAM excerpts in ../shared/deam: this test needs real music")
     return DEAM_ROOT
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Path]:
+    """A file system with room for a megabyte."""
+    directory = tmp_path / "disk"
+    directory.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)]
+    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
+        pytest.skip("no right to mount a small disk")
+    yield directory
+    subprocess.run(["umount", str(directory)], check=True)

@@ -18,6 +18,13 @@ import pytest
 
 # Only against hanging.
 _TIMEOUT_S = 60.0
+# What chooses a display; other tests of this process may have set them, to draw windows into memory.
+DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
+
+
+def without_display(environment: Mapping[str, str]) -> dict[str, str]:
+    """An environment in which no window can be shown."""
+    return {name: value for name, value in environment.items() if name not in DISPLAY_VARIABLES}
 
 
 @dataclass

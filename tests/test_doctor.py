@@ -18,6 +18,7 @@ import pytest
 import soundfile
 from hypothesis import given
 from hypothesis import strategies as st
+from live_runs import DISPLAY_VARIABLES
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
@@ -317,7 +318,7 @@ def test_a_place_for_the_log(tmp_path: Path) -> None:
 
 
 def test_no_display_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+    for name in DISPLAY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     if sys.platform == "linux":
         check = only(software.window(LiveSettings()))

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import soundfile
 from checkpoints import music
-from live_runs import LiveRun, Received, oscdump
+from live_runs import LiveRun, Received, oscdump, without_display
 from osc_sockets import free_port
 from sound_server import start_sound_server
 
@@ -241,10 +241,7 @@ def _has_sound_card() -> bool:
 
 
 def test_without_a_display_the_terminal_view_says_so(server: SoundServer) -> None:
-    # Other tests of this process draw windows into memory.
-    displays = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
-    environment = {name: value for name, value in server.environment.items() if name not in displays}
-    with LiveRun("--no-osc", environment=environment) as run:
+    with LiveRun("--no-osc", environment=without_display(server.environment)) as run:
         first_line = run.first_line()
         code, _, errors = run.end()
     assert code == 0

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
-from live_runs import LiveRun, Received, oscdump
+from live_runs import LiveRun, Received, oscdump, without_display
 from osc_corpus import BAD
 from osc_sockets import free_port
 
 from realtime_mer.checkpoint import save_checkpoint
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+ENVIRONMENT = without_display(os.environ)
 
 
 class Steered:

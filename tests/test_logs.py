@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import soundfile
 from checkpoints import music
-from live_runs import LiveRun
+from live_runs import LiveRun, without_display
 from logged import LINE, RUNNING, TIMEOUT_S, Clock, log, told, wait_for
 from osc_sockets import free_port
 
@@ -29,7 +29,7 @@ from realtime_mer.log_sink import LogSink
 from realtime_mer.logs import LOGGER, LogError, begin, end
 from realtime_mer.osc.messages import Message, message_packet
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+ENVIRONMENT = without_display(os.environ)
 
 
 # --- lines

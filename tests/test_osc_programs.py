@@ -20,7 +20,7 @@ from pathlib import Path
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
-from live_runs import LiveRun, oscdump
+from live_runs import LiveRun, oscdump, without_display
 from osc_sockets import free_port
 from qlcplus import QLCPlus, channel_number, loopback_line, qlcplus
 
@@ -39,7 +39,7 @@ CODE = DOCS / "supercollider" / "realtime-mer.scd"
 QXW = {"": "http://www.qlcplus.org/Workspace"}
 QXI = {"": "http://www.qlcplus.org/InputProfile"}
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+ENVIRONMENT = without_display(os.environ)
 SONG_S = 6.0
 # Only against hanging.
 TIMEOUT_S = 60.0

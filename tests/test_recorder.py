@@ -10,7 +10,6 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
@@ -144,18 +143,6 @@ def test_a_recording_is_on_the_disk_before_its_end(tmp_path: Path) -> None:
 
 
 # ---- what goes wrong while recording ----------------------------------------------------------------------------
-
-
-@pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
-    """A file system with room for a megabyte."""
-    directory = tmp_path / "disk"
-    directory.mkdir()
-    mount = ["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(directory)]
-    if shutil.which("mount") is None or subprocess.run(mount, capture_output=True, check=False).returncode != 0:
-        pytest.skip("no right to mount a small disk")
-    yield directory
-    subprocess.run(["umount", str(directory)], check=True)
 
 
 def test_a_full_disk_stops_the_recording_and_nothing_else(small_disk: Path) -> None:

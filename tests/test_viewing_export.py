@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 import numpy as np
 import pytest
 from drawing import require_qt, rgb
+from live_runs import DISPLAY_VARIABLES
 from recordings import RATE_HZ, SETTINGS, SHA256, capture
 from windows import ROOT, TIMEOUT_S
 
@@ -335,7 +336,7 @@ def test_the_command_writes_a_picture_and_tells_mistakes(
 def test_without_a_display_the_window_is_refused_and_the_export_named(
     recording: Recording, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM"):
+    for name in DISPLAY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     if sys.platform in ("win32", "darwin"):
         pytest.skip("there is always a display")

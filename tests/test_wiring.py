@@ -13,12 +13,12 @@ import numpy as np
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
-from live_runs import LiveRun, oscdump
+from live_runs import LiveRun, oscdump, without_display
 from osc_sockets import free_port
 
 from realtime_mer.checkpoint import save_checkpoint
 
-ENVIRONMENT = {key: value for key, value in os.environ.items() if key not in ("DISPLAY", "WAYLAND_DISPLAY")}
+ENVIRONMENT = without_display(os.environ)
 SONG_S = 4.0
 
 

@@ -15,6 +15,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from live_runs import DISPLAY_VARIABLES
 
 ROOT = Path(__file__).resolve().parents[1]
 # Only against hanging.
@@ -69,7 +70,7 @@ atexit.register(_configuration.cleanup)
 
 def bare_environment(**more: str) -> dict[str, str]:
     """This process's environment, without what chooses a display, without the user's own configuration, with this."""
-    chosen = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM", "XDG_SESSION_TYPE", "XAUTHORITY", "QT_SCALE_FACTOR")
+    chosen = (*DISPLAY_VARIABLES, "XDG_SESSION_TYPE", "XAUTHORITY", "QT_SCALE_FACTOR")
     kept = {name: value for name, value in os.environ.items() if name not in chosen}
     return kept | {"XDG_CONFIG_HOME": _configuration.name} | more
 

@@ -21,16 +21,14 @@ _REST_S, _N_RESTS, _LATE_S = 0.005, 60, 0.02
 
 def headroom(settings: LiveSettings) -> list[Check]:
     """How much faster than real time the whole way from sound to predictions is, with the built-in piece."""
-    from pathlib import Path
-
-    from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
+    from realtime_mer.checkpoint import CheckpointError, chosen_checkpoint_path, load_checkpoint
     from realtime_mer.demo.instruments import RATE_HZ
     from realtime_mer.demo.piece import render
     from realtime_mer.session import Session
     from realtime_mer.sources import Capture
     from realtime_mer.sources.grid import on_grid
 
-    path = default_checkpoint_path() if settings.model.checkpoint is None else Path(settings.model.checkpoint)
+    path = chosen_checkpoint_path(settings.model.checkpoint)
     try:
         checkpoint = load_checkpoint(path)
     except CheckpointError:

@@ -79,11 +79,11 @@ def expected_sha256() -> str:
 
 def model(settings: LiveSettings) -> list[Check]:
     """Whether the model can be used, and is the one that comes with the program."""
-    from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
+    from realtime_mer.checkpoint import CheckpointError, chosen_checkpoint_path, load_checkpoint
     from realtime_mer.features import FeatureEngineError
 
     own = settings.model.checkpoint is None
-    path = default_checkpoint_path() if settings.model.checkpoint is None else Path(settings.model.checkpoint)
+    path = chosen_checkpoint_path(settings.model.checkpoint)
     cure = "Reinstall realtime-mer." if own else "Give another one with --checkpoint, or none."
     try:
         with path.open("rb") as file:

@@ -6,14 +6,14 @@ So the work goes on, and comes to its own end, where Qt never gives the main thr
 from __future__ import annotations
 
 import contextlib
-import os
 import queue
-import sys
 import threading
 import traceback
 from collections.abc import Callable
 from concurrent.futures import Future
 from typing import Any, NoReturn, TypeVar
+
+from realtime_mer.endings import leave_at_once
 
 _T = TypeVar("_T")
 
@@ -77,10 +77,7 @@ class MainThread:
             with contextlib.suppress(Exception):
                 traceback.print_exc()
             code = 1
-        for stream in (sys.stdout, sys.stderr):
-            with contextlib.suppress(Exception):
-                stream.flush()
-        os._exit(code)
+        leave_at_once(code)
 
     def _carry_out(self, answer: Future[_T], job: Callable[[], _T]) -> None:
         self._current = answer

@@ -12,7 +12,7 @@ import numpy as np
 from realtime_mer.monitor.captions import Headline
 from realtime_mer.monitor.history import History
 from realtime_mer.monitor.labels import font
-from realtime_mer.monitor.plots import faded, solid_pen, still_plot
+from realtime_mer.monitor.plots import PaintedItem, faded, solid_pen, still_plot
 from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets, pg
 from realtime_mer.monitor.theme import Theme
 from realtime_mer.monitor.trail import Trail, Values
@@ -216,7 +216,7 @@ class PlaneView(QtWidgets.QWidget):
         return True
 
 
-class TintItem(QtWidgets.QGraphicsItem):
+class TintItem(PaintedItem):
     """The plane's ground, coloured by position: from the panel's colour in its middle to each quadrant's at its corner.
 
     It is painted once for each size, and then only copied.
@@ -229,17 +229,7 @@ class TintItem(QtWidgets.QGraphicsItem):
         self._bounds = QtCore.QRectF(-1.0, -1.0, 2.0, 2.0)
         self.setZValue(-10)
 
-    def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 - Qt's name
-        return self._bounds
-
-    def paint(
-        self,
-        painter: QtGui.QPainter | None,
-        _option: QtWidgets.QStyleOptionGraphicsItem | None,
-        _widget: QtWidgets.QWidget | None = None,
-    ) -> None:
-        if painter is None:
-            return
+    def _draw(self, painter: QtGui.QPainter) -> None:
         place = painter.worldTransform().mapRect(self._bounds).toAlignedRect()
         device = painter.device()
         ratio = 1.0 if device is None else device.devicePixelRatioF()
@@ -257,7 +247,7 @@ class TintItem(QtWidgets.QGraphicsItem):
         painter.drawPixmap(place.topLeft(), self._copy)
 
 
-class TrailItem(QtWidgets.QGraphicsItem):
+class TrailItem(PaintedItem):
     """A line through the plane that gets thinner and fades with its age; its pens are made once."""
 
     def __init__(self, theme: Theme) -> None:
@@ -268,7 +258,6 @@ class TrailItem(QtWidgets.QGraphicsItem):
         self._valence = self._arousal = np.zeros(0)
         # Between each place and the next, how fresh the line is there: 0 to _FADE_STEPS - 1.
         self._fades = np.zeros(0, dtype=np.intp)
-        self._bounds = QtCore.QRectF()
         self.setZValue(10)
 
     def set_path(self, valence: Values, arousal: Values, ages: Values, unit_px: float) -> None:
@@ -289,16 +278,8 @@ class TrailItem(QtWidgets.QGraphicsItem):
         self._pens = self._ghost_pens if ghost else self._live_pens
         self.update()
 
-    def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 - Qt's name
-        return self._bounds
-
-    def paint(
-        self,
-        painter: QtGui.QPainter | None,
-        _option: QtWidgets.QStyleOptionGraphicsItem | None,
-        _widget: QtWidgets.QWidget | None = None,
-    ) -> None:
-        if painter is None or not len(self._fades):
+    def _draw(self, painter: QtGui.QPainter) -> None:
+        if not len(self._fades):
             return
         # In pixels: a pen's width is then one, whatever the plane's size.
         to_px = painter.worldTransform()
@@ -314,7 +295,7 @@ class TrailItem(QtWidgets.QGraphicsItem):
             painter.drawPolyline(QtGui.QPolygonF(places[start : end + 1]))
 
 
-class EllipseItem(QtWidgets.QGraphicsItem):
+class EllipseItem(PaintedItem):
     """An ellipse that fades out at two standard deviations, with a fine line at one."""
 
     def __init__(self, theme: Theme) -> None:
@@ -324,7 +305,6 @@ class EllipseItem(QtWidgets.QGraphicsItem):
         self._brush, self._pen = self._live
         self._middle = QtCore.QPointF()
         self._half_axes = (0.0, 0.0)
-        self._bounds = QtCore.QRectF()
         self.setZValue(5)
 
     def set_shape(self, middle: tuple[float, float], half_axes: tuple[float, float], unit_px: float) -> None:
@@ -339,17 +319,7 @@ class EllipseItem(QtWidgets.QGraphicsItem):
         self._brush, self._pen = self._ghost if ghost else self._live
         self.update()
 
-    def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 - Qt's name
-        return self._bounds
-
-    def paint(
-        self,
-        painter: QtGui.QPainter | None,
-        _option: QtWidgets.QStyleOptionGraphicsItem | None,
-        _widget: QtWidgets.QWidget | None = None,
-    ) -> None:
-        if painter is None:
-            return
+    def _draw(self, painter: QtGui.QPainter) -> None:
         painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
         to_px = painter.worldTransform()
         one_sd = to_px.mapRect(

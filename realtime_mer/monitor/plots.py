@@ -5,13 +5,36 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from realtime_mer.monitor.labels import font
-from realtime_mer.monitor.qt import QtCore, QtGui, pg
+from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets, pg
 from realtime_mer.monitor.theme import Theme
 
 _LABEL_REACH_PX = 30
 _TICK_PX = 5
 
 Ticks = Sequence[tuple[float, str]]
+
+
+class PaintedItem(QtWidgets.QGraphicsItem):
+    """Something in a plot that draws itself, in the plot's coordinates, within `_bounds`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bounds = QtCore.QRectF()
+
+    def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 - Qt's name
+        return self._bounds
+
+    def paint(
+        self,
+        painter: QtGui.QPainter | None,
+        _option: QtWidgets.QStyleOptionGraphicsItem | None,
+        _widget: QtWidgets.QWidget | None = None,
+    ) -> None:
+        if painter is not None:
+            self._draw(painter)
+
+    def _draw(self, painter: QtGui.QPainter) -> None:
+        raise NotImplementedError
 
 
 def still_plot(

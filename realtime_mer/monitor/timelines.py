@@ -11,7 +11,7 @@ import numpy as np
 from realtime_mer.monitor.captions import signed
 from realtime_mer.monitor.history import Change, Flags, History, Name, Values, lasting
 from realtime_mer.monitor.labels import Label, font
-from realtime_mer.monitor.plots import Ticks, faded, solid_pen, still_plot
+from realtime_mer.monitor.plots import PaintedItem, Ticks, faded, solid_pen, still_plot
 from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets, pg
 from realtime_mer.monitor.theme import Theme
 from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
@@ -156,7 +156,7 @@ class Timeline(QtWidgets.QWidget):
                 timed.set_span(shown_s)
 
 
-class _TimedItem(QtWidgets.QGraphicsItem):
+class _TimedItem(PaintedItem):
     """Something at stream times, over a plot's width, with now at its right. It is drawn anew only once it has moved
     by a pixel."""
 
@@ -164,7 +164,6 @@ class _TimedItem(QtWidgets.QGraphicsItem):
         super().__init__()
         self._now_s = self._drawn_s = 0.0
         self._px_per_s = 0.0
-        self._bounds = QtCore.QRectF()
         self.set_span(_SPAN_S)
 
     def set_now(self, now_s: float) -> None:
@@ -177,9 +176,6 @@ class _TimedItem(QtWidgets.QGraphicsItem):
         left, right = _in_view(span_s)
         self._bounds = QtCore.QRectF(left, -_VALUE_REACH, right - left, 2.0 * _VALUE_REACH)
         self.update()
-
-    def boundingRect(self) -> QtCore.QRectF:  # noqa: N802 - Qt's name
-        return self._bounds
 
     def _to_px(self, painter: QtGui.QPainter) -> QtGui.QTransform:
         """Where the plot is, in pixels; what is drawn from now on is, too. In pixels a pen's width is one."""
@@ -219,13 +215,8 @@ class CurveItem(_TimedItem):
             self._is_ghost = ghost
             self.update()
 
-    def paint(
-        self,
-        painter: QtGui.QPainter | None,
-        _option: QtWidgets.QStyleOptionGraphicsItem | None,
-        _widget: QtWidgets.QWidget | None = None,
-    ) -> None:
-        if painter is None or not len(self._time_s):
+    def _draw(self, painter: QtGui.QPainter) -> None:
+        if not len(self._time_s):
             return
         to_px = self._to_px(painter)
         if self._made_for != (to_px.m11(), to_px.m22()):
@@ -291,15 +282,8 @@ class ChangesItem(_TimedItem):
         self._changes = changes
         self.update()
 
-    def paint(
-        self,
-        painter: QtGui.QPainter | None,
-        _option: QtWidgets.QStyleOptionGraphicsItem | None,
-        _widget: QtWidgets.QWidget | None = None,
-    ) -> None:
+    def _draw(self, painter: QtGui.QPainter) -> None:
         theme = self._theme
-        if painter is None:
-            return
         to_px = self._to_px(painter)
         area = to_px.mapRect(self._bounds)
         painter.setFont(font(theme.small_pt))
@@ -332,15 +316,10 @@ class MarksItem(_TimedItem):
             self._marks = marks
             self.update()
 
-    def paint(
-        self,
-        painter: QtGui.QPainter | None,
-        _option: QtWidgets.QStyleOptionGraphicsItem | None,
-        _widget: QtWidgets.QWidget | None = None,
-    ) -> None:
-        theme = self._theme
-        if painter is None or not self._marks:
+    def _draw(self, painter: QtGui.QPainter) -> None:
+        if not self._marks:
             return
+        theme = self._theme
         to_px = self._to_px(painter)
         area = to_px.mapRect(self._bounds)
         painter.setFont(font(theme.small_pt))

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
-import sys
 import time
 from collections.abc import Callable, Sequence
 
 from realtime_mer.config import TargetSettings
+from realtime_mer.logs import say
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message, message_packet, packet
 from realtime_mer.osc.sender import Item, NewSmoothing, Rate, Sender
@@ -135,6 +134,4 @@ class _Encoded:
             self._say("no OSC to")
 
     def _say(self, words: str) -> None:
-        # A terminal that is gone must not end the show.
-        with contextlib.suppress(OSError, ValueError):
-            print(f"realtime-mer: {words} {self._output.summary()}", file=sys.stderr)
+        say(f"{words} {self._output.summary()}")

@@ -59,12 +59,10 @@ def _load(source: Path, checkpoint_path: Path | None) -> Take:
         from realtime_mer.recording.reader import read_recording
 
         return take_of_recording(read_recording(source))
-    if checkpoint_path is None:
-        from realtime_mer.checkpoint import default_checkpoint_path
+    from realtime_mer.checkpoint import chosen_checkpoint_path
 
-        checkpoint_path = default_checkpoint_path()
     with _progress(f"Predicting {source.name}") as tell:
-        return take_of_file(source, checkpoint_path, tell)
+        return take_of_file(source, chosen_checkpoint_path(checkpoint_path), tell)
 
 
 @contextmanager
