@@ -47,11 +47,11 @@ from benchmarks.x_server import x_server
 from realtime_mer.config import MODES, DisplaySettings
 from realtime_mer.demo.instruments import RATE_HZ
 from realtime_mer.demo.piece import render
-from realtime_mer.status import Board, SourceState
+from realtime_mer.updates import Board, SourceState
 
 if TYPE_CHECKING:
     from benchmarks.painted import Count
-    from realtime_mer.monitor.window import MonitorWindow
+    from realtime_mer.window.run import MonitorWindow
 
 DEFAULT_SECONDS = 20.0
 DEFAULT_HOURS = 2.0

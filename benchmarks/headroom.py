@@ -29,7 +29,7 @@ from benchmarks.common import (
     table,
 )
 from benchmarks.neighbours import busy
-from realtime_mer.features import HOP_S
+from realtime_mer.features.engine import HOP_S
 from realtime_mer.priorities import NICENESS
 
 DEFAULT_SECONDS = 30.0

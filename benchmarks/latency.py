@@ -32,10 +32,8 @@ from benchmarks.common import (
     table,
 )
 from benchmarks.rolling import RollingExtractor
-from realtime_mer.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from realtime_mer.conditioning import MonoMix
-from realtime_mer.extraction import ExtractionSettings, extract_stream, read_blocks
-from realtime_mer.features import (
+from realtime_mer.features.conditioning import MonoMix
+from realtime_mer.features.engine import (
     ENGINE_RATE_HZ,
     FRAME_S,
     HOP_S,
@@ -44,8 +42,11 @@ from realtime_mer.features import (
     opensmile_names,
     to_int16,
 )
-from realtime_mer.level import LevelStage
-from realtime_mer.pipeline import Predictor
+from realtime_mer.features.extraction import ExtractionSettings, extract_stream
+from realtime_mer.features.gain import GainStage
+from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from realtime_mer.models.recogniser import Predictor
+from realtime_mer.sources.reading import read_blocks
 from realtime_mer.types import AudioBlock, FeatureFrame, FloatArray
 
 DEFAULT_SECONDS = 90.0
@@ -230,7 +231,7 @@ def _compare_features(tape: Path, seconds: float, buffer_s: float) -> _Compariso
 def _levelled(mono: FloatArray, settings: ExtractionSettings) -> FloatArray:
     """What openSMILE gets to hear: behind the level stage, on the grid of 16 bits."""
     if settings.level is not None:
-        stage = LevelStage(settings.level, ENGINE_RATE_HZ)
+        stage = GainStage(settings.level, ENGINE_RATE_HZ)
         mono = np.concatenate([stage.step(mono), stage.flush()])
     # opensmile.Smile cuts off where we round, which alone would move jitter and shimmer.
     return to_int16(mono).astype(np.float32) / np.float32(32768.0)

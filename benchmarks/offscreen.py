@@ -15,20 +15,20 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from benchmarks.common import BenchmarkError
-from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.config import DisplaySettings, LevelMeterSettings
 from realtime_mer.demo.instruments import RATE_HZ
 from realtime_mer.demo.piece import render
-from realtime_mer.extraction import read_blocks
-from realtime_mer.monitor import display_fault
-from realtime_mer.session import Session
+from realtime_mer.live.session import Session
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.status import Board, SourceState, Status, Update
+from realtime_mer.sources.reading import read_blocks
 from realtime_mer.types import AudioBlock
+from realtime_mer.updates import Board, SourceState, Status, Update
+from realtime_mer.window import display_fault
 
 if TYPE_CHECKING:
-    from realtime_mer.monitor.window import MonitorWindow
+    from realtime_mer.window.run import MonitorWindow
 
 DEMO = "the built-in piece"
 # Environment variables with which Qt counts as many pixels as there are, whatever resolution a screen tells.
@@ -104,7 +104,7 @@ def draw_into_memory() -> None:
     if fault is not None:
         raise BenchmarkError(fault)
     # Only here: with Qt.
-    from realtime_mer.monitor.application import application
+    from realtime_mer.window.application import application
 
     application()
 
@@ -112,8 +112,8 @@ def draw_into_memory() -> None:
 @contextlib.contextmanager
 def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator[tuple[MonitorWindow, Board]]:
     """The live window in this size, whatever its mode, and its board; after `draw_into_memory`."""
-    from realtime_mer.monitor.qt import QtCore
-    from realtime_mer.monitor.window import MonitorWindow
+    from realtime_mer.window.qt import QtCore
+    from realtime_mer.window.run import MonitorWindow
 
     board, stop = Board(DEMO), threading.Event()
     window = MonitorWindow(board, stop, settings, toggle_pause=stop.clear, toggle_recording=stop.clear)
@@ -130,7 +130,7 @@ def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator
 
 def look(window: MonitorWindow) -> None:
     """Has the window look at its board now, and draws what has changed: what its timer does sixty times a second."""
-    from realtime_mer.monitor.qt import QtCore
+    from realtime_mer.window.qt import QtCore
 
     # The others are for once.
     (timer,) = (timer for timer in window.findChildren(QtCore.QTimer) if not timer.isSingleShot())
@@ -140,7 +140,7 @@ def look(window: MonitorWindow) -> None:
 
 def press(window: MonitorWindow, key: str) -> None:
     """Presses a key of keys.KEYS, such as "Z"."""
-    from realtime_mer.monitor.qt import QtCore, QtGui
+    from realtime_mer.window.qt import QtCore, QtGui
 
     code, modifiers = getattr(QtCore.Qt.Key, f"Key_{key}"), QtCore.Qt.KeyboardModifiers()
     QtCore.QCoreApplication.sendEvent(window, QtGui.QKeyEvent(QtCore.QEvent.Type.KeyPress, code, modifiers))
@@ -148,7 +148,7 @@ def press(window: MonitorWindow, key: str) -> None:
 
 
 def _handle_events() -> None:
-    from realtime_mer.monitor.qt import QtCore, QtWidgets
+    from realtime_mer.window.qt import QtCore, QtWidgets
 
     QtWidgets.QApplication.processEvents()
     # What an event loop, of which there is none here, would do too.

@@ -15,8 +15,8 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from realtime_mer.cli import main
-from realtime_mer.monitor import window as monitor_window
-from realtime_mer.monitor.qt import QtCore
+from realtime_mer.window import run as monitor_window
+from realtime_mer.window.qt import QtCore
 
 MARK = "painted "
 

@@ -16,16 +16,16 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime_mer.conditioning import MonoMix, Resampler
 from realtime_mer.config import LevelMeterSettings
 from realtime_mer.demo.instruments import RATE_HZ as DEMO_RATE_HZ
 from realtime_mer.demo.piece import render
-from realtime_mer.extraction import read_blocks
-from realtime_mer.features import ENGINE_RATE_HZ, FRAME_S, HOP_S
-from realtime_mer.metering import Entrances
-from realtime_mer.renewal import RenewalSettings
+from realtime_mer.features.conditioning import MonoMix, Resampler
+from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S
+from realtime_mer.features.renewal import RenewalSettings
+from realtime_mer.live.metering import Entrances
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
+from realtime_mer.sources.reading import read_blocks
 from realtime_mer.types import FloatArray
 
 # What most sound cards have; so the resampler runs all night too.

@@ -16,11 +16,11 @@ import numpy as np
 import soundfile
 
 from benchmarks.common import music_tape, options, page, progress, report, table
-from realtime_mer.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from realtime_mer.extraction import FrameExtractor, frame_names
-from realtime_mer.features import ENGINE_RATE_HZ, FRAME_S, HOP_S, N_FEATURES, FeatureEngine
-from realtime_mer.level import LevelStage
-from realtime_mer.pipeline import Predictor
+from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S, N_FEATURES, FeatureEngine
+from realtime_mer.features.extraction import FrameExtractor, frame_names
+from realtime_mer.features.gain import GainStage
+from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from realtime_mer.models.recogniser import Predictor
 from realtime_mer.types import FeatureFrame, FloatArray
 
 AGES_S = (1.0, 5.0, 30.0, 60.0, 120.0, 180.0)
@@ -78,7 +78,7 @@ def _hear(music: Path, checkpoint: Checkpoint) -> _Heard:
     progress("renewal: the first engine")
     extractor = FrameExtractor(settings, ENGINE_RATE_HZ)
     frames = np.stack([frame.values for frame in extractor.step(samples) + extractor.flush()])
-    levelled = samples if settings.level is None else LevelStage(settings.level, ENGINE_RATE_HZ).step(samples)
+    levelled = samples if settings.level is None else GainStage(settings.level, ENGINE_RATE_HZ).step(samples)
     younger = {}
     for begins_s in _BEGINNINGS_S:
         progress(f"renewal: one that begins at {begins_s:g} s")

@@ -20,9 +20,9 @@ import opensmile
 
 from benchmarks.common import WARM_UP_FRAMES, BenchmarkError, Float64Array, capture_times, check_rate, frame_ends
 from benchmarks.traced import note_captures
-from realtime_mer.conditioning import MonoMix
 from realtime_mer.config import AudioSettings
-from realtime_mer.features import ENGINE_RATE_HZ, FRAME_S, HOP_S, deam_name, opensmile_names
+from realtime_mer.features.conditioning import MonoMix
+from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S, deam_name, opensmile_names
 from realtime_mer.sources.device import DeviceSource
 from realtime_mer.types import FloatArray
 

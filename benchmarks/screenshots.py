@@ -20,11 +20,11 @@ from benchmarks.common import ROOT, BenchmarkError, at_least
 from benchmarks.offscreen import Heard, draw_into_memory, hear, look, open_window
 from realtime_mer.atomic import write_atomically
 from realtime_mer.config import DisplaySettings
-from realtime_mer.extraction import AudioFileError
-from realtime_mer.status import Board, SourceState, Status
+from realtime_mer.sources.reading import AudioFileError
+from realtime_mer.updates import Board, SourceState, Status
 
 if TYPE_CHECKING:
-    from realtime_mer.monitor.window import MonitorWindow
+    from realtime_mer.window.run import MonitorWindow
 
 SIZE_PX = (1280, 720)
 # What rests has not painted for so long. It is given up after the second time.
@@ -110,7 +110,7 @@ def _lost(status: Status) -> Status:
 
 
 def _save(window: MonitorWindow, folder: Path, picture: Picture) -> Path:
-    from realtime_mer.monitor.qt import QtCore
+    from realtime_mer.window.qt import QtCore
 
     buffer = QtCore.QBuffer()
     buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)

@@ -39,18 +39,18 @@ from benchmarks.common import (
 )
 from benchmarks.offscreen import draw_into_memory
 from benchmarks.programme import RATE_HZ, Expected, Programme, Stretch, song_sounds
-from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.config import LevelMeterSettings, LiveSettings, TargetSettings
-from realtime_mer.controls import Requests
-from realtime_mer.features import HOP_S
-from realtime_mer.live import Recognition, run_live
+from realtime_mer.features.engine import HOP_S
+from realtime_mer.features.renewal import RenewalSettings
+from realtime_mer.live.recognition import Recognition, run_live
+from realtime_mer.live.requests import Requests
+from realtime_mer.live.session import Session
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.recording.reader import read_recording
 from realtime_mer.recording.recorder import Recorder
-from realtime_mer.renewal import RenewalSettings
-from realtime_mer.session import Session
 from realtime_mer.sources.paced import PacedSource
-from realtime_mer.status import Board, Sink, Status, Update
+from realtime_mer.updates import Board, Sink, Status, Update
 from train.deam import DeamError, load_deam
 
 DEFAULT_HOURS = 8.0
@@ -345,7 +345,7 @@ def _ignore(_ok: bool, _text: str) -> None:
 
 
 def _show_window(board: Board, stop: threading.Event) -> None:
-    from realtime_mer.monitor.window import run_window
+    from realtime_mer.window.run import run_window
 
     with tempfile.TemporaryDirectory(prefix="soak-") as folder, _environment(XDG_CONFIG_HOME=folder):
         run_window(board, stop)

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.common import OscReceiver, at_least, music_tape, options, page, progress, report, running, sound, table
-from realtime_mer.features import ENGINE_RATE_HZ
+from realtime_mer.features.engine import ENGINE_RATE_HZ
 
 DEFAULT_RUNS = 7
 _RUN_TIMEOUT_S = 60.0

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from realtime_mer import __version__, logs
+from realtime_mer import __version__
 from realtime_mer.config import (
     LOG_LEVELS,
     MODES,
@@ -26,6 +26,7 @@ from realtime_mer.config import (
 from realtime_mer.config.addresses import LARGEST_PORT
 from realtime_mer.config.profiles import profile_names
 from realtime_mer.endings import FAILED, OK, exit_code, leave
+from realtime_mer.log import begin as begin_log
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -412,7 +413,7 @@ def _demo(options: argparse.Namespace) -> int:
 
 
 def _devices(_options: argparse.Namespace) -> int:
-    from realtime_mer.devices import devices_table, list_inputs
+    from realtime_mer.sources.devices import devices_table, list_inputs
 
     print(devices_table(list_inputs()), end="")
     return OK
@@ -434,8 +435,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
-    from realtime_mer.checkpoint import chosen_checkpoint_path
-    from realtime_mer.predict import run_predict
+    from realtime_mer.models.checkpoint import chosen_checkpoint_path
+    from realtime_mer.predict.command import run_predict
 
     n_skipped = run_predict(
         options.files,
@@ -449,8 +450,8 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _view(options: argparse.Namespace) -> int:
-    from realtime_mer.viewing.command import view
-    from realtime_mer.viewing.export import Wish
+    from realtime_mer.viewer.command import view
+    from realtime_mer.viewer.export import Wish
 
     view(
         options.source,
@@ -461,11 +462,11 @@ def _view(options: argparse.Namespace) -> int:
 
 
 def _osc_monitor(options: argparse.Namespace) -> int:
-    from realtime_mer.osc import listening
+    from realtime_mer.osc_monitor import command as osc_monitor
 
     # Ctrl-C is its usual end.
     with contextlib.suppress(KeyboardInterrupt):
-        listening.run(
+        osc_monitor.run(
             options.host,
             options.port,
             multicast=options.multicast,
@@ -483,7 +484,7 @@ def _settings(options: argparse.Namespace, *, log: bool = True) -> LiveSettings 
     settings = load_settings(given.get("config"), {key: value for key, value in given.items() if "." in key})
     if not given.get("print_config"):
         if log:
-            logs.begin(settings)
+            begin_log(settings)
         return settings
     # TOML is UTF-8, whatever the terminal is.
     sys.stdout.flush()

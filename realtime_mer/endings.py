@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
 from typing import NoReturn
 
-from realtime_mer import logs
-from realtime_mer.config import UsageError
+from realtime_mer import log
+from realtime_mer.errors import OutputError, RealtimeMerError, UsageError
 
 # What each means: docs/running.md.
 EXIT_CODES = OK, FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
+
+# Two signals in a row are one wish (a terminal that closes sends two); one that comes after this is impatience.
+_PATIENCE_S = 2.0
 
 
 def exit_code(work: Callable[[], int]) -> int:
@@ -25,7 +30,7 @@ def exit_code(work: Callable[[], int]) -> int:
     try:
         code = _done(work)
     finally:
-        logs.end(code)
+        log.end(code)
     return code
 
 
@@ -52,11 +57,8 @@ def _done(work: Callable[[], int]) -> int:
     try:
         code = work()
         _flush_stdout()
-    except UsageError as error:
-        return _fail(error, MISUSED)
-    # Asked for only once something was raised: the modules that these come from take time to import.
-    except _failures() as error:
-        return _fail(error, FAILED)
+    except RealtimeMerError as error:
+        return _fail(error, MISUSED if isinstance(error, UsageError) else FAILED)
     except KeyboardInterrupt:
         print("realtime-mer: interrupted", file=sys.stderr)
         return INTERRUPTED
@@ -66,11 +68,11 @@ def _done(work: Callable[[], int]) -> int:
         return PIPE_CLOSED
     except Exception as error:
         # A mistake of ours. Where there is a log, that has the traceback.
-        log = logs.take_crash()
-        if log is None:
+        crash_log = log.take_crash()
+        if crash_log is None:
             raise
         print(f"realtime-mer: error: {type(error).__name__}: {error}", file=sys.stderr)
-        print(f"This should not have happened. {log} has more; please report it.", file=sys.stderr)
+        print(f"This should not have happened. {crash_log} has more; please report it.", file=sys.stderr)
         return FAILED
     return code
 
@@ -83,31 +85,43 @@ def _flush_stdout() -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        from realtime_mer.predict import OutputError
-
         # Python flushes once more when it exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
 
 
-def _failures() -> tuple[type[Exception], ...]:
-    from realtime_mer.checkpoint import CheckpointError
-    from realtime_mer.extraction import AudioFileError
-    from realtime_mer.features import FeatureEngineError
-    from realtime_mer.logs import LogError
-    from realtime_mer.osc import OscError
-    from realtime_mer.predict import OutputError
-    from realtime_mer.recording import RecordingError
-    from realtime_mer.sources import SourceError
-    from realtime_mer.types import PredictionError
-
-    return (
-        *(AudioFileError, CheckpointError, FeatureEngineError, LogError, OscError),
-        *(OutputError, PredictionError, RecordingError, SourceError),
-    )
-
-
 def _fail(error: Exception, code: int) -> int:
-    logs.LOGGER.error("%s", error)
+    log.LOGGER.error("%s", error)
     print(f"realtime-mer: error: {error}", file=sys.stderr)
     return code
+
+
+@contextlib.contextmanager
+def ending_by_signal() -> Iterator[threading.Event]:
+    """An event that SIGINT, SIGTERM and SIGHUP set, for as long as the block lasts, closing included.
+
+    Ctrl-C once more, two seconds later or more, ends the process at once. A signal that was ignored stays ignored
+    (nohup).
+    """
+    stop = threading.Event()
+    first_s = time.monotonic()
+
+    def end(number: int, _frame: object) -> None:
+        nonlocal first_s
+        if not stop.is_set():
+            log.LOGGER.info("%s: the run is to end", signal.Signals(number).name)
+            first_s = time.monotonic()
+            stop.set()
+        elif number == signal.SIGINT and time.monotonic() - first_s > _PATIENCE_S:
+            os._exit(128 + number)
+
+    numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
+    before = {number: signal.getsignal(number) for number in numbers}
+    for number, handler in before.items():
+        if handler is not signal.SIG_IGN:
+            signal.signal(number, end)
+    try:
+        yield stop
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,11 +1,6 @@
-"""The four quadrants of the valence-arousal plane: what they are called, and which one the music is in."""
+"""The four quadrants of the valence-arousal plane: their numbers and what they are called."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from realtime_mer.config import QuadrantSettings
 
 # The signs of valence and arousal, and two everyday words for what music there sounds like, the plainer one first.
 # Ours, not a scale's: they name a quadrant, no point in it.
@@ -17,38 +12,3 @@ QUADRANT_WORDS = {
 }
 # Numbered as in mathematics, counter-clockwise from where both are positive.
 QUADRANTS = {1: (1, 1), 2: (-1, 1), 3: (-1, -1), 4: (1, -1)}
-_NUMBERS = {signs: number for number, signs in QUADRANTS.items()}
-
-
-class QuadrantTracker:
-    """Which quadrant the music is in, without flicker: a key of QUADRANTS, 0 before any music.
-
-    Valence and arousal change sides where they are past the axis by more than the hysteresis; after a change of
-    quadrant, the next comes no sooner than after the dwell time. The very first is simply where the music is.
-    """
-
-    def __init__(self, settings: QuadrantSettings) -> None:
-        self._settings = settings
-        self._signs: tuple[int, int] | None = None
-        self._changed_s = 0.0
-
-    @property
-    def quadrant(self) -> int:
-        """The present one."""
-        return 0 if self._signs is None else _NUMBERS[self._signs]
-
-    def step(self, valence: float, arousal: float, time_s: float) -> int:
-        """The quadrant after a prediction of music; time_s: stream time, never falling."""
-        if self._signs is None:
-            self._signs, self._changed_s = (_side(valence, 1, 0.0), _side(arousal, 1, 0.0)), time_s
-        elif time_s - self._changed_s >= self._settings.dwell_s:
-            hysteresis = self._settings.hysteresis
-            signs = (_side(valence, self._signs[0], hysteresis), _side(arousal, self._signs[1], hysteresis))
-            if signs != self._signs:
-                self._signs, self._changed_s = signs, time_s
-        return self.quadrant
-
-
-def _side(value: float, side: int, hysteresis: float) -> int:
-    """The side of the axis, 1 or -1, coming from `side`."""
-    return -side if side * value < -hysteresis else side

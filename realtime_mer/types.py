@@ -10,6 +10,8 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
+from realtime_mer.errors import RealtimeMerError
+
 FloatArray = npt.NDArray[np.float32]
 
 # Of files and recordings. A file of a few megabytes that says 1 Hz would have weeks to be heard.
@@ -65,5 +67,5 @@ class Prediction:
     attention: tuple[float, ...] | None = None
 
 
-class PredictionError(RuntimeError):
+class PredictionError(RealtimeMerError, RuntimeError):
     """The model gave something that is no number."""

@@ -11,27 +11,29 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realtime_mer.config import DisplaySettings, LiveSettings, UsageError
+from realtime_mer.config import DisplaySettings, LiveSettings
 from realtime_mer.config.addresses import parse_listen
-from realtime_mer.controls import Controls, Requests, pause_toggle
-from realtime_mer.endings import FAILED, OK, exit_code
-from realtime_mer.live import Recognition, ending_by_signal, run_live
-from realtime_mer.log_sink import CarryOut, LogSink, commands_told
-from realtime_mer.logs import LOGGER, say
-from realtime_mer.monitor.mainthread import MainThread, MainThreadLostError
-from realtime_mer.monitor.notices import Notices
+from realtime_mer.endings import FAILED, OK, ending_by_signal, exit_code
+from realtime_mer.errors import UsageError
+from realtime_mer.live.controls import Controls, pause_toggle
+from realtime_mer.live.recognition import Recognition, run_live
+from realtime_mer.live.requests import Requests
+from realtime_mer.log import LOGGER, notify
+from realtime_mer.log.sink import CarryOut, LogSink, commands_told
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.priorities import raise_priority
 from realtime_mer.sources import Source
-from realtime_mer.status import Board, Sink
+from realtime_mer.updates import Board, Sink
+from realtime_mer.window.mainthread import MainThread, MainThreadLostError
+from realtime_mer.window.notices import Notices
 
 if TYPE_CHECKING:
+    from realtime_mer.live.session import Session
     from realtime_mer.osc.control import ControlServer
     from realtime_mer.osc.query import QueryServer
     from realtime_mer.recording import Beginning
     from realtime_mer.recording.recorder import Recorder
-    from realtime_mer.session import Session
 
 _STDIN = "-"
 _WAIT_S = 0.2
@@ -48,7 +50,7 @@ def listen(settings: LiveSettings) -> None:
 
 def demo(settings: LiveSettings, *, loop: bool, sound: bool) -> None:
     """`realtime-mer demo`: the built-in piece."""
-    from realtime_mer.sources.demo import DemoSource
+    from realtime_mer.demo.source import DemoSource
 
     raise_priority()
     _run(settings, DemoSource(loop=loop, sound=sound))
@@ -63,7 +65,7 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
     from realtime_mer.recording import RecordingError
     from realtime_mer.recording.check import ReplayCheck
     from realtime_mer.recording.reader import read_recording
-    from realtime_mer.sources.recording import RecordingSource
+    from realtime_mer.recording.source import RecordingSource
 
     recording = read_recording(directory)
     settings = replace(settings, level=recording.settings.level)
@@ -145,8 +147,8 @@ def _run_until(
 
     def open_session() -> Session:
         # Late, in the thread that recognises: this imports torch, and sound is coming in meanwhile.
-        from realtime_mer.checkpoint import load_checkpoint
-        from realtime_mer.session import Session
+        from realtime_mer.live.session import Session
+        from realtime_mer.models.checkpoint import load_checkpoint
 
         return Session(load_checkpoint(checkpoint_path), settings.level, beginning, settings.quadrant)
 
@@ -266,7 +268,7 @@ def _display(
         if main_thread is not None and _show_window(settings, board, stop, hand, main_thread):
             return
         if settings.terminal:
-            from realtime_mer.terminal import TerminalView
+            from realtime_mer.terminal.view import TerminalView
 
             view = TerminalView(board, quit_=stop.set, toggle_pause=hand.toggle_pause, osc=hand.destinations)
             try:
@@ -275,7 +277,7 @@ def _display(
                 raise
             except OSError as error:
                 # A full disk behind a redirected output must not end the show.
-                say(f"no more lines: {error.strerror or error}")
+                notify(f"no more lines: {error.strerror or error}")
                 _wait(stop)
         else:
             _wait(stop)
@@ -295,13 +297,13 @@ def _show_window(
     """Whether there could be a window, and the run is to end by now."""
 
     def show() -> None:
-        from realtime_mer.monitor import display_fault
+        from realtime_mer.window import display_fault
 
         fault = display_fault()
         if fault is not None:
-            say(f"no window: {fault}")
+            notify(f"no window: {fault}")
             return
-        from realtime_mer.monitor.window import run_window
+        from realtime_mer.window.run import run_window
 
         run_window(
             board,
@@ -318,18 +320,18 @@ def _show_window(
     try:
         main_thread.do(show)
     except MainThreadLostError:
-        say("the display is gone; the run goes on without a window, Ctrl-C ends it.")
+        notify("the display is gone; the run goes on without a window, Ctrl-C ends it.")
     return stop.is_set()
 
 
 def _checkpoint_path(settings: LiveSettings) -> Path:
-    from realtime_mer.checkpoint import chosen_checkpoint_path
+    from realtime_mer.models.checkpoint import chosen_checkpoint_path
 
     return chosen_checkpoint_path(settings.model.checkpoint)
 
 
 def _sha256(path: Path) -> str:
-    from realtime_mer.checkpoint import CheckpointError
+    from realtime_mer.models.checkpoint import CheckpointError
 
     try:
         with path.open("rb") as file:

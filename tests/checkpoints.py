@@ -15,12 +15,12 @@ import torch
 from safetensors import safe_open
 from safetensors.numpy import save
 
-from realtime_mer.checkpoint import Checkpoint
-from realtime_mer.extraction import ExtractionSettings, extract_stream, frame_names
-from realtime_mer.models import MODELS
-from realtime_mer.scaling import Scaler
+from realtime_mer.features.extraction import ExtractionSettings, extract_stream, frame_names
+from realtime_mer.models.architectures import MODELS
+from realtime_mer.models.calibration import Calibration, ErrorVariance
+from realtime_mer.models.checkpoint import Checkpoint
+from realtime_mer.models.scaling import Scaler
 from realtime_mer.types import AudioBlock, FloatArray
-from realtime_mer.uncertainty import Calibration, ErrorVariance
 
 # Models of this size are slower on several threads, by far on a busy machine.
 torch.set_num_threads(1)

@@ -16,8 +16,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from realtime_mer.features import FRAME_S, HOP_S
-from realtime_mer.models import StreamingModel
+from realtime_mer.features.engine import FRAME_S, HOP_S
+from realtime_mer.models.architectures import StreamingModel
 
 Float64Array = npt.NDArray[np.float64]
 # What a stage gives out: an array whose first axis is time, or a sequence of rows, each a number, an array, a tuple, or

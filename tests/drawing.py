@@ -8,8 +8,8 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from realtime_mer import monitor
-from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer import window as monitor
+from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
     from PyQt5 import QtWidgets
@@ -41,7 +41,7 @@ def require_qt() -> None:
         fault = monitor.display_fault()
         if fault is not None:
             pytest.skip(f"no window can be drawn here: {fault}")
-        from realtime_mer.monitor.application import application
+        from realtime_mer.window.application import application
 
         application()
 
@@ -55,7 +55,7 @@ def show(widget: QtWidgets.QWidget, width: int, height: int) -> None:
 
 def settle() -> None:
     """Lets Qt do what is due: a new layout, and what the layout sets off."""
-    from realtime_mer.monitor.qt import QtWidgets
+    from realtime_mer.window.qt import QtWidgets
 
     for _ in range(3):
         QtWidgets.QApplication.processEvents()
@@ -63,7 +63,7 @@ def settle() -> None:
 
 def picture(widget: QtWidgets.QWidget) -> Picture:
     """Shape (height, width, 3), 0 to 255: red, green, blue."""
-    from realtime_mer.monitor.qt import QtGui
+    from realtime_mer.window.qt import QtGui
 
     settle()
     image = widget.grab().toImage().convertToFormat(QtGui.QImage.Format.Format_RGB888)

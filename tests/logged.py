@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from realtime_mer.config import LiveSettings, LogSettings
-from realtime_mer.logs import begin, end
-from realtime_mer.status import SourceState, Status
+from realtime_mer.log import begin, end
+from realtime_mer.updates import SourceState, Status
 
 LINE = re.compile(r"(?P<when>\S+) +(?P<stream_s>[0-9]+\.[0-9]{2}) s  (?P<level>[A-Z]+) +(?P<words>.*)")
 RUNNING = Status("the desk", SourceState.RUNNING, time_s=1.0)

@@ -6,7 +6,7 @@ import struct
 
 from hypothesis import strategies as st
 
-from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 # Beyond what int32 holds: a flood is counted too.
 COUNTS = st.integers(0, 100) | st.integers(2**31 - 2, 2**40)

@@ -12,10 +12,10 @@ from fake_clock import read_all
 from realtime_mer.config import LevelMeterSettings, LiveSettings
 from realtime_mer.recording.reader import Recording, read_recording
 from realtime_mer.recording.recorder import Recorder
+from realtime_mer.recording.source import RecordingSource
 from realtime_mer.sources import Capture
-from realtime_mer.sources.recording import RecordingSource
-from realtime_mer.status import SourceState, Update
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import SourceState, Update
 
 RATE_HZ = 8_000
 SHA256 = "0123456789abcdef" * 4

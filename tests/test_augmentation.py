@@ -13,9 +13,10 @@ import soundfile
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime_mer.conditioning import Resampler
-from realtime_mer.extraction import AudioFileError, ExtractionSettings, extract_file
-from realtime_mer.features import ENGINE_RATE_HZ, opensmile_names
+from realtime_mer.features.conditioning import Resampler
+from realtime_mer.features.engine import ENGINE_RATE_HZ, opensmile_names
+from realtime_mer.features.extraction import ExtractionSettings, extract_file
+from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.types import FloatArray
 from train import augmentation
 from train.augmentation import (

@@ -46,13 +46,13 @@ from benchmarks.rolling import RollingExtractor
 from benchmarks.soak import MEMORY_BOUND_MIB, Check, Receiver
 from benchmarks.traced import note_captures
 from realtime_mer.config import AudioSettings, TargetSettings
-from realtime_mer.extraction import ExtractionSettings, FrameExtractor
-from realtime_mer.features import ENGINE_RATE_HZ, FeatureEngine, opensmile_names, to_int16
+from realtime_mer.features.engine import ENGINE_RATE_HZ, FeatureEngine, opensmile_names, to_int16
+from realtime_mer.features.extraction import ExtractionSettings, FrameExtractor
+from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
 from realtime_mer.osc.sink import OscSink
-from realtime_mer.renewal import RenewalSettings, RenewingEngine
 from realtime_mer.sources import Capture
 from realtime_mer.sources.device import DeviceSource, _Capturer
-from realtime_mer.status import SourceState, Status, Update
+from realtime_mer.updates import SourceState, Status, Update
 
 _TIMEOUT_S = 20.0
 ROOT = Path(__file__).resolve().parents[1]

@@ -24,7 +24,8 @@ from safetensors import safe_open
 from safetensors.numpy import save
 from torch import nn
 
-from realtime_mer.checkpoint import (
+from realtime_mer.models.architectures import MODELS
+from realtime_mer.models.checkpoint import (
     FORMAT_VERSION,
     MAX_FILE_BYTES,
     Checkpoint,
@@ -33,7 +34,6 @@ from realtime_mer.checkpoint import (
     load_checkpoint,
     save_checkpoint,
 )
-from realtime_mer.models import MODELS
 
 ROOT = Path(__file__).resolve().parents[1]
 ENTRY = "realtime_mer"
@@ -119,7 +119,10 @@ def test_the_weights_are_a_copy() -> None:
 
 
 def test_importing_it_does_not_load_torch() -> None:
-    code = "import sys, realtime_mer.checkpoint; print(*sorted({'torch', 'matplotlib', 'pandas'} & set(sys.modules)))"
+    code = (
+        "import sys, realtime_mer.models.checkpoint; "
+        "print(*sorted({'torch', 'matplotlib', 'pandas'} & set(sys.modules)))"
+    )
     run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
 

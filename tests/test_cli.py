@@ -17,8 +17,7 @@ import pytest
 import soundfile
 from checkpoints import music
 
-from realtime_mer import __version__, predict, wiring
-from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path
+from realtime_mer import __version__, wiring
 from realtime_mer.cli import main
 from realtime_mer.config import (
     ConfigError,
@@ -28,17 +27,18 @@ from realtime_mer.config import (
     OscSettings,
     RecordingSettings,
     TargetSettings,
-    UsageError,
     load_settings,
 )
 from realtime_mer.endings import EXIT_CODES
-from realtime_mer.extraction import AudioFileError
-from realtime_mer.features import FeatureEngineError
-from realtime_mer.logs import LogError
+from realtime_mer.errors import OutputError, UsageError
+from realtime_mer.features.engine import FeatureEngineError
+from realtime_mer.log import LogError
+from realtime_mer.models.checkpoint import CheckpointError, default_checkpoint_path
 from realtime_mer.osc import OscError
-from realtime_mer.predict import OutputError
+from realtime_mer.predict import command as predict
 from realtime_mer.recording import RecordingError
 from realtime_mer.sources import SourceError
+from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.workers import default_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -241,7 +241,9 @@ def test_the_arguments_reach_the_work(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_osc_monitor_is_told_what_to_listen_to(monkeypatch: pytest.MonkeyPatch) -> None:
     calls: list[tuple[tuple[Any, ...], dict[str, Any]]] = []
-    monkeypatch.setattr("realtime_mer.osc.listening.run", lambda *given, **options: calls.append((given, options)))
+    monkeypatch.setattr(
+        "realtime_mer.osc_monitor.command.run", lambda *given, **options: calls.append((given, options))
+    )
     given = "osc-monitor 7700 --host ::1 --multicast ff02::1 --plain --seconds 2.5"
     assert exit_code("osc-monitor") == 0
     assert exit_code(*given.split()) == 0
@@ -255,10 +257,10 @@ def test_the_osc_monitor_is_told_what_to_listen_to(monkeypatch: pytest.MonkeyPat
 
 
 def test_how_the_osc_monitor_ends(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setattr("realtime_mer.osc.listening.run", raising(KeyboardInterrupt()))
+    monkeypatch.setattr("realtime_mer.osc_monitor.command.run", raising(KeyboardInterrupt()))
     assert exit_code("osc-monitor") == 0, "Ctrl-C is how it ends"
     assert capsys.readouterr().err == ""
-    monkeypatch.setattr("realtime_mer.osc.listening.run", raising(OscError("The port is taken.")))
+    monkeypatch.setattr("realtime_mer.osc_monitor.command.run", raising(OscError("The port is taken.")))
     assert exit_code("osc-monitor") == 1
     assert capsys.readouterr().err == "realtime-mer: error: The port is taken.\n"
 

@@ -10,7 +10,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from realtime_mer.conditioning import LARGEST_SAMPLE, MonoMix, Resampler, with_numbers_only
+from realtime_mer.features.conditioning import MonoMix, Resampler
+from realtime_mer.sources.grid import LARGEST_SAMPLE, with_numbers_only
 from realtime_mer.types import FloatArray
 
 RATES_HZ = (8_000, 11_025, 16_000, 22_050, 32_000, 48_000, 88_200, 96_000, 192_000)

@@ -46,7 +46,7 @@ from realtime_mer.config import (
 from realtime_mer.config.addresses import parse_target
 from realtime_mer.config.osc import MAPPED_TYPES, SMOOTHINGS
 from realtime_mer.config.profiles import profile_names, profile_path
-from realtime_mer.osc.space import MAPPABLE, SPACE
+from realtime_mer.config.space import MAPPABLE, SPACE
 
 ROOT = Path(__file__).resolve().parents[1]
 LIVE_TOML = ROOT / "configs" / "live.toml"

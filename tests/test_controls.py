@@ -17,15 +17,16 @@ from osc_sockets import GENEROUS_S, HERE, eventually
 
 from realtime_mer.config import LiveSettings, TargetSettings
 from realtime_mer.config.osc import SMOOTHINGS
-from realtime_mer.controls import Controls, RefusedError, Requests, pause_toggle
-from realtime_mer.live import Recognition, run_live
+from realtime_mer.config.space import COMMANDS, Command, Values
+from realtime_mer.live.controls import Controls, pause_toggle
+from realtime_mer.live.recognition import Recognition, run_live
+from realtime_mer.live.requests import RefusedError, Requests
+from realtime_mer.live.session import Session
 from realtime_mer.osc.sink import OscSink
-from realtime_mer.osc.space import COMMANDS, Command, Values
 from realtime_mer.recording import Beginning, RecordingError
 from realtime_mer.recording.recorder import Recorder
-from realtime_mer.session import Session
 from realtime_mer.sources import Source
-from realtime_mer.status import Answer, SourceState
+from realtime_mer.updates import Answer, SourceState
 
 TARGET = TargetSettings(HERE, 9, send=("frame",))
 NO_COMMAND = "There is no such command."

@@ -21,20 +21,20 @@ from scipy.signal import fftconvolve
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
-from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.demo import output as output_module
+from realtime_mer.demo import source as demo_module
 from realtime_mer.demo.instruments import RATE_HZ, samples_in
 from realtime_mer.demo.mixing import limited
 from realtime_mer.demo.output import SoundOutput
 from realtime_mer.demo.piece import Movement, melody, movements, pitch_of, render
-from realtime_mer.devices import DeviceError
-from realtime_mer.pipeline import Recogniser
+from realtime_mer.demo.source import DemoSource
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.recogniser import Recogniser
 from realtime_mer.sources import Capture
-from realtime_mer.sources import demo as demo_module
-from realtime_mer.sources.demo import DemoSource
+from realtime_mer.sources.devices import DeviceError
 from realtime_mer.sources.grid import STEPS, on_grid
-from realtime_mer.status import SourceState
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import SourceState
 
 ROOT = Path(__file__).resolve().parents[1]
 BRIGHT, TENSE, CALM, SAD = movements()
@@ -518,7 +518,7 @@ def test_without_an_output_it_goes_on_silently_and_says_why(
 PLAYER = """
 import sys, time
 import numpy as np
-from realtime_mer.sources.demo import DemoSource
+from realtime_mer.demo.source import DemoSource
 
 source = DemoSource(loop=True, sound=True)
 source.start()

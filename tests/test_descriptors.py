@@ -16,9 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from realtime_mer.descriptors import MEMORY_S, DescriptorStage, describe, descriptor_names
-from realtime_mer.descriptors.rhythm import rhythm
-from realtime_mer.descriptors.spectra import (
+from realtime_mer.features.descriptors import MEMORY_S, DescriptorStage, describe, descriptor_names
+from realtime_mer.features.descriptors.rhythm import rhythm
+from realtime_mer.features.descriptors.spectra import (
     MEL_HOP_SAMPLES,
     MEL_WINDOW_SAMPLES,
     NO_PEAK_DB,
@@ -28,8 +28,8 @@ from realtime_mer.descriptors.spectra import (
     short_spectra,
     tone_peaks,
 )
-from realtime_mer.descriptors.timbre import timbre
-from realtime_mer.descriptors.tonality import register, tonality
+from realtime_mer.features.descriptors.timbre import timbre
+from realtime_mer.features.descriptors.tonality import register, tonality
 from realtime_mer.types import FeatureFrame, FloatArray
 
 Float64Array = npt.NDArray[np.float64]

@@ -12,8 +12,8 @@ import pytest
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
-from realtime_mer import devices
-from realtime_mer.devices import DeviceError, InputDevice, choose, devices_table, find_again
+from realtime_mer.sources import devices
+from realtime_mer.sources.devices import DeviceError, InputDevice, choose, devices_table, find_again
 
 INTERFACE = InputDevice("Scarlett 2i2 USB: Audio (hw:1,0)", 0, "ALSA", 2, 48_000, False, False)
 LAPTOP = InputDevice("HDA Intel: ALC257 (hw:0,0)", 1, "ALSA", 2, 44_100, False, False)

@@ -22,10 +22,10 @@ from benchmarks.common import BenchmarkError, OscReceiver, running
 from benchmarks.display import count_of, show_hours, size_of
 from benchmarks.offscreen import PIXEL_FOR_PIXEL, Heard, again, look, open_window, press
 from realtime_mer.config import DisplaySettings
-from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
-    from realtime_mer.monitor.window import MonitorWindow
+    from realtime_mer.window.run import MonitorWindow
 
 LENGTH_S, STATUS_S = 300.0, 30.0
 
@@ -76,7 +76,7 @@ class Kept:
 
 
 def kept(window: MonitorWindow) -> Kept:
-    from realtime_mer.monitor.qt import QtCore, QtWidgets
+    from realtime_mer.window.qt import QtCore, QtWidgets
 
     gc.collect()
     views = window.findChildren(QtWidgets.QGraphicsView)

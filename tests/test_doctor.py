@@ -22,7 +22,6 @@ from live_runs import DISPLAY_VARIABLES
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
-from realtime_mer.checkpoint import default_checkpoint_path
 from realtime_mer.config import (
     AudioSettings,
     ControlSettings,
@@ -36,9 +35,10 @@ from realtime_mer.config import (
     RecordingSettings,
     TargetSettings,
 )
-from realtime_mer.devices import DeviceError
 from realtime_mer.doctor import Check, Verdict, command, machine, network, software, sound, told
 from realtime_mer.doctor.guard import Checks, guarded
+from realtime_mer.models.checkpoint import default_checkpoint_path
+from realtime_mer.sources.devices import DeviceError
 
 _HERE = "127.0.0.1"
 # Only against hanging.

@@ -13,8 +13,8 @@ import pytest
 from rich.console import Console
 from training_songs import made_up_data, made_up_song, silent_console
 
-from realtime_mer.extraction import frame_names
-from realtime_mer.models import MODELS
+from realtime_mer.features.extraction import frame_names
+from realtime_mer.models.architectures import MODELS
 from train import explore as exploring
 from train.config import Config, ConfigError, parse_config
 from train.data import Dataset

@@ -18,29 +18,28 @@ import soundfile
 from checkpoints import music
 from contract import verify_contract
 
-from realtime_mer import extraction
-from realtime_mer.conditioning import Resampler
-from realtime_mer.descriptors import DescriptorStage, descriptor_names
-from realtime_mer.extraction import (
+from realtime_mer.features import extraction
+from realtime_mer.features.conditioning import Resampler
+from realtime_mer.features.descriptors import DescriptorStage, descriptor_names
+from realtime_mer.features.engine import ENGINE_RATE_HZ, FeatureEngine
+from realtime_mer.features.extraction import (
     SHORTEST_STREAM_S,
-    AudioFileError,
     ExtractionSettings,
     FrameExtractor,
     describe_configuration,
     extract_file,
     extract_stream,
     frame_names,
-    read_blocks,
 )
-from realtime_mer.features import ENGINE_RATE_HZ, FeatureEngine
-from realtime_mer.level import LevelSettings, LevelStage
-from realtime_mer.scaling import Scaler
+from realtime_mer.features.gain import GainSettings, GainStage
+from realtime_mer.models.scaling import Scaler
+from realtime_mer.sources.reading import AudioFileError, read_blocks
 from realtime_mer.types import LOWEST_RATE_HZ, AudioBlock, FloatArray
 
 WITH_DESCRIPTORS = ExtractionSettings()
 DEAM_ONLY = ExtractionSettings(level=None, descriptors=False)
 ALL_SETTINGS = [
-    ExtractionSettings(level, descriptors) for level in (None, LevelSettings()) for descriptors in (False, True)
+    ExtractionSettings(level, descriptors) for level in (None, GainSettings()) for descriptors in (False, True)
 ]
 GOLDEN_SONGS = ("199", "829", "1002", "1528")
 
@@ -115,7 +114,7 @@ def test_without_level_and_descriptors_it_is_the_feature_engine(deam_root: Path)
     # And with descriptors, DEAM's columns are the same; with a level stage they are those of the levelled sound.
     with_descriptors = extracted(samples, ExtractionSettings(level=None))
     np.testing.assert_array_equal(with_descriptors[:, :260], expected)
-    stage = LevelStage(LevelSettings(), ENGINE_RATE_HZ)
+    stage = GainStage(GainSettings(), ENGINE_RATE_HZ)
     levelled = np.concatenate([stage.step(samples), stage.flush()])
     np.testing.assert_array_equal(
         extracted(samples, ExtractionSettings(descriptors=False)), extracted(levelled, DEAM_ONLY)
@@ -340,7 +339,7 @@ def test_the_level_makes_the_features_the_same_at_any_gain(deam_root: Path) -> N
 # --- settings and configuration
 
 
-@pytest.mark.parametrize("settings", [*ALL_SETTINGS, ExtractionSettings(LevelSettings(target_db=-23.0), False)])
+@pytest.mark.parametrize("settings", [*ALL_SETTINGS, ExtractionSettings(GainSettings(target_db=-23.0), False)])
 def test_settings_come_back_from_plain_values(settings: ExtractionSettings) -> None:
     assert ExtractionSettings.from_dict(settings.to_dict()) == settings
 
@@ -369,16 +368,17 @@ def test_every_setting_is_in_the_configurations_text() -> None:
         ExtractionSettings(descriptors=False),
         ExtractionSettings(level=None),
         *(
-            ExtractionSettings(replace(LevelSettings(), **{field.name: getattr(LevelSettings(), field.name) + 0.125}))
-            for field in fields(LevelSettings)
+            ExtractionSettings(replace(GainSettings(), **{field.name: getattr(GainSettings(), field.name) + 0.125}))
+            for field in fields(GainSettings)
         ),
     ]
     texts = [describe_configuration(settings) for settings in changed]
-    assert len(set(texts)) == len(texts) == 3 + len(asdict(LevelSettings()))
+    assert len(set(texts)) == len(texts) == 3 + len(asdict(GainSettings()))
     assert texts == [describe_configuration(settings) for settings in changed]
 
 
-SOURCES = ("types.py", "conditioning.py", "level.py", "features.py", "renewal.py", "extraction.py")
+FEATURES = ("conditioning", "engine", "extraction", "gain", "renewal")
+SOURCES = ("types.py", "sources/grid.py", "sources/reading.py", *(f"features/{name}.py" for name in FEATURES))
 
 
 @pytest.fixture
@@ -394,13 +394,13 @@ def test_a_change_of_the_code_that_extracts_changes_the_configuration(package_co
     digest = extraction._code_digest.__wrapped__
     original = digest()
     assert original == extraction._code_digest(), "the copy is the package"
-    opensmile = [path.name for path in (package_copy / "opensmile").iterdir()]
-    descriptors = [path.name for path in (package_copy / "descriptors").iterdir()]
+    opensmile = [path.name for path in (package_copy / "features" / "opensmile").iterdir()]
+    descriptors = [path.name for path in (package_copy / "features" / "descriptors").iterdir()]
     assert {"deam260.conf", "rings.inc"} <= set(opensmile)
     deciding = [
         *SOURCES,
-        *(f"opensmile/{name}" for name in opensmile),
-        *(f"descriptors/{name}" for name in descriptors),
+        *(f"features/opensmile/{name}" for name in opensmile),
+        *(f"features/descriptors/{name}" for name in descriptors),
     ]
     for name in deciding:
         path = package_copy / name
@@ -408,13 +408,14 @@ def test_a_change_of_the_code_that_extracts_changes_the_configuration(package_co
         path.write_bytes(content + b"\n")
         assert digest() != original, name
         path.write_bytes(content)
-    for name in ("models/live.py", "predict.py", "checkpoint.py"):
+    for name in ("models/live.py", "predict/command.py", "models/checkpoint.py"):
         (package_copy / name).write_bytes(b"")
-    (package_copy / "descriptors" / "__pycache__").mkdir()
-    (package_copy / "descriptors" / "notes.txt").write_text("nothing")
+    descriptors_copy = package_copy / "features" / "descriptors"
+    (descriptors_copy / "__pycache__").mkdir()
+    (descriptors_copy / "notes.txt").write_text("nothing")
     assert digest() == original, "what does not extract changes nothing"
     # A line moved from one file to the next is a change too.
-    first, second = package_copy / "descriptors" / "rhythm.py", package_copy / "descriptors" / "spectra.py"
+    first, second = descriptors_copy / "rhythm.py", descriptors_copy / "spectra.py"
     content = second.read_bytes()
     first.write_bytes(first.read_bytes() + content[:100])
     second.write_bytes(content[100:])
@@ -425,7 +426,7 @@ def test_whatever_the_extraction_imports_is_in_the_configuration() -> None:
     """Otherwise a change there would leave stale features in the cache."""
     package = Path(str(files("realtime_mer")))
     libraries = set()
-    for path in [*(package / name for name in SOURCES), *(package / "descriptors").glob("*.py")]:
+    for path in [*(package / name for name in SOURCES), *(package / "features" / "descriptors").glob("*.py")]:
         for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
             modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
             if isinstance(node, ast.ImportFrom):
@@ -434,7 +435,8 @@ def test_whatever_the_extraction_imports_is_in_the_configuration() -> None:
             for module in modules:
                 top, *below = module.split(".")
                 if top == "realtime_mer":
-                    assert f"{below[0]}.py" in SOURCES or below[0] == "descriptors", f"{path.name} imports {module}"
+                    known = f"{'/'.join(below)}.py" in SOURCES or below[:2] == ["features", "descriptors"]
+                    assert known or below == ["errors"], f"{path.name} imports {module}"
                 elif top not in sys.stdlib_module_names:
                     libraries.add(top)
     text = describe_configuration(WITH_DESCRIPTORS)

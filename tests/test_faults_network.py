@@ -23,7 +23,7 @@ from realtime_mer.osc import sink as sink_module
 from realtime_mer.osc.messages import read_packet
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.osc.transports import Timeouts, open_output
-from realtime_mer.status import Update
+from realtime_mer.updates import Update
 
 ROOT = Path(__file__).resolve().parents[1]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what came back on a packet")
@@ -73,7 +73,7 @@ from dataclasses import replace
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc.messages import read_packet
 from realtime_mer.osc.sink import OscSink
-from realtime_mer.status import Update
+from realtime_mer.updates import Update
 
 def ip(*arguments):
     return subprocess.run(["ip", *arguments], capture_output=True).returncode == 0

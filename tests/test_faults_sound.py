@@ -25,15 +25,15 @@ from osc_sockets import eventually, free_port
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
-from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
 from realtime_mer.config import LevelMeterSettings
-from realtime_mer.controls import Requests
-from realtime_mer.live import Recognition
+from realtime_mer.live.recognition import Recognition
+from realtime_mer.live.requests import Requests
+from realtime_mer.live.session import Session
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
 from realtime_mer.recording.reader import Drop, read_recording
-from realtime_mer.session import Session
 from realtime_mer.sources.pcm import PcmSource
-from realtime_mer.status import InputLevel, LevelState, Status, Update
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import InputLevel, LevelState, Status, Update
 
 Int32Array = npt.NDArray[np.int32]
 RATE_HZ = 44_100

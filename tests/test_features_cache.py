@@ -19,7 +19,7 @@ import pytest
 import soundfile
 from rich.console import Console
 
-from realtime_mer.features import FeatureEngine
+from realtime_mer.features.engine import FeatureEngine
 from train import features_cache
 from train.features_cache import (
     Extraction,

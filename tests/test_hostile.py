@@ -24,9 +24,10 @@ from recordings import good_recording
 from safetensors.numpy import save
 from victim import MEMORY_BYTES, Victim
 
-from realtime_mer import checkpoint, types
-from realtime_mer.checkpoint import save_checkpoint
+from realtime_mer import types
 from realtime_mer.config.profiles import profile_names, profile_path
+from realtime_mer.models import checkpoint
+from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.osc import control, messages
 from realtime_mer.osc.messages import Message, packet
 from train import deam

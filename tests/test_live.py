@@ -17,8 +17,8 @@ from osc_sockets import free_port
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
-from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
-from realtime_mer.session import predict_file
+from realtime_mer.live.session import predict_file
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
 
 # The same sound, in frames that begin up to 10 ms apart (where the entrance of music was found), through a sound server
 # that plays 16 bits.

@@ -17,7 +17,7 @@ from live_runs import LiveRun, Received, oscdump, without_display
 from osc_corpus import BAD
 from osc_sockets import free_port
 
-from realtime_mer.checkpoint import save_checkpoint
+from realtime_mer.models.checkpoint import save_checkpoint
 
 ENVIRONMENT = without_display(os.environ)
 

@@ -8,14 +8,14 @@ import pytest
 from checkpoints import music, small_checkpoint
 
 from realtime_mer.config import LevelMeterSettings
-from realtime_mer.controls import Requests
-from realtime_mer.live import Recognition
-from realtime_mer.pipeline import Predictor
-from realtime_mer.session import Session
+from realtime_mer.live.recognition import Recognition
+from realtime_mer.live.requests import Requests
+from realtime_mer.live.session import Session
+from realtime_mer.models.recogniser import Predictor
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.status import Board, SourceState
 from realtime_mer.types import FeatureFrame, Prediction, PredictionError
+from realtime_mer.updates import Board, SourceState
 
 RATE_HZ = 44_100
 

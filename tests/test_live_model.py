@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from sklearn.linear_model import Ridge
 from torch import Tensor, nn
 
-from realtime_mer.models import LiveModel, SegmentModel
+from realtime_mer.models.architectures import LiveModel, SegmentModel
 from realtime_mer.models.live import MemberGRUCell, MemberLinear
 
 N_FEATURES = 9

@@ -13,9 +13,9 @@ import pytest
 from logged import RUNNING, Clock, log, told, wait_for
 
 from realtime_mer.config import TargetSettings
-from realtime_mer.log_sink import LogSink, commands_told
+from realtime_mer.log.sink import LogSink, commands_told
 from realtime_mer.osc.sink import OscSink
-from realtime_mer.status import Answer, InputLevel, LevelState, SourceState, Update
+from realtime_mer.updates import Answer, InputLevel, LevelState, SourceState, Update
 
 
 def test_how_a_run_went(tmp_path: Path) -> None:

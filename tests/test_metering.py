@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_mer.config import LevelMeterSettings
-from realtime_mer.metering import LOWEST_DB, LevelMeter, to_db
-from realtime_mer.status import InputLevel, LevelState
+from realtime_mer.live.metering import LOWEST_DB, LevelMeter, to_db
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import InputLevel, LevelState
 
 SETTINGS = LevelMeterSettings()
 RATE_HZ = 8_000

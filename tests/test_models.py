@@ -15,7 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from realtime_mer.models import MLP, MODELS, SegmentModel, Seq2Seq, Seq2SeqAttention, StreamingModel
+from realtime_mer.models.architectures import MLP, MODELS, SegmentModel, Seq2Seq, Seq2SeqAttention, StreamingModel
 from realtime_mer.models.seq2seq import SlidingSegmentModel
 
 N_FEATURES = 12

@@ -15,10 +15,10 @@ from osc_examples import LEVELS, STATUSES, UPDATES, Said, decode
 
 from realtime_mer.config import MappedValue, TargetSettings
 from realtime_mer.config.osc import SMOOTHINGS
+from realtime_mer.config.space import MAPPABLE, SPACE, When
 from realtime_mer.osc.composing import HEARTBEAT_S, Composer, Event, mapped
 from realtime_mer.osc.messages import Message, packet
-from realtime_mer.osc.space import MAPPABLE, SPACE, When
-from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 LARGEST_INT = 2**31 - 1
 BY_WHEN = {when: {address.name for address in SPACE if address.when is when} for when in When}

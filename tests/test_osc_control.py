@@ -23,6 +23,7 @@ from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_packet import OscPacket
 from pythonosc.udp_client import SimpleUDPClient
 
+from realtime_mer.config.space import COMMANDS, Command, Values
 from realtime_mer.osc import OscError, control, ports
 from realtime_mer.osc.control import (
     CONTROL,
@@ -37,8 +38,7 @@ from realtime_mer.osc.control import (
     read_commands,
 )
 from realtime_mer.osc.messages import PacketError
-from realtime_mer.osc.space import COMMANDS, Command, Values
-from realtime_mer.status import Answer
+from realtime_mer.updates import Answer
 
 TELLS_DROPS = sys.platform == "linux"
 NAN, INFINITY = math.nan, math.inf

@@ -24,12 +24,12 @@ from live_runs import LiveRun, oscdump, without_display
 from osc_sockets import free_port
 from qlcplus import QLCPlus, channel_number, loopback_line, qlcplus
 
-from realtime_mer.checkpoint import save_checkpoint
 from realtime_mer.config import TargetSettings, load_settings
 from realtime_mer.config.profiles import profile_names
+from realtime_mer.config.space import SPACE, matching
+from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.osc.composing import mapped
 from realtime_mer.osc.messages import Message, packet
-from realtime_mer.osc.space import SPACE, matching
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "osc"
 WORKSPACE = DOCS / "qlcplus" / "realtime-mer.qxw"

@@ -24,12 +24,12 @@ from hypothesis import strategies as st
 from osc_sockets import GENEROUS_S, HERE, eventually, open_files
 from zeroconf import ServiceBrowser, ServiceListener, Zeroconf
 
+from realtime_mer.config.space import COMMANDS, SPACE
 from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import Message, read_packet
 from realtime_mer.osc.query import Node, QueryServer, address_tree
 from realtime_mer.osc.sink import OscSink
-from realtime_mer.osc.space import COMMANDS, SPACE
-from realtime_mer.status import Update
+from realtime_mer.updates import Update
 
 ROOT = Path(__file__).resolve().parents[1]
 # Only a number here: nothing listens there. Other tests of the same time have others.
@@ -92,7 +92,7 @@ def converse(server: QueryServer, talk: Callable[[aiohttp.ClientWebSocketRespons
     asyncio.run(run())
 
 
-async def say(websocket: aiohttp.ClientWebSocketResponse, command: str, address: str) -> None:
+async def notify(websocket: aiohttp.ClientWebSocketResponse, command: str, address: str) -> None:
     await websocket.send_json({"COMMAND": command, "DATA": address})
 
 
@@ -256,15 +256,15 @@ def test_a_client_hears_what_it_listens_to(server: QueryServer) -> None:
     async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
         # A container's address means none of what is in it.
         for address in ("/mer/frame", "/mer", "/mer/status/source"):
-            await say(websocket, "LISTEN", address)
+            await notify(websocket, "LISTEN", address)
         await heed(websocket)
         assert server.summary().endswith(", 1 listening")
         server.take(both)
         server.take([Message("/mer/status/source", "s", ("running",))])
         assert await hear(websocket) == both[0]
         assert await hear(websocket) == Message("/mer/status/source", "s", ("running",))
-        await say(websocket, "IGNORE", "/mer/frame")
-        await say(websocket, "LISTEN", "/mer/valence")
+        await notify(websocket, "IGNORE", "/mer/frame")
+        await notify(websocket, "LISTEN", "/mer/valence")
         await heed(websocket)
         server.take(both)
         assert await hear(websocket) == both[1]
@@ -282,7 +282,7 @@ def test_clients_hear_each_what_they_listen_to(server: QueryServer) -> None:
                 for path in ("", "mer", "ws")
             ]
             for websocket, name in zip(sockets, ("valence", "arousal", "valence"), strict=True):
-                await say(websocket, "LISTEN", f"/mer/{name}")
+                await notify(websocket, "LISTEN", f"/mer/{name}")
                 await heed(websocket)
             server.take([Message("/mer/valence", "f", (0.25,)), Message("/mer/arousal", "f", (0.75,))])
             heard = [(await hear(websocket)).values for websocket in sockets]
@@ -299,7 +299,7 @@ def test_a_sinks_predictions_arrive(server: QueryServer) -> None:
 
     async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
         for name in ("va", "frame", "smooth/valence"):
-            await say(websocket, "LISTEN", f"/mer/{name}")
+            await notify(websocket, "LISTEN", f"/mer/{name}")
         await heed_among_messages(websocket)
         sink.update(Update(41, 20.5, 0.5, -0.25, False, None))
         heard: dict[str, tuple[object, ...]] = {}
@@ -347,7 +347,7 @@ def test_what_is_no_command_is_counted_and_ignored(server: QueryServer) -> None:
     async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
         for bad in BAD_FRAMES:
             await (websocket.send_str(bad) if isinstance(bad, str) else websocket.send_bytes(bad))
-        await say(websocket, "LISTEN", "/mer/frame")
+        await notify(websocket, "LISTEN", "/mer/frame")
         await heed(websocket)
         server.take([Message("/mer/frame", "i", (1,))])
         assert (await hear(websocket)).values == (1,)
@@ -371,7 +371,7 @@ def test_who_says_too_much_in_a_second_is_let_go(server: QueryServer) -> None:
     async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
         # As many as any client has reason to say are fine.
         for address in 8 * SPACE:
-            await say(websocket, "LISTEN", f"/mer/{address.name}")
+            await notify(websocket, "LISTEN", f"/mer/{address.name}")
         await heed(websocket)
         with contextlib.suppress(ConnectionError):
             for _ in range(1000):
@@ -410,7 +410,7 @@ def test_a_client_that_stops_reading_delays_nobody(server: QueryServer) -> None:
         eventually(lambda: "1 listening" in server.summary())
 
         async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
-            await say(websocket, "LISTEN", "/mer/status/ack")
+            await notify(websocket, "LISTEN", "/mer/status/ack")
             await heed(websocket)
             for n in range(n_sent):
                 server.take([Message("/mer/status/ack", "ss", (str(n), "x" * 500))])
@@ -490,7 +490,7 @@ def succeeds(act: Callable[[], object]) -> bool:
 
 def test_closing_takes_leave_of_clients(server: QueryServer) -> None:
     async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
-        await say(websocket, "LISTEN", "/mer/frame")
+        await notify(websocket, "LISTEN", "/mer/frame")
         await heed(websocket)
         closing = asyncio.create_task(asyncio.to_thread(server.close))
         frame = await websocket.receive()

@@ -16,7 +16,7 @@ from realtime_mer.config import TargetSettings
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message
 from realtime_mer.osc.sender import Item, NewSmoothing, Rate, Sender
-from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 FRAMES = TargetSettings(send=("frame",))
 FRAMES_AND_MARKS = TargetSettings(send=("frame", "event/mark"))

@@ -30,7 +30,7 @@ from realtime_mer.osc import sink as sink_module
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message
 from realtime_mer.osc.sink import OscSink
-from realtime_mer.status import InputLevel, LevelState, Sink, SourceState, Status, Update
+from realtime_mer.updates import InputLevel, LevelState, Sink, SourceState, Status, Update
 
 UPDATE = Update(7, 4.5, 0.25, -0.5, True, 0.14)
 STATUS = Status("a source", SourceState.RUNNING, level=InputLevel(-6.0, -30.0, LevelState.QUIET), dropped_blocks=3)

@@ -16,23 +16,12 @@ from hypothesis import strategies as st
 from osc_examples import LEVELS, STATUSES, UPDATES, decode
 
 from realtime_mer.config import ConfigError, MappedValue
+from realtime_mer.config.space import COMMANDS, MAPPABLE, SPACE, Address, Values, When, matching
 from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
 from realtime_mer.osc.messages import Message, packet
-from realtime_mer.osc.space import (
-    COMMANDS,
-    MAPPABLE,
-    SPACE,
-    Address,
-    Values,
-    When,
-    frame_values,
-    level_values,
-    matching,
-    mood_values,
-    status_values,
-)
 from realtime_mer.osc.table import markdown
-from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.osc.values import frame_values, level_values, mood_values, status_values
+from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESSES = {address.name: address for address in SPACE}

@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from realtime_mer.models import LiveModel
+from realtime_mer.models.architectures import LiveModel
 from realtime_mer.models.live import TrainingPass
 from train.professor import Professor
 

@@ -28,7 +28,7 @@ from realtime_mer.recording.folder import Folder
 from realtime_mer.recording.reader import read_recording
 from realtime_mer.recording.recorder import Recorder
 from realtime_mer.sources import Capture
-from realtime_mer.status import InputLevel, LevelState, Sink, SourceState, Status
+from realtime_mer.updates import InputLevel, LevelState, Sink, SourceState, Status
 
 ROOT = Path(__file__).resolve().parents[1]
 

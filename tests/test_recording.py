@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from recordings import SETTINGS, capture, noise, record, recorder_into, replayed
 
+from realtime_mer.live.session import Session
 from realtime_mer.recording.check import ReplayCheck
 from realtime_mer.recording.reader import Recording, read_recording
 from realtime_mer.recording.recorder import Recorder
-from realtime_mer.session import Session
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.status import Sink, Update
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import Sink, Update
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -123,7 +123,7 @@ def session_updates(
     session: Session | None = None,
     open_end: bool = False,
 ) -> list[Update]:
-    """What the live path makes of these, as realtime_mer.live does it. open_end: the segment goes on after them."""
+    """What the live path makes of these, as live/recognition.py does it. open_end: the segment goes on after them."""
     session = session or Session(small_checkpoint(), SETTINGS.level)
     updates: list[Update] = []
 

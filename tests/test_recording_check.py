@@ -11,7 +11,7 @@ from recordings import good_recording, update
 
 from realtime_mer.recording.check import ReplayCheck
 from realtime_mer.recording.reader import Recording, read_recording
-from realtime_mer.status import Sink, SourceState, Status, Update
+from realtime_mer.updates import Sink, SourceState, Status, Update
 
 
 @pytest.fixture

@@ -14,11 +14,11 @@ from contract import verify_contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
-from realtime_mer.extraction import ExtractionSettings, FrameExtractor
-from realtime_mer.features import ENGINE_RATE_HZ, FRAME_S, HOP_S, FeatureEngine, opensmile_names
-from realtime_mer.pipeline import Predictor, Recogniser
-from realtime_mer.renewal import RenewalSettings, RenewingEngine
+from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S, FeatureEngine, opensmile_names
+from realtime_mer.features.extraction import ExtractionSettings, FrameExtractor
+from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.recogniser import Predictor, Recogniser
 from realtime_mer.types import FeatureFrame, FloatArray, Prediction
 
 TIMEOUT_S = 30.0

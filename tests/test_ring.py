@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_mer.ring import BlockRing
+from realtime_mer.sources.ring import BlockRing
 from realtime_mer.types import FloatArray
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from realtime_mer.scaling import BOUND, Scaler, ScalerKind
+from realtime_mer.models.scaling import BOUND, Scaler, ScalerKind
 
 Array = npt.NDArray[np.float64]
 KINDS: tuple[ScalerKind, ...] = ("min_max", "signed_log_standard")

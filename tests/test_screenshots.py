@@ -17,7 +17,7 @@ from windows import ROOT, TIMEOUT_S, bare_environment
 from benchmarks import screenshots
 from benchmarks.offscreen import DEMO, PIXEL_FOR_PIXEL, hear
 from benchmarks.screenshots import PICTURES, SIZE_PX
-from realtime_mer.status import LevelState
+from realtime_mer.updates import LevelState
 
 RATE_HZ = 22_050
 
@@ -104,7 +104,7 @@ def test_what_cannot_be_done_is_said(
 
 def pixels_of(path: Path) -> npt.NDArray[np.uint8]:
     """Red, green and blue of each, shape (height, width, 3)."""
-    from realtime_mer.monitor.qt import QtGui
+    from realtime_mer.window.qt import QtGui
 
     image = QtGui.QImage(str(path)).convertToFormat(QtGui.QImage.Format.Format_RGB888)
     bits = image.constBits()

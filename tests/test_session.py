@@ -11,16 +11,16 @@ import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
 
-from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.config import LevelMeterSettings
-from realtime_mer.features import FeatureEngineError
-from realtime_mer.pipeline import Recogniser
+from realtime_mer.features.engine import FeatureEngineError
+from realtime_mer.live.session import Session, predict_file
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.recogniser import Recogniser
 from realtime_mer.recording import Beginning
-from realtime_mer.session import Session, predict_file
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.status import LevelState, Update
 from realtime_mer.types import FloatArray, Prediction
+from realtime_mer.updates import LevelState, Update
 
 RATE_HZ = 44_100
 SETTINGS = LevelMeterSettings()

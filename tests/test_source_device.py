@@ -21,16 +21,16 @@ import soxr
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
-from realtime_mer.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.config import AudioSettings, LevelMeterSettings
-from realtime_mer.devices import DeviceError, InputDevice, list_inputs, portaudio
-from realtime_mer.session import Session
+from realtime_mer.live.session import Session
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
 from realtime_mer.sources import Capture
 from realtime_mer.sources import device as device_module
 from realtime_mer.sources.capturing import HEADER, PerhapsOursError, open_stream
 from realtime_mer.sources.device import DeviceSource
-from realtime_mer.status import SourceState, Update
+from realtime_mer.sources.devices import DeviceError, InputDevice, list_inputs, portaudio
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import SourceState, Update
 
 _TIMEOUT_S = 40.0
 _MUSIC_S = 11.0

@@ -14,12 +14,12 @@ from fake_clock import FakeClock, install_clock, read_all, sound_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_mer.extraction import read_blocks
 from realtime_mer.sources import Capture, Source, SourceError
 from realtime_mer.sources.file import FileSource
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.status import SourceState
+from realtime_mer.sources.reading import read_blocks
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import SourceState
 
 RATE_HZ = 8_000
 

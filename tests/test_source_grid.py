@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from realtime_mer.conditioning import LARGEST_SAMPLE
-from realtime_mer.sources.grid import STEPS, on_grid
+from realtime_mer.sources.grid import LARGEST_SAMPLE, STEPS, on_grid
 from realtime_mer.types import FloatArray
 
 

@@ -24,8 +24,8 @@ from hypothesis import strategies as st
 from realtime_mer.config import PCM_FORMATS
 from realtime_mer.sources import Capture, Source, SourceError
 from realtime_mer.sources.pcm import PcmSource
-from realtime_mer.status import SourceState
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import SourceState
 
 ROOT = Path(__file__).resolve().parents[1]
 RATE_HZ = 8_000

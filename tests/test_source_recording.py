@@ -12,9 +12,9 @@ from fake_clock import install_clock, read_all, sound_of
 from recordings import RATE_HZ, capture, good_recording, noise, record, wait_until
 
 from realtime_mer.recording.reader import read_recording, read_segment
+from realtime_mer.recording.source import RecordingSource
 from realtime_mer.sources import Capture, Source, SourceError
-from realtime_mer.sources.recording import RecordingSource
-from realtime_mer.status import SourceState
+from realtime_mer.updates import SourceState
 
 
 @pytest.fixture

@@ -12,9 +12,9 @@ import torch
 from rich.console import Console
 from training_songs import made_up_data, made_up_song, silent_console
 
-from realtime_mer.checkpoint import Checkpoint
-from realtime_mer.models import LiveModel
-from realtime_mer.scaling import Scaler
+from realtime_mer.models.architectures import LiveModel
+from realtime_mer.models.checkpoint import Checkpoint
+from realtime_mer.models.scaling import Scaler
 from realtime_mer.types import FloatArray
 from train import stage
 from train.baselines import fit_baselines

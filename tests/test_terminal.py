@@ -21,8 +21,8 @@ from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
-from realtime_mer.status import Board, InputLevel, LevelState, SourceState, Status, Update
-from realtime_mer.terminal import TerminalView, render, source_line, update_line
+from realtime_mer.terminal.view import TerminalView, render, source_line, update_line
+from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
 
 ROOT = Path(__file__).resolve().parents[1]
 GENEROUS_S = 30.0
@@ -384,8 +384,8 @@ def test_a_missing_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) 
 PROGRAM = """
 import fcntl, os, subprocess, sys, termios, threading
 from dataclasses import replace
-from realtime_mer.status import *
-from realtime_mer.terminal import TerminalView
+from realtime_mer.updates import *
+from realtime_mer.terminal.view import TerminalView
 how = sys.argv[1]
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 if how == "background":

@@ -7,8 +7,8 @@ import pytest
 import torch
 from training_songs import N_FEATURES, made_up_data, made_up_song, song_sequence
 
-from realtime_mer.models import MLP
-from realtime_mer.scaling import Scaler
+from realtime_mer.models.architectures import MLP
+from realtime_mer.models.scaling import Scaler
 from train.baselines import (
     ALPHAS,
     Constant,

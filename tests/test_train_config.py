@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from realtime_mer.extraction import ExtractionSettings
-from realtime_mer.level import LevelSettings
+from realtime_mer.features.extraction import ExtractionSettings
+from realtime_mer.features.gain import GainSettings
 from train.config import Config, ConfigError, FeaturesConfig, ModelConfig, TrainingConfig, load_config, parse_config
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
@@ -44,7 +44,7 @@ def test_a_file_says_only_what_differs_from_the_defaults(tmp_path: Path) -> None
         TrainingConfig(protocol="sequences", learning_rate=1.0, curriculum=(8, 18)),
     )
     assert isinstance(config.training.learning_rate, float)
-    assert config.features.extraction() == ExtractionSettings(LevelSettings(), descriptors=True)
+    assert config.features.extraction() == ExtractionSettings(GainSettings(), descriptors=True)
     assert FeaturesConfig().extraction() == ExtractionSettings(None, descriptors=False)
     assert parse_config(config.to_dict()) == config
 

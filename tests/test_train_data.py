@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from training_songs import few_clips, official, silent_console
 
-from realtime_mer.extraction import ExtractionSettings, extract_file
-from realtime_mer.level import LevelSettings
+from realtime_mer.features.extraction import ExtractionSettings, extract_file
+from realtime_mer.features.gain import GainSettings
 from train.data import Dataset, load_dataset
 from train.deam import DEAM_FEATURE_NAMES, DeamError, load_deam
 from train.sequences import align
@@ -134,7 +134,7 @@ def test_deams_own_features_serve_where_there_is_no_audio(tmp_path: Path) -> Non
     assert split != data.split(4)
 
 
-@pytest.mark.parametrize("extraction", [ExtractionSettings(LevelSettings(), False), ExtractionSettings(None, True)])
+@pytest.mark.parametrize("extraction", [ExtractionSettings(GainSettings(), False), ExtractionSettings(None, True)])
 def test_deams_own_features_are_no_others(tmp_path: Path, extraction: ExtractionSettings) -> None:
     with pytest.raises(DeamError, match="no audio to extract features from, and DEAM's own are not the ones"):
         load_official(official(tmp_path, range(1, 3)), extraction)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from training_songs import N_FEATURES, made_up_data, made_up_song, silent_console, song_sequence
 
-from realtime_mer.models import MLP, MODELS, Seq2Seq
+from realtime_mer.models.architectures import MLP, MODELS, Seq2Seq
 from train.config import parse_config
 from train.data import Dataset
 from train.deam import Split, split_songs

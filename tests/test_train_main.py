@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 from training_songs import few_clips, official
 
-from realtime_mer.checkpoint import load_checkpoint
-from realtime_mer.extraction import ExtractionSettings
+from realtime_mer.features.extraction import ExtractionSettings
+from realtime_mer.models.checkpoint import load_checkpoint
 from train import __main__ as command_line
 from train.__main__ import main
 

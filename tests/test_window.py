@@ -20,18 +20,18 @@ import pytest
 from drawing import RUNNING, picture, rgb, settle, update, where
 from windows import TIMEOUT_S
 
-from realtime_mer import monitor
+from realtime_mer import window as monitor
 from realtime_mer.config import DisplaySettings
-from realtime_mer.monitor.keys import KEYS
-from realtime_mer.monitor.notices import Notices
-from realtime_mer.monitor.theme import DARK, LIGHT
-from realtime_mer.status import Board, InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.window.notices import Notices
+from realtime_mer.window.shortcuts import KEYS
+from realtime_mer.window.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
     from PyQt5 import QtWidgets
     from pytestqt.qtbot import QtBot
 
-    from realtime_mer.monitor.window import MonitorWindow
+    from realtime_mer.window.run import MonitorWindow
 
 # Not where the system lacks a library that it needs.
 pytest.importorskip("PyQt5.QtWidgets", exc_type=ImportError)
@@ -48,7 +48,7 @@ def qapp() -> Iterator[QtWidgets.QApplication]:
         fault = monitor.display_fault()
         if fault is not None:
             pytest.skip(f"no window can be shown here: {fault}")
-        from realtime_mer.monitor.application import application
+        from realtime_mer.window.application import application
 
         yield application()
 
@@ -57,7 +57,7 @@ class Shown:
     """A window that is shown, its board, and what was asked of it."""
 
     def __init__(self, qtbot: QtBot, settings: DisplaySettings, remembered: Path | None, **wishes: bool) -> None:
-        from realtime_mer.monitor.window import MonitorWindow
+        from realtime_mer.window.run import MonitorWindow
 
         self._qtbot = qtbot
         self.board, self.stop, self.notices = Board("a device"), threading.Event(), Notices()
@@ -107,7 +107,7 @@ class Shown:
     def key(self, name: str, modifier: str = "NoModifier") -> None:
         from PyQt5 import QtTest
 
-        from realtime_mer.monitor.qt import QtCore
+        from realtime_mer.window.qt import QtCore
 
         # By way of the window's handle, as real ones come: to whichever part has the focus.
         handle = self.window.windowHandle()
@@ -120,7 +120,7 @@ class Shown:
         settle()
 
     def texts(self) -> list[str]:
-        from realtime_mer.monitor.qt import QtWidgets
+        from realtime_mer.window.qt import QtWidgets
 
         return [label.text() for label in self.window.findChildren(QtWidgets.QLabel) if label.isVisible()]
 
@@ -216,7 +216,7 @@ def test_what_does_not_follow_the_music_is_a_ghost(shown: Shown, status: Status,
 
 
 def test_names_are_not_read_as_markup(shown: Shown) -> None:
-    from realtime_mer.monitor.qt import QtCore, QtWidgets
+    from realtime_mer.window.qt import QtCore, QtWidgets
 
     shown.give(replace(RUNNING, source="<b>USB</b> & more"))
     shown.notices.post("Saved as <i>USB</i>.png")
@@ -226,7 +226,7 @@ def test_names_are_not_read_as_markup(shown: Shown) -> None:
 
 
 def test_texts_that_change_push_nothing_about(shown: Shown) -> None:
-    from realtime_mer.monitor.qt import QtCore, QtWidgets
+    from realtime_mer.window.qt import QtCore, QtWidgets
 
     def places() -> list[QtCore.QPoint]:
         labels = shown.window.findChildren(QtWidgets.QLabel)
@@ -255,7 +255,7 @@ def test_a_lost_device_is_said_in_both_modes(show: Callable[..., Shown], mode: s
 def test_the_longest_texts_are_not_cut_off_at_any_size(
     show: Callable[..., Shown], size: tuple[int, int], theme: str
 ) -> None:
-    from realtime_mer.monitor.qt import QtWidgets
+    from realtime_mer.window.qt import QtWidgets
 
     long = "never ending " * 30
     shown = show(theme=theme)
@@ -281,7 +281,7 @@ def test_the_longest_texts_are_not_cut_off_at_any_size(
 
 @pytest.mark.parametrize("mode", ["operator", "stage"])
 def test_everything_grows_with_the_window(show: Callable[..., Shown], mode: str) -> None:
-    from realtime_mer.monitor.qt import QtCore
+    from realtime_mer.window.qt import QtCore
 
     shown = show(mode=mode)
     shown.window.setWindowState(QtCore.Qt.WindowState.WindowNoState)
@@ -308,7 +308,7 @@ def test_a_new_size_forgets_nothing(shown: Shown) -> None:
 
 
 def test_hours_of_use_make_no_new_items(shown: Shown) -> None:
-    from realtime_mer.monitor.qt import QtCore, QtWidgets
+    from realtime_mer.window.qt import QtCore, QtWidgets
 
     def n_things() -> tuple[int, int]:
         scenes = [view.scene() for view in shown.window.findChildren(QtWidgets.QGraphicsView)]
@@ -386,7 +386,7 @@ def test_space_pauses_r_records_and_k_marks(shown: Shown) -> None:
 
 
 def test_an_unknown_key_one_held_down_and_one_with_ctrl_do_nothing(shown: Shown) -> None:
-    from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets
+    from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
 
     shown.key("X")
     shown.key("Space", "ControlModifier")
@@ -409,7 +409,7 @@ def test_f_is_full_screen_and_back(shown: Shown) -> None:
 
 
 def test_m_is_the_stage_and_back(shown: Shown) -> None:
-    from realtime_mer.monitor.qt import QtCore
+    from realtime_mer.window.qt import QtCore
 
     shown.give(RUNNING, wave(30))
     shown.key("M")
@@ -484,7 +484,7 @@ def test_z_shows_more_of_the_past(shown: Shown) -> None:
 
 
 def test_n_says_where_there_is_only_one_screen(shown: Shown) -> None:
-    from realtime_mer.monitor.qt import QtWidgets
+    from realtime_mer.window.qt import QtWidgets
 
     if len(QtWidgets.QApplication.screens()) > 1:
         pytest.skip("there are several screens")
@@ -493,7 +493,7 @@ def test_n_says_where_there_is_only_one_screen(shown: Shown) -> None:
 
 
 def test_s_saves_a_picture_and_says_where(shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    from realtime_mer.monitor.qt import QtGui
+    from realtime_mer.window.qt import QtGui
 
     monkeypatch.chdir(tmp_path)
     shown.give(RUNNING, wave(30))
@@ -563,7 +563,7 @@ def test_escape_leaves_one_thing_after_the_other(shown: Shown) -> None:
 
 def turn_wheel(shown: Shown, x: int, y: int, steps: float) -> None:
     """Over this place of the window, away from the hand where steps is positive."""
-    from realtime_mer.monitor.qt import QtCore, QtGui, QtWidgets
+    from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
 
     place = QtCore.QPoint(x, y)
     under = shown.window.childAt(place) or shown.window
@@ -731,7 +731,7 @@ def test_the_settings_count_more_than_what_is_remembered(show: Callable[..., Sho
 def test_a_place_that_is_on_no_screen_comes_back_on_one(
     show: Callable[..., Shown], tmp_path: Path, place: list[int]
 ) -> None:
-    from realtime_mer.monitor.qt import QtWidgets
+    from realtime_mer.window.qt import QtWidgets
 
     remembered = tmp_path / "window.json"
     remembered.write_text(json.dumps({"place": place}), encoding="utf-8")

@@ -31,7 +31,7 @@ from windows import (
 )
 
 from benchmarks.sound_server import SoundServer
-from realtime_mer.checkpoint import save_checkpoint
+from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.recording.reader import read_recording
 
 
@@ -70,7 +70,7 @@ def wait_for_window(live: LiveRun, environment: dict[str, str]) -> None:
 
 def test_it_runs_until_stop(drawable: dict[str, str]) -> None:
     told = run(
-        "from realtime_mer.monitor.window import run_window\n"
+        "from realtime_mer.window.run import run_window\n"
         "feeding(20, stop.set)\n"
         "run_window(board, stop, toggle_pause=None)\n"
         "print(stop.is_set(), len(board.take_updates()))",
@@ -81,7 +81,7 @@ def test_it_runs_until_stop(drawable: dict[str, str]) -> None:
 
 def test_it_runs_until_it_is_closed(drawable: dict[str, str]) -> None:
     told = run(
-        "from realtime_mer.monitor.window import run_window, application\n"
+        "from realtime_mer.window.run import run_window, application\n"
         "from PyQt5 import QtCore, QtTest\n"
         "application()\n"
         "def press():\n"
@@ -99,8 +99,8 @@ def test_it_runs_until_it_is_closed(drawable: dict[str, str]) -> None:
 
 def test_it_is_really_on_the_screen(x_display: str) -> None:
     told = run(
-        "from realtime_mer.monitor.window import run_window, application\n"
-        "from realtime_mer.monitor.qt import QtCore, QtGui\n"
+        "from realtime_mer.window.run import run_window, application\n"
+        "from realtime_mer.window.qt import QtCore, QtGui\n"
         "application()\n"
         "def look():\n"
         "    screen = application().primaryScreen()\n"
@@ -127,7 +127,7 @@ def test_ctrl_c_ends_it(drawable: dict[str, str], handled: bool) -> None:
     script = (
         "import signal\n"
         + ("signal.signal(signal.SIGINT, lambda *_: stop.set())\n" if handled else "")
-        + "from realtime_mer.monitor.window import run_window\n"
+        + "from realtime_mer.window.run import run_window\n"
         "feeding(4000, lambda: None)\n"
         "threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT)).start()\n"
         "run_window(board, stop)\n"
@@ -140,7 +140,7 @@ def test_ctrl_c_ends_it(drawable: dict[str, str], handled: bool) -> None:
 @pytest.mark.parametrize("method", ["paint", "set_path"])
 def test_a_fault_in_drawing_is_told_once_and_ends_nothing(drawable: dict[str, str], method: str) -> None:
     told = run(
-        "from realtime_mer.monitor import plane, window\n"
+        "from realtime_mer.window import plane, run as window\n"
         f"def broken(*_): {method}_is_broken\n"
         f"plane.TrailItem.{method} = broken\n"
         "feeding(20, stop.set)\n"
@@ -156,7 +156,7 @@ def test_a_fault_in_drawing_is_told_once_and_ends_nothing(drawable: dict[str, st
 
 def test_where_the_window_cannot_be_made_the_run_goes_on(drawable: dict[str, str]) -> None:
     told = run(
-        "from realtime_mer.monitor import view, window\n"
+        "from realtime_mer.window import run as window, view\n"
         "def broken(*_, **__): raise OSError('no paint')\n"
         "view.PlaneView = broken\n"
         "window.run_window(board, stop)\n"
@@ -177,7 +177,7 @@ def test_a_user_s_decimal_comma_stays_out_of_the_c_library(drawable: dict[str, s
         run("locale.setlocale(locale.LC_ALL, ''); print(locale.localeconv()['decimal_point'])", german).stdout == ",\n"
     )
     told = run(
-        "from realtime_mer.monitor.window import run_window\n"
+        "from realtime_mer.window.run import run_window\n"
         "feeding(5, stop.set)\n"
         "run_window(board, stop)\n"
         "environment = [os.environ.get(name) for name in ('LC_ALL', 'LANG', 'LC_NUMERIC')]\n"
@@ -193,7 +193,7 @@ def test_a_user_s_decimal_comma_stays_out_of_the_c_library(drawable: dict[str, s
 def test_what_is_to_keep_running_is_not_stopped_and_says_so(drawable: dict[str, str]) -> None:
     told = run(
         "from realtime_mer.config import DisplaySettings\n"
-        "from realtime_mer.monitor.window import run_window, application\n"
+        "from realtime_mer.window.run import run_window, application\n"
         "from PyQt5 import QtCore\n"
         "application()\n"
         "def close():\n"
@@ -212,7 +212,7 @@ def test_new_views_and_a_garbage_collector_in_another_thread_get_on(drawable: di
     told = run(
         "import gc\n"
         "from realtime_mer.config import DisplaySettings\n"
-        "from realtime_mer.monitor.window import MonitorWindow, application\n"
+        "from realtime_mer.window.run import MonitorWindow, application\n"
         "from PyQt5 import QtCore, QtTest\n"
         "application()\n"
         "def collect():\n"
@@ -237,7 +237,7 @@ def test_on_a_screen_with_a_scale_everything_is_as_large_in_its_pixels() -> None
     for scale in ("1", "2"):
         told = run(
             "from realtime_mer.config import DisplaySettings\n"
-            "from realtime_mer.monitor.window import MonitorWindow, application\n"
+            "from realtime_mer.window.run import MonitorWindow, application\n"
             "from PyQt5 import QtTest\n"
             "application()\n"
             "window = MonitorWindow(board, stop, DisplaySettings())\n"
@@ -268,7 +268,7 @@ class SleepyRun(LiveRun):
         script = (
             "import signal, sys, time\n"
             "from PyQt5 import QtCore\n"
-            "from realtime_mer.monitor.application import application\n"
+            "from realtime_mer.window.application import application\n"
             "from realtime_mer import cli\n"
             "application()\n"
             "asked = []\n"
@@ -407,7 +407,7 @@ SHOW = """
 import subprocess, time
 from pathlib import Path
 from realtime_mer.config import DisplaySettings
-from realtime_mer.monitor.window import MonitorWindow, application
+from realtime_mer.window.run import MonitorWindow, application
 from PyQt5 import QtCore, QtTest
 application()
 def show(remembered=None, **settings):

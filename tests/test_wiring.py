@@ -16,7 +16,7 @@ from checkpoints import music, small_checkpoint
 from live_runs import LiveRun, oscdump, without_display
 from osc_sockets import free_port
 
-from realtime_mer.checkpoint import save_checkpoint
+from realtime_mer.models.checkpoint import save_checkpoint
 
 ENVIRONMENT = without_display(os.environ)
 SONG_S = 4.0

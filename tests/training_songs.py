@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from rich.console import Console
 
-from realtime_mer.extraction import ExtractionSettings
+from realtime_mer.features.extraction import ExtractionSettings
 from train.data import Dataset
 from train.deam import DEAM_FEATURE_NAMES, Deam, Song
 from train.sequences import SongSequence

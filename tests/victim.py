@@ -81,14 +81,14 @@ class Victim:
 
 
 def checkpoint(path: Path) -> None:
-    from realtime_mer.checkpoint import load_checkpoint
+    from realtime_mer.models.checkpoint import load_checkpoint
 
     load_checkpoint(path)
 
 
 def recording(path: Path) -> None:
     from realtime_mer.recording.reader import read_recording, read_segment
-    from realtime_mer.viewing.loading import take_of_recording
+    from realtime_mer.viewer.loading import take_of_recording
 
     found = read_recording(path)
     assert all(segment.path.parent == path for segment in found.segments)
@@ -99,7 +99,8 @@ def recording(path: Path) -> None:
 
 
 def sound(path: Path) -> None:
-    from realtime_mer.extraction import ExtractionSettings, extract_stream, read_blocks
+    from realtime_mer.features.extraction import ExtractionSettings, extract_stream
+    from realtime_mer.sources.reading import read_blocks
 
     for _ in extract_stream(itertools.islice(read_blocks(path), _MOST_BLOCKS), ExtractionSettings()):
         pass
@@ -107,7 +108,7 @@ def sound(path: Path) -> None:
 
 def blocks(path: Path) -> None:
     """Without the features, of which many channels at a high rate take their time."""
-    from realtime_mer.extraction import read_blocks
+    from realtime_mer.sources.reading import read_blocks
 
     for _ in itertools.islice(read_blocks(path), 5):
         pass
@@ -115,7 +116,7 @@ def blocks(path: Path) -> None:
 
 def source(path: Path) -> None:
     from realtime_mer.sources.file import FileSource
-    from realtime_mer.status import SourceState
+    from realtime_mer.updates import SourceState
 
     played = FileSource(path, loop=False, fast=True)
     played.start()
@@ -151,7 +152,7 @@ def features(path: Path) -> None:
 
 
 def remembered(path: Path) -> None:
-    from realtime_mer.monitor.remembered import recall
+    from realtime_mer.window.remembered import recall
 
     recall(path)
 
@@ -209,12 +210,12 @@ def _answer(kind: str, path: Path, refusals: tuple[type[Exception], ...]) -> str
 def main() -> None:
     import torch
 
-    from realtime_mer.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
     from realtime_mer.config import ConfigError
-    from realtime_mer.extraction import AudioFileError
+    from realtime_mer.models.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
     from realtime_mer.osc.messages import PacketError
     from realtime_mer.recording import RecordingError
     from realtime_mer.sources import SourceError
+    from realtime_mer.sources.reading import AudioFileError
     from train.deam import DeamError
 
     torch.set_num_threads(1)

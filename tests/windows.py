@@ -24,7 +24,7 @@ TIMEOUT_S = 60.0
 # What a script begins with: a board, and somebody who puts predictions on it as a run does, but faster.
 PRELUDE = """
 import locale, math, os, sys, threading, time
-from realtime_mer.status import Board, InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
 board, stop = Board("a device"), threading.Event()
 def feed(n, then):
     for i in range(n):
@@ -78,7 +78,7 @@ def bare_environment(**more: str) -> dict[str, str]:
 def fault_here(environment: dict[str, str], preparation: str = "") -> str | None:
     """What display_fault says in this environment, after this preparation."""
     told = run(
-        f"{preparation}\nfrom realtime_mer.monitor import display_fault\nprint(repr(display_fault()))", environment
+        f"{preparation}\nfrom realtime_mer.window import display_fault\nprint(repr(display_fault()))", environment
     )
     assert told.returncode == 0, told.stderr
     fault = ast.literal_eval(told.stdout)

@@ -15,15 +15,15 @@ from typing import Any
 from rich.console import Console
 
 from realtime_mer.atomic import write_atomically
-from realtime_mer.checkpoint import (
+from realtime_mer.features.engine import FeatureEngineError
+from realtime_mer.features.extraction import ExtractionSettings
+from realtime_mer.models.checkpoint import (
     Checkpoint,
     default_checkpoint_path,
     library_versions,
     load_checkpoint,
     save_checkpoint,
 )
-from realtime_mer.extraction import ExtractionSettings
-from realtime_mer.features import FeatureEngineError
 from realtime_mer.workers import default_jobs
 from train.baselines import fit_baselines, score_all
 from train.calibration import calibrate

@@ -16,8 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from scipy.signal import sosfilt
 
-from realtime_mer.extraction import AudioFileError, ExtractionSettings, extract_stream, read_blocks, stacked, too_short
-from realtime_mer.features import FRAME_S, to_int16
+from realtime_mer.features.engine import FRAME_S, to_int16
+from realtime_mer.features.extraction import ExtractionSettings, extract_stream, stacked, too_short
+from realtime_mer.sources.reading import AudioFileError, read_blocks
 from realtime_mer.types import AudioBlock, FloatArray
 
 # The ranges that are drawn from, uniformly.

@@ -13,8 +13,8 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import Ridge
 
-from realtime_mer.models import StreamingModel
-from realtime_mer.scaling import Scaler
+from realtime_mer.models.architectures import StreamingModel
+from realtime_mer.models.scaling import Scaler
 from realtime_mer.types import FloatArray
 from train.data import Dataset
 from train.deam import Split

@@ -19,12 +19,12 @@ from rich.console import Console
 from scipy.optimize import minimize
 from scipy.stats import spearmanr
 
-from realtime_mer.checkpoint import Checkpoint
-from realtime_mer.features import FRAME_S, HOP_S
-from realtime_mer.models import LiveModel, StreamingModel
-from realtime_mer.pipeline import Predictor
+from realtime_mer.features.engine import FRAME_S, HOP_S
+from realtime_mer.models.architectures import LiveModel, StreamingModel
+from realtime_mer.models.calibration import Calibration, ErrorVariance
+from realtime_mer.models.checkpoint import Checkpoint
+from realtime_mer.models.recogniser import Predictor
 from realtime_mer.types import FeatureFrame
-from realtime_mer.uncertainty import Calibration, ErrorVariance
 from train.config import Config
 from train.data import Dataset, load_set
 from train.loop import fit, scaled

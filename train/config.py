@@ -11,10 +11,10 @@ from dataclasses import asdict, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
 
-from realtime_mer.extraction import ExtractionSettings
-from realtime_mer.level import LevelSettings
-from realtime_mer.models import MODELS, LiveModel
-from realtime_mer.scaling import ScalerKind
+from realtime_mer.features.extraction import ExtractionSettings
+from realtime_mer.features.gain import GainSettings
+from realtime_mer.models.architectures import MODELS, LiveModel
+from realtime_mer.models.scaling import ScalerKind
 
 Section = TypeVar("Section")
 
@@ -50,7 +50,7 @@ class FeaturesConfig:
 
     set: DEAM's 260 features, alone or with the tonal, rhythm and timbre descriptors.
     exclude: features whose name begins so are left out.
-    level: whether the level stage comes first. scaler: see realtime_mer.scaling.
+    level: whether the level stage comes first. scaler: see realtime_mer.models.scaling.
     """
 
     set: Literal["deam260", "deam260+descriptors"] = "deam260"
@@ -60,7 +60,7 @@ class FeaturesConfig:
 
     def extraction(self) -> ExtractionSettings:
         """The settings to extract these features with."""
-        return ExtractionSettings(LevelSettings() if self.level else None, descriptors=self.set != "deam260")
+        return ExtractionSettings(GainSettings() if self.level else None, descriptors=self.set != "deam260")
 
     def selected(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names that are not excluded. Raises ConfigError for an exclusion that no name begins with."""

@@ -13,7 +13,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from realtime_mer.extraction import ExtractionSettings, describe_configuration, extract_file, frame_names
+from realtime_mer.features.extraction import ExtractionSettings, describe_configuration, extract_file, frame_names
 from train.augmentation import (
     AlteredExtraction,
     GainExtraction,

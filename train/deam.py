@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from realtime_mer.features import HOP_S
+from realtime_mer.features.engine import HOP_S
 from realtime_mer.types import FloatArray
 
 TimeArray = npt.NDArray[np.float64]

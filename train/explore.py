@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from realtime_mer.models import LiveModel
+from realtime_mer.models.architectures import LiveModel
 from train.config import Config, ConfigError, parse_config
 from train.data import Dataset, load_dataset
 from train.deam import folds

@@ -14,8 +14,8 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from realtime_mer.models import MODELS, LiveModel, SegmentModel, StreamingModel
-from realtime_mer.scaling import Scaler
+from realtime_mer.models.architectures import MODELS, LiveModel, SegmentModel, StreamingModel
+from realtime_mer.models.scaling import Scaler
 from realtime_mer.types import FloatArray
 from train.config import Config
 from train.data import Dataset

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from realtime_mer.features import FRAME_S, HOP_S
+from realtime_mer.features.engine import FRAME_S, HOP_S
 from realtime_mer.types import FloatArray
 from train.deam import ANNOTATION_STEP_S, Song
 

@@ -13,9 +13,10 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from realtime_mer.conditioning import MonoMix, Resampler
-from realtime_mer.extraction import AudioFileError, read_blocks, too_short
-from realtime_mer.features import ENGINE_RATE_HZ
+from realtime_mer.features.conditioning import MonoMix, Resampler
+from realtime_mer.features.engine import ENGINE_RATE_HZ
+from realtime_mer.features.extraction import too_short
+from realtime_mer.sources.reading import AudioFileError, read_blocks
 from realtime_mer.types import FloatArray
 from train.deam import Song
 from train.features_cache import Features

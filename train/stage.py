@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from realtime_mer.checkpoint import Checkpoint
+from realtime_mer.models.checkpoint import Checkpoint
 from realtime_mer.types import FloatArray
 from train.baselines import fit_baselines
 from train.config import Config

@@ -7,7 +7,7 @@ whoever writes such a file.
 from __future__ import annotations
 
 from realtime_mer.config.addresses import address_text, parse_listen
-from realtime_mer.config.checks import ConfigError, UsageError
+from realtime_mer.config.checks import ConfigError
 from realtime_mer.config.files import load_settings, settings_toml
 from realtime_mer.config.osc import ControlSettings, MappedValue, OscSettings, TargetSettings
 from realtime_mer.config.tables import (
@@ -45,7 +45,6 @@ __all__ = [
     "QuadrantSettings",
     "RecordingSettings",
     "TargetSettings",
-    "UsageError",
     "address_text",
     "load_settings",
     "parse_listen",

@@ -5,11 +5,9 @@ from __future__ import annotations
 import re
 import reprlib
 
+from realtime_mer.errors import UsageError
+
 _LONGEST_SHOWN = 200
-
-
-class UsageError(ValueError):
-    """What was asked for cannot be done, whatever the files and devices hold."""
 
 
 class ConfigError(UsageError):

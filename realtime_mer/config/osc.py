@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from realtime_mer.config.addresses import LARGEST_PORT, in_numbers, is_host, parse_listen
 from realtime_mer.config.checks import ConfigError, check_choice, check_range, check_text, wrong
-from realtime_mer.osc.space import MAPPABLE, matching
+from realtime_mer.config.space import MAPPABLE, matching
 
 TRANSPORTS = ("udp", "broadcast", "multicast", "tcp")
 SMOOTHINGS = ("none", "linear", "spring", "one-euro")

@@ -10,8 +10,8 @@ from typing import Any
 import soxr
 
 from realtime_mer.demo.instruments import RATE_HZ
-from realtime_mer.devices import DeviceError, portaudio
-from realtime_mer.streams import LOOK_S, CallbackWatch, end_keeper, shut
+from realtime_mer.sources.devices import DeviceError, portaudio
+from realtime_mer.sources.portaudio import LOOK_S, CallbackWatch, end_keeper, shut
 from realtime_mer.types import FloatArray
 
 _N_CHANNELS = 2

@@ -21,10 +21,10 @@ _REST_S, _N_RESTS, _LATE_S = 0.005, 60, 0.02
 
 def headroom(settings: LiveSettings) -> list[Check]:
     """How much faster than real time the whole way from sound to predictions is, with the built-in piece."""
-    from realtime_mer.checkpoint import CheckpointError, chosen_checkpoint_path, load_checkpoint
     from realtime_mer.demo.instruments import RATE_HZ
     from realtime_mer.demo.piece import render
-    from realtime_mer.session import Session
+    from realtime_mer.live.session import Session
+    from realtime_mer.models.checkpoint import CheckpointError, chosen_checkpoint_path, load_checkpoint
     from realtime_mer.sources import Capture
     from realtime_mer.sources.grid import on_grid
 

@@ -51,7 +51,7 @@ def program(_settings: LiveSettings) -> list[Check]:
 
 def opensmile(_settings: LiveSettings) -> list[Check]:
     """Whether openSMILE loads, and gives a frame of numbers."""
-    from realtime_mer.features import ENGINE_RATE_HZ, N_FEATURES, FeatureEngine, FeatureEngineError
+    from realtime_mer.features.engine import ENGINE_RATE_HZ, N_FEATURES, FeatureEngine, FeatureEngineError
 
     try:
         engine = FeatureEngine()
@@ -71,7 +71,7 @@ def opensmile(_settings: LiveSettings) -> list[Check]:
 
 def expected_sha256() -> str:
     """Of the model that comes with the program, in hexadecimal. Raises OSError."""
-    from realtime_mer.checkpoint import default_checkpoint_path
+    from realtime_mer.models.checkpoint import default_checkpoint_path
 
     path = default_checkpoint_path()
     return path.with_name(path.name + CHECKSUM_SUFFIX).read_text(encoding="ascii").split()[0]
@@ -79,8 +79,8 @@ def expected_sha256() -> str:
 
 def model(settings: LiveSettings) -> list[Check]:
     """Whether the model can be used, and is the one that comes with the program."""
-    from realtime_mer.checkpoint import CheckpointError, chosen_checkpoint_path, load_checkpoint
-    from realtime_mer.features import FeatureEngineError
+    from realtime_mer.features.engine import FeatureEngineError
+    from realtime_mer.models.checkpoint import CheckpointError, chosen_checkpoint_path, load_checkpoint
 
     own = settings.model.checkpoint is None
     path = chosen_checkpoint_path(settings.model.checkpoint)
@@ -107,7 +107,7 @@ def model(settings: LiveSettings) -> list[Check]:
 
 def window(settings: LiveSettings) -> list[Check]:
     """Whether there can be a window."""
-    from realtime_mer.monitor import display_fault
+    from realtime_mer.window import display_fault
 
     if not settings.display.plot:
         return [skipped("window", "the settings want none")]
@@ -155,7 +155,7 @@ def recording(settings: LiveSettings) -> list[Check]:
 
 def log(settings: LiveSettings) -> list[Check]:
     """Whether the log of the settings can be written; nothing is."""
-    from realtime_mer.logs import LogError, check_is_log
+    from realtime_mer.log import LogError, check_is_log
 
     file = settings.log.file
     if file is None:

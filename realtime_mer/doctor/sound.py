@@ -24,7 +24,7 @@ _REST_S = 0.02
 
 def inputs(settings: LiveSettings) -> list[Check]:
     """PortAudio, what it lists, and on Linux what leads to a sound server and to cards."""
-    from realtime_mer.devices import DeviceError, list_inputs, portaudio
+    from realtime_mer.sources.devices import DeviceError, list_inputs, portaudio
 
     # What a file or standard input does without is no failure.
     verdict = Verdict.FAILED if settings.input.file is None else Verdict.WARNING
@@ -48,11 +48,11 @@ def inputs(settings: LiveSettings) -> list[Check]:
 
 def level(settings: LiveSettings) -> list[Check]:
     """One second of the chosen input: how loud it is."""
-    from realtime_mer.devices import DeviceError
-    from realtime_mer.extraction import AudioFileError, read_blocks
-    from realtime_mer.metering import LevelMeter, to_db
+    from realtime_mer.live.metering import LevelMeter, to_db
     from realtime_mer.sources.device import DeviceSource
-    from realtime_mer.status import LevelState, SourceState
+    from realtime_mer.sources.devices import DeviceError
+    from realtime_mer.sources.reading import AudioFileError, read_blocks
+    from realtime_mer.updates import LevelState, SourceState
 
     file = settings.input.file
     if file is not None:
@@ -113,7 +113,7 @@ def _linux(names: list[str] | None) -> list[Check]:
 
 
 def _server(names: list[str] | None) -> Check:
-    from realtime_mer.devices import pulse_sources
+    from realtime_mer.sources.devices import pulse_sources
 
     if shutil.which("pactl") is None:
         cure = "To hear what plays, install pulseaudio-utils (Debian)."

@@ -12,7 +12,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from realtime_mer.features import HOP_S
+from realtime_mer.features.engine import HOP_S
 from realtime_mer.models.mlp import N_OUTPUTS, require_positive
 
 # How many encoder outputs the decoder attends to: 8 frames, as the published segments have.

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 
-from realtime_mer.features import FRAME_S, HOP_S
+from realtime_mer.features.engine import FRAME_S, HOP_S
 
 # Valence and arousal, in this order.
 N_OUTPUTS = 2

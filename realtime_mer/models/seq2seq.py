@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from realtime_mer.features import FRAME_S, HOP_S
+from realtime_mer.features.engine import FRAME_S, HOP_S
 from realtime_mer.models.mlp import HIDDEN_UNITS, N_OUTPUTS, require_positive
 
 # The published segments: 8 frames, one every 0.5 s.

@@ -6,6 +6,8 @@ table (the addresses as a page); for osc-monitor receiving (what is sent to a po
 listening (views); and below these, ports (looked up and bound, or why not).
 """
 
+from realtime_mer.errors import RealtimeMerError
 
-class OscError(RuntimeError):
+
+class OscError(RealtimeMerError, RuntimeError):
     """A port that cannot be opened, or something that is needed for it is not installed."""

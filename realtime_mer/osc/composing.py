@@ -8,19 +8,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from realtime_mer.config import MappedValue, TargetSettings
+from realtime_mer.config.space import SPACE, Values, When, matching
 from realtime_mer.osc.messages import Message
-from realtime_mer.osc.space import (
-    SPACE,
-    Values,
-    When,
-    frame_values,
-    level_values,
-    matching,
-    mood_values,
-    status_values,
-)
+from realtime_mer.osc.values import frame_values, level_values, mood_values, status_values
 from realtime_mer.smoothing import Home, Path
-from realtime_mer.status import InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 HEARTBEAT_S = 1.0
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from realtime_mer.config.addresses import address_text
+from realtime_mer.config.space import COMMANDS, Command, Values
 from realtime_mer.osc.messages import Message, PacketError, packet, read_packet
 from realtime_mer.osc.ports import Datagrams, open_port, sender_text
-from realtime_mer.osc.space import COMMANDS, Command, Values
-from realtime_mer.status import Answer
+from realtime_mer.updates import Answer
 
 CONTROL = "/mer/control/"
 _ACK = "/mer/status/ack"

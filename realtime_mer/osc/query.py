@@ -23,10 +23,10 @@ from urllib.parse import urlsplit
 
 from realtime_mer.config import TargetSettings, address_text
 from realtime_mer.config.addresses import IPAddress, in_numbers
+from realtime_mer.config.space import COMMANDS, SPACE, Address, Command
 from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import Message, message_packet
 from realtime_mer.osc.ports import fault
-from realtime_mer.osc.space import COMMANDS, SPACE, Address, Command
 
 if TYPE_CHECKING:
     from aiohttp import web

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc.composing import Composer, Event
 from realtime_mer.osc.messages import Message
-from realtime_mer.status import Status, Update
+from realtime_mer.updates import Status, Update
 
 # What waits at most. Ten seconds, which is the longest delay, of predictions and status are 120 items. What comes of
 # commands is taken only while no more than this waits, so that a flood of them never crowds out the predictions.

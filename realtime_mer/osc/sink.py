@@ -6,12 +6,12 @@ import time
 from collections.abc import Callable, Sequence
 
 from realtime_mer.config import TargetSettings
-from realtime_mer.logs import say
+from realtime_mer.log import notify
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message, message_packet, packet
 from realtime_mer.osc.sender import Item, NewSmoothing, Rate, Sender
 from realtime_mer.osc.transports import Output, open_output
-from realtime_mer.status import Status, Update
+from realtime_mer.updates import Status, Update
 
 # Together with everything else that ends, this is to take less than a second.
 _JOIN_TIMEOUT_S = 0.3
@@ -134,4 +134,4 @@ class _Encoded:
             self._say("no OSC to")
 
     def _say(self, words: str) -> None:
-        say(f"{words} {self._output.summary()}")
+        notify(f"{words} {self._output.summary()}")

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from realtime_mer.config import TargetSettings
+from realtime_mer.config.space import COMMANDS, SPACE, Address, Command
 from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
-from realtime_mer.osc.space import COMMANDS, SPACE, Address, Command
 
 _TYPES = {"f": "float32", "i": "int32", "s": "string"}
 _PREFIX = TargetSettings().prefix

@@ -15,9 +15,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from realtime_mer.errors import RealtimeMerError
+
 FORMAT_VERSION = 1
-# FLAC's own limit.
-MAX_CHANNELS = 8
 
 SETTINGS_FILE, FACTS_FILE = "settings.toml", "recording.json"
 PREDICTIONS_FILE, PREDICTIONS_HEADER = "predictions.csv", "index,time_s,valence,arousal,held"
@@ -27,7 +27,7 @@ EVENTS_FILE, EVENTS_HEADER = "events.csv", "time_s,time_of_day,state,level,detai
 MARKS_FILE, MARKS_HEADER = "marks.csv", "time_s,time_of_day,number,text"
 
 
-class RecordingError(RuntimeError):
+class RecordingError(RealtimeMerError, RuntimeError):
     """A folder that cannot be recorded into, or that holds no recording that can be used."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from realtime_mer.recording.reader import Recording
-from realtime_mer.status import Status, Update
+from realtime_mer.updates import Status, Update
 
 
 class ReplayCheck:

@@ -32,9 +32,9 @@ from realtime_mer.recording import (
     Beginning,
     audio_name,
 )
-from realtime_mer.recording.pcm import to_pcm
+from realtime_mer.recording.samples import to_pcm
 from realtime_mer.sources import Capture
-from realtime_mer.status import Update
+from realtime_mer.updates import Update
 
 # Of a mark's text; the rest of a longer one is left out.
 _MARK_CHARACTERS = 200

@@ -21,7 +21,6 @@ from realtime_mer.recording import (
     DROPS_HEADER,
     FACTS_FILE,
     FORMAT_VERSION,
-    MAX_CHANNELS,
     PREDICTIONS_FILE,
     PREDICTIONS_HEADER,
     SETTINGS_FILE,
@@ -30,9 +29,10 @@ from realtime_mer.recording import (
     audio_name,
     reason_of,
 )
-from realtime_mer.recording.pcm import from_pcm
-from realtime_mer.status import Update
+from realtime_mer.recording.samples import from_pcm
+from realtime_mer.sources import MAX_CHANNELS
 from realtime_mer.types import LOWEST_RATE_HZ, FloatArray
+from realtime_mer.updates import Update
 
 # FLAC files are read in pieces of libFLAC's block: of a damaged file, soundfile gives only the reads before it.
 _FLAC_BLOCK_SAMPLES = 4096

@@ -13,7 +13,7 @@ from realtime_mer.config import LiveSettings
 from realtime_mer.recording import FORMAT_VERSION, Beginning, RecordingError, reason_of
 from realtime_mer.recording.folder import Entry, Event, Folder, Mark, Told
 from realtime_mer.sources import Capture
-from realtime_mer.status import Status, Update
+from realtime_mer.updates import Status, Update
 
 # How much may wait for the disk, in sound and in entries of all kinds.
 _QUEUE_S = 20.0

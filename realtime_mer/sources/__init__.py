@@ -5,11 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Protocol
 
-from realtime_mer.status import SourceState
+from realtime_mer.errors import RealtimeMerError
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import SourceState
+
+# FLAC's own limit: what is heard live can be recorded.
+MAX_CHANNELS = 8
 
 
-class SourceError(RuntimeError):
+class SourceError(RealtimeMerError, RuntimeError):
     """A source that cannot be opened, or that ended in another way than by its end."""
 
 

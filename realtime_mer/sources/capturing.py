@@ -25,7 +25,7 @@ from types import ModuleType
 from typing import Any, BinaryIO
 
 from realtime_mer.config import AudioSettings
-from realtime_mer.devices import (
+from realtime_mer.sources.devices import (
     DeviceError,
     InputDevice,
     find_again,
@@ -34,7 +34,7 @@ from realtime_mer.devices import (
     portaudio,
     pulse_source_chosen,
 )
-from realtime_mer.ring import BlockRing
+from realtime_mer.sources.ring import BlockRing
 from realtime_mer.types import FloatArray
 
 # Before the samples of some blocks: time.monotonic() when the last of them came in, how many they are, how many were

@@ -18,14 +18,14 @@ from typing import IO, Any
 import numpy as np
 
 from realtime_mer.config import AudioSettings
-from realtime_mer.devices import DeviceError, InputDevice, choose, is_gone
-from realtime_mer.logs import LOGGER
+from realtime_mer.log import LOGGER
 from realtime_mer.sources import Capture
 from realtime_mer.sources.capturing import HEADER, PerhapsOursError, command
+from realtime_mer.sources.devices import DeviceError, InputDevice, choose, is_gone
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.status import Answer, SourceState
-from realtime_mer.streams import LOOK_S, CallbackWatch
+from realtime_mer.sources.portaudio import LOOK_S, CallbackWatch
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import Answer, SourceState
 
 # For how long no block may come before the device counts as gone.
 _STALLED_S = 1.0

@@ -6,10 +6,9 @@ from collections.abc import Generator
 from functools import partial
 from pathlib import Path
 
-from realtime_mer.extraction import AudioFileError, read_blocks
-from realtime_mer.recording import MAX_CHANNELS
-from realtime_mer.sources import Capture, SourceError
+from realtime_mer.sources import MAX_CHANNELS, Capture, SourceError
 from realtime_mer.sources.paced import PacedSource
+from realtime_mer.sources.reading import AudioFileError, read_blocks
 
 
 class FileSource(PacedSource):

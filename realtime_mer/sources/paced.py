@@ -9,8 +9,8 @@ from dataclasses import replace
 
 from realtime_mer.sources import Capture, SourceError
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.status import SourceState
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import SourceState
 
 # As a sound card gives it.
 _BLOCK_S = 0.01

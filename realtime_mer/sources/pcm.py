@@ -12,8 +12,8 @@ import numpy as np
 
 from realtime_mer.sources import Capture, SourceError
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.status import SourceState
 from realtime_mer.types import FloatArray
+from realtime_mer.updates import SourceState
 
 # How much waits for `read` at most, how much `read` gives at most, and how long a read from the pipe is at most.
 _QUEUE_S = 2.0

@@ -1,0 +1,1 @@
+"""From blocks of sound to frames of features: conditioning, gain stage, openSMILE and the descriptors."""

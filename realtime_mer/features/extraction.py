@@ -1,0 +1,208 @@
+"""Raw audio in, frames of features out: the stages before the model, the same on stage, for a file and in training."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import deque
+from collections.abc import Iterable, Iterator
+from dataclasses import asdict, dataclass
+from functools import cache
+from importlib.metadata import version
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from threadpoolctl import threadpool_limits
+
+from realtime_mer.features.conditioning import MonoMix, Resampler
+from realtime_mer.features.descriptors import DescriptorStage, descriptor_names
+from realtime_mer.features.engine import ENGINE_RATE_HZ, HOP_S, opensmile_names
+from realtime_mer.features.gain import GainSettings, GainStage
+from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
+from realtime_mer.sources.reading import AudioFileError, read_blocks
+from realtime_mer.types import AudioBlock, FeatureFrame, FloatArray
+
+# What a frame of 1.0 s needs of a stream, rounded up: openSMILE's last descriptors reach a little past its end.
+SHORTEST_STREAM_S = 1.05
+
+
+@dataclass(frozen=True, slots=True)
+class ExtractionSettings:
+    """What decides the features of a given audio; frozen with the model.
+
+    level: the level stage, or None to take the input's level as it is (as DEAM's own features did).
+    descriptors: whether the tonal, rhythm and timbre descriptors are there beside DEAM's 260 features.
+    """
+
+    level: GainSettings | None = GainSettings()
+    descriptors: bool = True
+
+    def to_dict(self) -> dict[str, Any]:
+        """As plain values, for a checkpoint."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: dict[str, Any]) -> ExtractionSettings:
+        """What `to_dict` gave. Raises TypeError, KeyError or ValueError for anything else."""
+        level, descriptors = values["level"], values["descriptors"]
+        if set(values) != {"level", "descriptors"} or not isinstance(descriptors, bool):
+            raise ValueError(f"Extraction settings are level and descriptors (true or false), not {values}.")
+        return cls(None if level is None else GainSettings(**level), descriptors)
+
+
+def frame_names(settings: ExtractionSettings) -> tuple[str, ...]:
+    """The names of a frame's values, in order: DEAM's 260, then the descriptors if there are any."""
+    return opensmile_names() + (descriptor_names() if settings.descriptors else ())
+
+
+class FrameExtractor:
+    """Blocks of any size, rate and channel count in, frames out, under the streaming contract.
+
+    Mono mix, resampling to 44.1 kHz, level stage, then openSMILE and the descriptors side by side; frame k of both
+    covers stream time 0.5 k to 0.5 k + 1.0 s. `step` returns the frames that are ready and never waits for one;
+    `flush` ends the stream and returns the rest. A reset is a new extractor; call `close` on one that is not flushed.
+    renewal: when a stream without an end gets a new engine; None: as RenewalSettings has it.
+    Holds numpy's BLAS to one thread in the whole process.
+
+    Raises FeatureEngineError where openSMILE cannot be loaded.
+    """
+
+    rate_hz = 1.0 / HOP_S
+    receptive_field_s = RenewingEngine.receptive_field_s
+
+    def __init__(self, settings: ExtractionSettings, rate_in_hz: int, renewal: RenewalSettings | None = None) -> None:
+        # Matrices are so small here that more threads only wait for one another, and take twice the CPU time.
+        threadpool_limits(1, user_api="blas")
+        self._mono = MonoMix(rate_in_hz)
+        self._resampler = Resampler(rate_in_hz)
+        self._level = None if settings.level is None else GainStage(settings.level, ENGINE_RATE_HZ)
+        self._descriptors = DescriptorStage() if settings.descriptors else None
+        self._engine = RenewingEngine(renewal)
+        self._described: deque[FeatureFrame] = deque()
+
+    @property
+    def latency_s(self) -> float:
+        """How much sound past a frame's end may be needed before its features are there."""
+        level_s = 0.0 if self._level is None else self._level.latency_s
+        return self._resampler.latency_s + level_s + self._engine.latency_s
+
+    @property
+    def gain_db(self) -> float:
+        """The level stage's gain, in dB; 0 where there is no such stage, or before any music was heard."""
+        return 0.0 if self._level is None else self._level.gain_db
+
+    @property
+    def n_renewals(self) -> int:
+        """How often openSMILE has been renewed so far."""
+        return self._engine.n_renewals
+
+    def step(self, samples: FloatArray) -> list[FeatureFrame]:
+        """samples: float32, shape (n_samples, n_channels) or (n_samples,), the stream's next."""
+        self._hear(self._resampler.step(self._mono.step(samples)))
+        return self._joined(self._engine.frames())
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when openSMILE has a frame, or after `timeout_s`."""
+        self._engine.wait(timeout_s)
+
+    def flush(self) -> list[FeatureFrame]:
+        """Ends the stream; the frames that were still under way. A frame that is not whole is no frame."""
+        self._hear(self._resampler.flush())
+        if self._level is not None:
+            self._hear_levelled(self._level.flush())
+        return self._joined(self._engine.finish())
+
+    def close(self) -> None:
+        """Frees the engine at once, whatever it still held."""
+        self._engine.close()
+
+    def _hear(self, mono: FloatArray) -> None:
+        self._hear_levelled(mono if self._level is None else self._level.step(mono))
+
+    def _hear_levelled(self, mono: FloatArray) -> None:
+        # The descriptors first: when openSMILE has frame k, theirs is then sure to be there.
+        if self._descriptors is not None:
+            self._described.extend(self._descriptors.step(mono))
+        self._engine.write(mono)
+
+    def _joined(self, frames: list[FeatureFrame]) -> list[FeatureFrame]:
+        if self._descriptors is None:
+            return frames
+        joined = []
+        for frame in frames:
+            described = self._described.popleft()
+            values = np.concatenate([frame.values, described.values])
+            joined.append(FeatureFrame(frame.index, frame.start_s, frame.end_s, values))
+        return joined
+
+
+def too_short(path: Path) -> str:
+    """What to say of a file that holds no whole frame."""
+    return f"{path} is too short: the first prediction needs {SHORTEST_STREAM_S} s of audio."
+
+
+def extract_stream(blocks: Iterator[AudioBlock], settings: ExtractionSettings) -> Iterator[FeatureFrame]:
+    """The frames of a stream of blocks at one rate. Yields nothing for a stream shorter than SHORTEST_STREAM_S."""
+    first = next(blocks, None)
+    if first is None:
+        return
+    extractor = FrameExtractor(settings, first.rate_hz)
+    try:
+        yield from extractor.step(first.samples)
+        for block in blocks:
+            yield from extractor.step(block.samples)
+        yield from extractor.flush()
+    finally:
+        extractor.close()
+
+
+def extract_file(path: Path, settings: ExtractionSettings) -> tuple[npt.NDArray[np.float64], FloatArray]:
+    """All frames of an audio file: their starts in seconds, shape (frames,), and values, shape (frames, n).
+
+    Raises AudioFileError for a file that is no audio or too short for a frame.
+    """
+    return stacked(extract_stream(read_blocks(path), settings), path)
+
+
+def stacked(frames: Iterable[FeatureFrame], path: Path) -> tuple[npt.NDArray[np.float64], FloatArray]:
+    """A file's frames as arrays: their starts in seconds, shape (frames,), and values, shape (frames, n).
+
+    Raises AudioFileError where there is none.
+    """
+    all_frames = list(frames)
+    if not all_frames:
+        raise AudioFileError(too_short(path))
+    return np.array([frame.start_s for frame in all_frames]), np.stack([frame.values for frame in all_frames])
+
+
+def describe_configuration(settings: ExtractionSettings) -> str:
+    """Everything besides the audio that decides the features: settings, this package's code, and its libraries.
+
+    Two runs whose texts are equal extract the same features; a cache can use it as its key.
+    """
+    libraries = {name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile")}
+    return json.dumps({"settings": settings.to_dict(), "libraries": libraries, "code": _code_digest()}, sort_keys=True)
+
+
+@cache
+def _code_digest() -> str:
+    digest = hashlib.sha256()
+    package = files("realtime_mer")
+    folders = ("features", "features/descriptors", "features/opensmile")
+    for name in ("types.py", "sources/grid.py", "sources/reading.py", *folders):
+        for path, content in _contents(package / name):
+            digest.update(f"{path} {len(content)} ".encode() + content)
+    return digest.hexdigest()
+
+
+def _contents(place: Traversable) -> Iterator[tuple[str, bytes]]:
+    if place.is_file():
+        yield place.name, place.read_bytes()
+        return
+    for child in sorted(place.iterdir(), key=lambda child: child.name):
+        if child.name.endswith((".py", ".conf", ".inc")):
+            yield from _contents(child)

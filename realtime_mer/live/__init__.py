@@ -1,0 +1,1 @@
+"""The live path between a source and the sinks."""

@@ -1,0 +1,199 @@
+"""The input's level: a meter, what its state says of the input, which frames are silence, and where music begins."""
+
+from __future__ import annotations
+
+import math
+from collections import deque
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from realtime_mer.config import LevelMeterSettings
+from realtime_mer.types import FloatArray
+from realtime_mer.updates import InputLevel, LevelState
+
+LOWEST_DB = -120.0
+# Levels are measured over hops of this length, whatever the blocks.
+_HOPS_PER_S = 10
+LEVEL_HOP_S = 1.0 / _HOPS_PER_S
+# Where music begins is looked for more finely: 50 ms of silence before it move the model's predictions by 0.04, and
+# 10 ms by 0.01.
+_ENTRANCE_HOPS_PER_S = 100
+# Two seconds of silence end what was playing: what comes after is heard afresh. Less can be a general pause.
+_ENDING_HOPS = 2 * _ENTRANCE_HOPS_PER_S
+# A converter that clips gives runs of its largest value; a single full-scale sample is mastering.
+_CLIPPED = 1.0 - 2.0**-15
+_CLIPPED_RUN_SAMPLES = 3
+# What the meter shows is the loudest of the last hops; what the state says is about longer.
+_SHOWN_HOPS = 3
+_CLIPPING_HOPS = 20
+_QUIET_HOPS = 50
+_FRAME_HOPS = 10
+# Hops kept for the frames that are still on their way through openSMILE, the last three seconds' and some more.
+_KEPT_HOPS = 200
+
+
+@dataclass(frozen=True, slots=True)
+class _Hop:
+    peak: float
+    mean_square: float
+    clipped: bool
+
+
+def to_db(amplitude: float) -> float:
+    """An amplitude in dBFS: 0 at full scale, never below -120."""
+    return max(20.0 * math.log10(amplitude), LOWEST_DB) if amplitude > 0.0 else LOWEST_DB
+
+
+class LevelMeter:
+    """Measures a segment's samples in hops of 0.1 s; the same however they are cut into blocks. A reset is a new one.
+
+    Peak and clipping are those of the loudest channel; the RMS is that of the mean of the channels, which is what the
+    model hears (two channels in antiphase are silence to it).
+    """
+
+    def __init__(self, settings: LevelMeterSettings, rate_hz: int) -> None:
+        self._settings = settings
+        self._cutter = _HopCutter(rate_hz, _HOPS_PER_S)
+        self._hops: deque[_Hop] = deque(maxlen=_KEPT_HOPS)
+
+    def step(self, samples: FloatArray) -> None:
+        """samples: float32, shape (n_samples, n_channels), the segment's next, finite."""
+        self._hops.extend(_measured(hop) for hop in self._cutter.step(samples))
+
+    def level(self) -> InputLevel | None:
+        """The level now; None before the first hop."""
+        if not self._hops:
+            return None
+        recent = list(self._hops)
+        shown = recent[-_SHOWN_HOPS:]
+        return InputLevel(
+            to_db(max(hop.peak for hop in shown)),
+            to_db(math.sqrt(sum(hop.mean_square for hop in shown) / len(shown))),
+            self._state(recent),
+        )
+
+    def is_silent(self, start_s: float, end_s: float) -> bool:
+        """Whether nothing in this stretch of the segment, already heard, was louder than silence."""
+        oldest = self._cutter.n_hops - len(self._hops)
+        first = max(math.floor(start_s * _HOPS_PER_S + 1e-6) - oldest, 0)
+        last = math.ceil(end_s * _HOPS_PER_S - 1e-6) - oldest
+        return _all_below(list(self._hops)[first:last], self._settings.silence_db)
+
+    def _state(self, recent: list[_Hop]) -> LevelState:
+        if any(hop.clipped for hop in recent[-_CLIPPING_HOPS:]):
+            return LevelState.CLIPPING
+        if _all_below(recent[-_FRAME_HOPS:], self._settings.silence_db):
+            return LevelState.SILENCE
+        if _all_below(recent[-_QUIET_HOPS:], self._settings.quiet_db):
+            return LevelState.QUIET
+        return LevelState.MUSIC
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """Consecutive samples, float32, shape (n_samples, n_channels), and whether music begins with them after silence."""
+
+    samples: FloatArray
+    begins: bool
+
+
+class Entrances:
+    """Finds where music begins: after two seconds of silence, or at the start of a segment, in the first hop of 10 ms
+    that is no silence, at its first sample that is louder than silence.
+
+    All samples pass, in order. In such a silence each hop waits until it is whole, since only then its level is known;
+    music passes at once. The entrances lie where they lie however the samples are cut. A reset is a new one.
+    """
+
+    def __init__(self, settings: LevelMeterSettings, rate_hz: int) -> None:
+        self._silence_db = settings.silence_db
+        self._silence = 10.0 ** (settings.silence_db / 20.0)
+        self._cutter = _HopCutter(rate_hz, _ENTRANCE_HOPS_PER_S)
+        # How much of the hop that is not whole yet has passed.
+        self._passed_samples = 0
+        self._silent_hops = _ENDING_HOPS
+
+    def step(self, samples: FloatArray) -> list[Passage]:
+        """samples: float32, shape (n_samples, n_channels), the segment's next, finite."""
+        passages = []
+        for hop in self._cutter.step(samples):
+            silent = _is_below(_mean_square(hop), self._silence_db)
+            if not silent and self._silent_hops >= _ENDING_HOPS:
+                first = int(np.argmax(np.abs(_mono(hop)) >= self._silence))
+                passages += [Passage(hop[:first], False), Passage(hop[first:], True)]
+            else:
+                passages.append(Passage(hop[self._passed_samples :], False))
+            self._silent_hops = self._silent_hops + 1 if silent else 0
+            self._passed_samples = 0
+        if self._silent_hops < _ENDING_HOPS:
+            passages.append(self._rest())
+        return [passage for passage in passages if len(passage.samples)]
+
+    def flush(self) -> list[Passage]:
+        """The samples of a last hop that was never whole."""
+        return [self._rest()]
+
+    def _rest(self) -> Passage:
+        """What has not passed yet of the hop that is not whole."""
+        passed, self._passed_samples = self._passed_samples, len(self._cutter.rest)
+        return Passage(self._cutter.rest[passed:], False)
+
+
+class _HopCutter:
+    """Cuts samples into whole hops, the same ones however they come.
+
+    n_hops: how many so far. rest: the samples of the hop that is not whole yet.
+    """
+
+    def __init__(self, rate_hz: int, hops_per_s: int) -> None:
+        self._rate_hz = rate_hz
+        self._hops_per_s = hops_per_s
+        self.n_hops = 0
+        self.rest: FloatArray = np.empty((0, 1), dtype=np.float32)
+
+    def step(self, samples: FloatArray) -> list[FloatArray]:
+        """samples: float32, shape (n_samples, n_channels). Returns the hops that they complete, of that shape each."""
+        waiting = np.concatenate([self.rest, samples]) if len(self.rest) else samples
+        hops = []
+        while len(waiting) >= (hop_samples := self._start(self.n_hops + 1) - self._start(self.n_hops)):
+            hops.append(waiting[:hop_samples])
+            waiting = waiting[hop_samples:]
+            self.n_hops += 1
+        self.rest = waiting
+        return hops
+
+    def _start(self, number: int) -> int:
+        # By whole numbers, so that at rates that the hops do not divide nothing adds up over a night.
+        return number * self._rate_hz // self._hops_per_s
+
+
+def _all_below(hops: list[_Hop], limit_db: float) -> bool:
+    return all(_is_below(hop.mean_square, limit_db) for hop in hops)
+
+
+def _is_below(mean_square: float, limit_db: float) -> bool:
+    return to_db(math.sqrt(mean_square)) < limit_db
+
+
+def _measured(hop: FloatArray) -> _Hop:
+    magnitude = np.abs(hop)
+    return _Hop(float(magnitude.max()), _mean_square(hop), _clips(magnitude))
+
+
+def _mean_square(hop: FloatArray) -> float:
+    return float(np.mean(np.square(_mono(hop))))
+
+
+def _mono(hop: FloatArray) -> npt.NDArray[np.float64]:
+    mono: npt.NDArray[np.float64] = hop.mean(axis=1, dtype=np.float64)
+    return mono
+
+
+def _clips(magnitude: FloatArray) -> bool:
+    at_limit = magnitude >= _CLIPPED
+    if np.count_nonzero(at_limit) < _CLIPPED_RUN_SAMPLES:
+        return False
+    runs = at_limit[2:] & at_limit[1:-1] & at_limit[:-2]
+    return bool(runs.any())

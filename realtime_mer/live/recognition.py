@@ -1,0 +1,294 @@
+"""A live run: a source, the thread that recognises, the sinks, and the display in the main thread; start to end."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING
+
+from realtime_mer.features.engine import FeatureEngineError
+from realtime_mer.live.requests import RefusedError, Requests
+from realtime_mer.log import LOGGER, notify
+from realtime_mer.osc.composing import Event
+from realtime_mer.sources import Capture, Source
+from realtime_mer.types import PredictionError
+from realtime_mer.updates import Sink, SourceState, Status, Update
+
+if TYPE_CHECKING:
+    from realtime_mer.live.session import Session
+    from realtime_mer.recording.recorder import Recorder
+
+# How long the recognising thread rests when there is neither sound nor a frame; openSMILE wakes it earlier.
+_REST_S = 0.005
+_STATUS_INTERVAL_S = 0.1
+_JOIN_TIMEOUT_S = 0.9
+# With so much sound inside it openSMILE is behind, and is given no more: what comes waits where it can be dropped.
+_LARGEST_BACKLOG_S = 2.0
+# Below this, music's treble is missing from what the model was trained on.
+_LOWEST_FULL_RATE_HZ = 32_000
+
+
+# What the main thread does until the run ends: shows how things are, and sets the event when the user wants to end.
+Display = Callable[[threading.Event], None]
+
+
+@dataclass(slots=True)
+class _Losses:
+    """How often the source was lost, and for how long, as seen by the recognising thread."""
+
+    n: int = 0
+    past_s: float = 0.0
+    since_s: float | None = None
+
+    def note(self, state: SourceState) -> None:
+        now_s = time.monotonic()
+        if state is SourceState.LOST and self.since_s is None:
+            self.n += 1
+            self.since_s = now_s
+        elif state is not SourceState.LOST and self.since_s is not None:
+            self.past_s += now_s - self.since_s
+            self.since_s = None
+
+    def total_s(self) -> float:
+        return self.past_s + (0.0 if self.since_s is None else time.monotonic() - self.since_s)
+
+
+def run_live(
+    source: Source, recognition: Recognition, sinks: Sequence[Sink], display: Display, stop: threading.Event
+) -> bool:
+    """Runs until the source ends or `stop` is set, by the display or by anybody else; then source and sinks are closed.
+
+    source: already started. sinks: what the recognition sends to, from the beginning. display: shown in this thread.
+    Returns whether the source came to its end. Raises what the source, the session or the display raises.
+    """
+    failures: list[BaseException] = []
+    came_to_end = False
+
+    def recognise() -> None:
+        nonlocal came_to_end
+        try:
+            came_to_end = recognition.run(stop)
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread has to say it
+            failures.append(error)
+        finally:
+            recognition.refuse_requests()
+            stop.set()
+
+    thread = threading.Thread(target=recognise, name="recognition", daemon=True)
+    thread.start()
+    try:
+        display(stop)
+    finally:
+        stop.set()
+        thread.join(_JOIN_TIMEOUT_S)
+        source.close()
+        for sink in sinks:
+            sink.close()
+        recognition.close_recording()
+    if failures:
+        raise failures[0]
+    return came_to_end
+
+
+class Recognition:
+    """What the recognising thread does: sound from the source, through the session, to every sink.
+
+    open_session: called in that thread, since it takes a second to import torch. recorder: the one that is there from
+    the beginning, or None. requests: what others ask for; it is done between two captures, by the methods below that
+    say so. tell: takes an event. ignored_packets: how many packets to the control port were no commands.
+    """
+
+    def __init__(
+        self,
+        source: Source,
+        open_session: Callable[[], Session],
+        sinks: Sequence[Sink],
+        recorder: Recorder | None,
+        *,
+        requests: Requests,
+        tell: Callable[[Event], None],
+        ignored_packets: Callable[[], int],
+    ) -> None:
+        self._source = source
+        self._open_session = open_session
+        self._session: Session
+        self._sinks = sinks
+        self._recorder = recorder
+        self._recorder_awaited = False
+        self._recorder_unwanted = False
+        self._ending_recorders: list[Recorder] = []
+        self._requests = requests
+        self._tell_event = tell
+        self._ignored_packets = ignored_packets
+        self._losses = _Losses()
+        self._told: SourceState | None = None
+        self._told_s = 0.0
+        self._warned_hz: int | None = None
+        self._restarts = ""
+        self._n_resets = 0
+        self._n_marks = 0
+
+    def run(self, stop: threading.Event) -> bool:
+        """Returns whether the source came to its end before `stop` was set."""
+        self._session = self._open_session()
+        with contextlib.closing(self._session):
+            while not stop.is_set():
+                # Before the read: a source that has ended has then nothing left to read.
+                state = self._source.state
+                behind = self._session.backlog_s > _LARGEST_BACKLOG_S
+                capture = None if behind else self._source.read()
+                self._send(self._updates(capture, state, behind))
+                self._losses.note(state)
+                self._requests.carry_out(self)
+                if state is not self._told or time.monotonic() - self._told_s >= _STATUS_INTERVAL_S:
+                    self._tell(state)
+                if capture is None and not behind:
+                    if state is SourceState.ENDED:
+                        return True
+                    if not self._goes_on(state):
+                        stop.wait(_REST_S)
+            self._send(self._session.end_segment())
+            self._tell(SourceState.ENDED)
+        return False
+
+    def reset(self) -> str:
+        """A request: the model hears what comes as if the program had just begun."""
+        self._send(self._unless_broken(self._session.end_segment))
+        # Where that broke, the segment is still there, without anything in it that could break.
+        self._session.end_segment()
+        # A recording shows it as another segment, and so a replay does the same there.
+        self._n_resets += 1
+        return "what was heard is forgotten"
+
+    def prepare_recording(self) -> str:
+        """A request: a recorder is going to be made, since there is none; `start_` or `give_up_recording` follows."""
+        if self._recorder is not None and not self._recorder.fault:
+            raise RefusedError(f"A recording is being made, in {self._recorder.directory}.")
+        if self._recorder_awaited:
+            raise RefusedError("A recording is being begun.")
+        self._recorder_awaited = True
+        return ""
+
+    def give_up_recording(self, reason: str) -> str:
+        """A request: the recorder could not be made."""
+        self._recorder_awaited = self._recorder_unwanted = False
+        raise RefusedError(reason)
+
+    def start_recording(self, recorder: Recorder) -> str:
+        """A request. The model begins afresh here, since only so can the recording be replayed as it was."""
+        if self._recorder_unwanted:
+            self.give_up_recording("It was stopped before it began.")
+        self._recorder_awaited = False
+        self.reset()
+        if self._recorder is not None:
+            self._end_recording(self._recorder)
+        recorder.begin(self._session.beginning)
+        self._recorder = recorder
+        return str(recorder.directory)
+
+    def stop_recording(self) -> str:
+        """A request. A recorder that is still being made is not begun then."""
+        self._recorder_unwanted = self._recorder_awaited
+        if self._recorder is None:
+            if self._recorder_unwanted:
+                return "before it began"
+            raise RefusedError("No recording is being made.")
+        recorder, self._recorder = self._recorder, None
+        self._end_recording(recorder)
+        return str(recorder.directory)
+
+    def mark(self, text: str) -> str:
+        """A request: this moment is noted in the recording, if there is one, and told to everybody."""
+        self._n_marks += 1
+        if self._recorder is not None:
+            self._recorder.mark(self._n_marks, self._session.time_s, text)
+        self._tell_event(Event("event/mark", (self._n_marks,)))
+        return f"mark {self._n_marks} at {self._session.time_s:.1f} s"
+
+    def refuse_requests(self) -> None:
+        """After the run: whoever still waits for an answer gets one."""
+        self._requests.refuse_all()
+
+    def close_recording(self) -> None:
+        """After the run: what was recorded has got where it should when this returns."""
+        for recorder in (*self._ending_recorders, *([] if self._recorder is None else [self._recorder])):
+            recorder.close()
+
+    def _end_recording(self, recorder: Recorder) -> None:
+        # Its thread writes on: this one does not wait for a disk.
+        recorder.finish(open_end=True)
+        self._ending_recorders = [r for r in (*self._ending_recorders, recorder) if not r.is_ended]
+
+    def _updates(self, capture: Capture | None, state: SourceState, behind: bool) -> list[Update]:
+        if capture is not None:
+            self._warn_of_rate(capture.rate_hz)
+            if self._n_resets:
+                capture = replace(capture, segment=capture.segment + self._n_resets)
+            if self._recorder is not None:
+                self._recorder.heard(capture)
+            return self._unless_broken(partial(self._session.hear, capture))
+        if behind or self._goes_on(state):
+            return self._unless_broken(partial(self._session.wait, _REST_S))
+        return self._unless_broken(self._session.end_segment)
+
+    def _unless_broken(self, give: Callable[[], list[Update]]) -> list[Update]:
+        try:
+            return give()
+        # ValueError: a feature that is no number.
+        except (FeatureEngineError, PredictionError, ValueError) as error:
+            # One bad frame must not end a night; an engine that never gave any will not give the next one either.
+            if not self._session.recover():
+                raise
+            self._restarts = f"The engine had to be started afresh: {error}"
+            LOGGER.warning("%s", self._restarts)
+            return []
+
+    def _goes_on(self, state: SourceState) -> bool:
+        """Whether what comes next follows what came last without a gap."""
+        return state is SourceState.RUNNING or (state is SourceState.PAUSED and not self._source.interrupted_by_pause)
+
+    def _send(self, updates: Sequence[Update]) -> None:
+        for update in updates:
+            for sink in self._all_sinks():
+                sink.update(update)
+
+    def _tell(self, state: SourceState) -> None:
+        self._told, self._told_s = state, time.monotonic()
+        source, session, recorder = self._source, self._session, self._recorder
+        status = Status(
+            source=source.name,
+            state=state,
+            detail=source.detail or _hears_less(session.rate_hz) or self._restarts,
+            time_s=session.time_s,
+            level=session.level,
+            gain_db=session.gain_db,
+            dropped_blocks=source.dropped_blocks,
+            dropped_s=session.dropped_s,
+            overflows=source.overflows,
+            replaced_samples=source.replaced_samples,
+            losses=self._losses.n,
+            lost_s=self._losses.total_s(),
+            recording=None if recorder is None else str(recorder.directory),
+            recording_fault="" if recorder is None else recorder.fault,
+            ignored_packets=self._ignored_packets(),
+        )
+        for sink in self._all_sinks():
+            sink.status(status)
+
+    def _all_sinks(self) -> list[Sink]:
+        return [*self._sinks, *([] if self._recorder is None else [self._recorder])]
+
+    def _warn_of_rate(self, rate_hz: int) -> None:
+        if rate_hz != self._warned_hz and (warning := _hears_less(rate_hz)):
+            notify(warning)
+        self._warned_hz = rate_hz
+
+
+def _hears_less(rate_hz: int | None) -> str:
+    if rate_hz is None or rate_hz >= _LOWEST_FULL_RATE_HZ:
+        return ""
+    return f"At {rate_hz} Hz the model hears nothing above {rate_hz / 2000:g} kHz; 44100 Hz or more is better."

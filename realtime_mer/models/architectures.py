@@ -1,0 +1,86 @@
+"""The models by name, and what each of them offers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any, Protocol, Self, runtime_checkable
+
+from torch import Tensor, nn
+
+from realtime_mer.models.live import LiveModel
+from realtime_mer.models.mlp import MLP
+from realtime_mer.models.seq2seq import Seq2Seq
+from realtime_mer.models.seq2seq_attention import Seq2SeqAttention
+
+__all__ = ["MLP", "MODELS", "LiveModel", "SegmentModel", "Seq2Seq", "Seq2SeqAttention", "StreamingModel"]
+
+
+class StreamingModel(Protocol):
+    """A `torch.nn.Module` that predicts causally, frame by frame.
+
+    n_features: how many scaled features a frame has.
+    rate_hz: predictions per second. latency_s: how long after a frame's end its prediction is known.
+    receptive_field_s: how much sound before a prediction's time it depends on; infinite where a state is carried on.
+    """
+
+    n_features: int
+
+    def __init__(self, n_features: int, **arguments: Any) -> None: ...
+
+    @property
+    def rate_hz(self) -> float: ...
+
+    @property
+    def latency_s(self) -> float: ...
+
+    @property
+    def receptive_field_s(self) -> float: ...
+
+    def arguments(self) -> dict[str, Any]:
+        """The constructor's arguments, ready for JSON: `type(model)(**model.arguments())` is the same architecture."""
+        ...
+
+    def initial_state(self, batch_size: int) -> Any:
+        """The state before a stream's first frame: a NamedTuple of tensors, each model's own."""
+        ...
+
+    def step(self, frame: Tensor, state: Any) -> tuple[Tensor, Any]:
+        """frame: scaled features, shape (batch, n_features). Returns the predictions, shape (batch, 2), valence and
+        arousal in [-1, 1], and the next frame's state. Neither the frame nor the state that came in is changed.
+        """
+        ...
+
+    def forward(self, sequence: Tensor) -> Tensor:
+        """sequence: (batch, frames, n_features). Returns (batch, frames, 2), what stepping from the start gives."""
+        ...
+
+    # What training and the checkpoint need of torch.nn.Module.
+
+    def __call__(self, sequence: Tensor) -> Tensor: ...
+
+    def parameters(self) -> Iterator[nn.Parameter]: ...
+
+    def state_dict(self) -> dict[str, Any]: ...
+
+    def load_state_dict(self, state_dict: Mapping[str, Any]) -> Any: ...
+
+    def train(self, mode: bool = True) -> Self: ...
+
+    def eval(self) -> Self: ...
+
+
+@runtime_checkable
+class SegmentModel(StreamingModel, Protocol):
+    """A model that can be trained in the published protocol: on segments, all of a segment's outputs at once."""
+
+    def forward_segment(self, segment: Tensor) -> Tensor:
+        """segment: (batch, frames, n_features). Returns (batch, frames, 2), not causal within the segment."""
+        ...
+
+
+MODELS: dict[str, type[StreamingModel]] = {
+    "mlp": MLP,
+    "seq2seq": Seq2Seq,
+    "seq2seq_a": Seq2SeqAttention,
+    "live": LiveModel,
+}

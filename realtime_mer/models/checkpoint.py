@@ -1,0 +1,348 @@
+"""A trained model in one file that describes itself, and that executes nothing when it is loaded.
+
+The format is safetensors: the tensors `weights.<name>` are the model's, `scaler.<field>` the scaler's, and one metadata
+entry holds everything else as JSON: which model, which features in which order, how they are extracted, how the model
+was trained, with which library versions, and, once `python -m train calibrate` has found it, how far it is off.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self
+
+import numpy as np
+import numpy.typing as npt
+from safetensors import SafetensorError, safe_open
+from safetensors.numpy import save as to_safetensors
+
+from realtime_mer import __version__
+from realtime_mer.atomic import write_atomically
+from realtime_mer.errors import RealtimeMerError
+from realtime_mer.features.engine import ENGINE_RATE_HZ
+from realtime_mer.features.extraction import ExtractionSettings, frame_names
+from realtime_mer.features.gain import GainStage
+from realtime_mer.models.calibration import Calibration
+from realtime_mer.models.scaling import Scaler
+
+if TYPE_CHECKING:
+    from realtime_mer.models.architectures import StreamingModel
+
+FORMAT_VERSION = 1
+# A live model has a few megabytes; whatever is larger than this is something else, and is not read at all.
+MAX_FILE_BYTES = 64 * 2**20
+
+_METADATA_ENTRY = "realtime_mer"
+_METADATA_FIELDS: dict[str, type] = {
+    "format_version": int,
+    "model": str,
+    "model_arguments": dict,
+    "features": list,
+    "scaler": str,
+    "extraction": dict,
+    "training": dict,
+    "libraries": dict,
+}
+_OPTIONAL_FIELDS: dict[str, type] = {"calibration": dict}
+_WEIGHTS, _SCALER = "weights.", "scaler."
+# The types of tensors, as safetensors and as numpy call them.
+_DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}
+_DTYPE_NAMES = ", ".join(_DTYPES.values())
+# How many offending names a message lists.
+_NAMES_SHOWN = 3
+# Letters of what a library, or a file, says.
+_MOST_REASON = 300
+
+
+class CheckpointError(RealtimeMerError, ValueError):
+    """A file that is no checkpoint, is damaged, or does not fit this version; or contents that make none."""
+
+
+def library_versions() -> dict[str, str]:
+    """The versions of whatever decides a model's numbers, as installed here."""
+    versions = {"python": platform.python_version(), "realtime-mer": __version__}
+    for library in ("torch", "numpy", "opensmile", "soxr"):
+        try:
+            versions[library] = version(library)
+        except PackageNotFoundError:
+            versions[library] = "unknown"
+    return versions
+
+
+def default_checkpoint_path() -> Path:
+    """The model that comes with the package."""
+    return Path(__file__).with_name("default.safetensors")
+
+
+def chosen_checkpoint_path(given: str | Path | None) -> Path:
+    """The model that was asked for; None: the one that comes with the package."""
+    return default_checkpoint_path() if given is None else Path(given)
+
+
+@dataclass(frozen=True, eq=False)
+class Checkpoint:
+    """Everything that turns audio into predictions.
+
+    model_name: a key of realtime_mer.models.MODELS; model_arguments: its constructor's.
+    weights: the model's state_dict as arrays of float32, float64 or int64.
+    scaler: knows the names of the features that the model takes, and their order.
+    extraction: how the frames are extracted from which those features are taken.
+    training: whatever should be known about the training (data, protocol, seeds, scores); what JSON can say.
+    libraries: versions, library_versions() of the machine that trained.
+    calibration: how far its predictions are off; None where nobody has looked.
+    """
+
+    model_name: str
+    model_arguments: dict[str, Any]
+    weights: dict[str, npt.NDArray[Any]]
+    scaler: Scaler
+    extraction: ExtractionSettings
+    training: dict[str, Any]
+    libraries: dict[str, str] = field(default_factory=library_versions)
+    calibration: Calibration | None = None
+
+    @classmethod
+    def of_model(
+        cls, model: StreamingModel, scaler: Scaler, extraction: ExtractionSettings, training: dict[str, Any]
+    ) -> Self:
+        """The checkpoint of a trained model. Raises CheckpointError for a model that is not one of MODELS."""
+        from realtime_mer.models.architectures import MODELS
+
+        names = [name for name, architecture in MODELS.items() if type(model) is architecture]
+        if not names:
+            raise CheckpointError(f"{type(model).__name__} is none of the models {', '.join(MODELS)}.")
+        weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
+        return cls(names[0], model.arguments(), weights, scaler, extraction, training)
+
+    @property
+    def feature_names(self) -> tuple[str, ...]:
+        """The features that the model takes, in order."""
+        return self.scaler.names
+
+    def build_model(self) -> StreamingModel:
+        """The model with its weights, in evaluation mode.
+
+        Raises CheckpointError where there is no such model, or the arguments, weights and features do not fit.
+        """
+        import torch
+
+        from realtime_mer.models.architectures import MODELS
+
+        if self.model_name not in MODELS:
+            raise CheckpointError(
+                f"its model {self.model_name!r} is none that realtime-mer {__version__} has: {', '.join(MODELS)}."
+            )
+        architecture = MODELS[self.model_name]
+        try:
+            # First without memory, since the arguments may ask for any amount of it.
+            with torch.device("meta"):
+                outline = architecture(**self.model_arguments)
+        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            raise CheckpointError(f"its model {self.model_name} cannot be built: {_reason(error)}.") from error
+        if outline.n_features != len(self.feature_names):
+            raise CheckpointError(
+                f"its model takes {outline.n_features} features, but it names {len(self.feature_names)}."
+            )
+        expected = {name: (tuple(t.shape), str(t.dtype)) for name, t in outline.state_dict().items()}
+        found = {name: (array.shape, f"torch.{array.dtype}") for name, array in self.weights.items()}
+        misfits = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
+        if misfits:
+            raise CheckpointError(f"its weights do not fit its model {self.model_name}: {_listed(misfits)}.")
+        broken = sorted(name for name, array in self.weights.items() if not np.isfinite(array).all())
+        if broken:
+            raise CheckpointError(f"its weights are not all finite numbers: {_listed(broken)}.")
+        model = architecture(**self.model_arguments)
+        model.load_state_dict({name: torch.tensor(array) for name, array in self.weights.items()})
+        return model.eval()
+
+
+def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
+    """Writes the file, whole or not at all.
+
+    Raises CheckpointError where the checkpoint could not be loaded again, or the file cannot be written.
+    """
+    try:
+        content = _serialized(checkpoint)
+        write_atomically(path, content)
+    except CheckpointError as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be saved: {error}") from error
+    except OSError as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be saved: {error.strerror or error}.") from error
+
+
+def load_checkpoint(path: Path) -> Checkpoint:
+    """The checkpoint in the file, checked as a whole: it can be used.
+
+    Raises CheckpointError, naming the file, in every other case; FeatureEngineError where openSMILE cannot be loaded.
+    """
+    try:
+        checkpoint = _deserialized(*_read(path))
+        _check(checkpoint)
+    except CheckpointError as error:
+        raise CheckpointError(f"The checkpoint {path} cannot be used: {error}") from error
+    return checkpoint
+
+
+def _check(checkpoint: Checkpoint) -> None:
+    """Raises CheckpointError unless this version can extract the features and run the model."""
+    level = checkpoint.extraction.level
+    try:
+        if level is not None:
+            GainStage(level, ENGINE_RATE_HZ)
+    except (ArithmeticError, TypeError, ValueError) as error:
+        raise CheckpointError(f"its level stage's settings are not usable: {_reason(error)}.") from error
+    names = checkpoint.feature_names
+    repeated = sorted(name for name, count in Counter(names).items() if count > 1)
+    if repeated:
+        raise CheckpointError(f"it names some features more than once: {_listed(repeated)}.")
+    extracted = set(frame_names(checkpoint.extraction))
+    unknown = [name for name in names if name not in extracted]
+    if unknown:
+        raise CheckpointError(
+            f"realtime-mer {__version__} with its extraction settings does not extract the features "
+            f"{_listed(unknown)}. Use the version that trained it, or train it again."
+        )
+    checkpoint.build_model()
+
+
+def _serialized(checkpoint: Checkpoint) -> bytes:
+    _check(checkpoint)
+    metadata = {
+        "format_version": FORMAT_VERSION,
+        "model": checkpoint.model_name,
+        "model_arguments": checkpoint.model_arguments,
+        "features": list(checkpoint.feature_names),
+        "scaler": checkpoint.scaler.kind,
+        "extraction": checkpoint.extraction.to_dict(),
+        "training": checkpoint.training,
+        "libraries": checkpoint.libraries,
+    }
+    if checkpoint.calibration is not None:
+        metadata["calibration"] = checkpoint.calibration.to_dict()
+    try:
+        text = json.dumps(metadata, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise CheckpointError(f"JSON cannot hold what it says about itself: {error}.") from error
+    strange = sorted(name for name, array in checkpoint.weights.items() if array.dtype.name not in _DTYPES.values())
+    if strange:
+        raise CheckpointError(f"its weights may be {_DTYPE_NAMES}, which some are not: {_listed(strange)}.")
+    tensors = {_WEIGHTS + name: np.asarray(array, order="C") for name, array in checkpoint.weights.items()}
+    tensors |= {_SCALER + name: np.asarray(array, order="C") for name, array in checkpoint.scaler.arrays().items()}
+    content = to_safetensors(tensors, {_METADATA_ENTRY: text})
+    if len(content) > MAX_FILE_BYTES:
+        raise CheckpointError(
+            f"it has {len(content)} bytes, more than the {MAX_FILE_BYTES} that a checkpoint may have."
+        )
+    return content
+
+
+def _read(path: Path) -> tuple[str, dict[str, npt.NDArray[Any]]]:
+    """The metadata entry and the tensors of a file in the safetensors format."""
+    try:
+        if path.is_dir():
+            raise CheckpointError("it is a folder; a checkpoint is one file.")
+        size = path.stat().st_size
+        if size > MAX_FILE_BYTES:
+            raise CheckpointError(f"it has {size} bytes, more than the {MAX_FILE_BYTES} that a checkpoint may have.")
+        if not path.is_file():
+            raise CheckpointError("it is no regular file.")
+        with safe_open(path, framework="np") as file:
+            text = (file.metadata() or {}).get(_METADATA_ENTRY)
+            if text is None:
+                raise CheckpointError("it is a safetensors file, but not one that realtime-mer wrote.")
+            dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
+            strange = sorted(name for name, dtype in dtypes.items() if dtype not in _DTYPES)
+            if strange:
+                raise CheckpointError(f"its tensors may be {_DTYPE_NAMES}, which some are not: {_listed(strange)}.")
+            return text, {name: file.get_tensor(name) for name in dtypes}
+    except FileNotFoundError:
+        raise CheckpointError("there is no such file.") from None
+    except SafetensorError as error:
+        raise CheckpointError(f"it is no safetensors file, or is not whole ({error}).") from error
+    except (OSError, ValueError) as error:
+        if isinstance(error, CheckpointError):
+            raise
+        raise CheckpointError(f"it cannot be read: {_reason(error)}.") from error
+
+
+def _deserialized(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> Checkpoint:
+    metadata = _parse_metadata(text)
+    weights = {name.removeprefix(_WEIGHTS): array for name, array in tensors.items() if name.startswith(_WEIGHTS)}
+    scaler_arrays = {name.removeprefix(_SCALER): array for name, array in tensors.items() if name.startswith(_SCALER)}
+    others = sorted(name for name in tensors if not name.startswith((_WEIGHTS, _SCALER)))
+    if others:
+        raise CheckpointError(f"it has tensors that belong to nothing: {_listed(others)}.")
+    for entry, values in (("features", metadata["features"]), ("libraries", metadata["libraries"].values())):
+        if not all(isinstance(value, str) for value in values):
+            raise CheckpointError(f"its metadata's {entry} must all be text.")
+    try:
+        scaler = Scaler.from_arrays(metadata["scaler"], metadata["features"], scaler_arrays)
+    except ValueError as error:
+        raise CheckpointError(f"its scaler is not usable: {_reason(error)}.") from error
+    try:
+        extraction = ExtractionSettings.from_dict(metadata["extraction"])
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(f"its extraction settings are not usable: {_reason(error)}.") from error
+    calibration = None
+    if "calibration" in metadata:
+        try:
+            calibration = Calibration.from_dict(metadata["calibration"])
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"its calibration is not usable: {_reason(error)}.") from error
+    return Checkpoint(
+        metadata["model"],
+        metadata["model_arguments"],
+        weights,
+        scaler,
+        extraction,
+        metadata["training"],
+        metadata["libraries"],
+        calibration,
+    )
+
+
+def _parse_metadata(text: str) -> dict[str, Any]:
+    """The metadata's fields, each of its type; which they are is settled only once the format version is known."""
+    try:
+        metadata = json.loads(text, parse_float=_finite, parse_constant=_finite)
+    except (ValueError, RecursionError) as error:
+        raise CheckpointError(f"its metadata is no usable JSON: {error}.") from error
+    format_version = metadata.get("format_version") if isinstance(metadata, dict) else None
+    if format_version is None:
+        raise CheckpointError("its metadata has no format version.")
+    if format_version != FORMAT_VERSION:
+        raise CheckpointError(
+            f"it has the format version {format_version!r}, but realtime-mer {__version__} reads {FORMAT_VERSION}. "
+            "Use the version of realtime-mer that wrote it."
+        )
+    odd = sorted((metadata.keys() - _OPTIONAL_FIELDS.keys()) ^ _METADATA_FIELDS.keys())
+    if odd:
+        raise CheckpointError(f"its metadata has fields missing or unknown: {_listed(odd)}.")
+    kinds = _METADATA_FIELDS | _OPTIONAL_FIELDS
+    wrong = sorted(name for name, value in metadata.items() if type(value) is not kinds[name])
+    if wrong:
+        raise CheckpointError(f"its metadata has fields of the wrong type: {_listed(wrong)}.")
+    return dict(metadata)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"the number {text} is not finite")
+    return number
+
+
+def _reason(error: Exception) -> str:
+    """Without a full stop, and on one line, however much it says."""
+    return " ".join(str(error).split())[:_MOST_REASON].rstrip(".")
+
+
+def _listed(names: list[str]) -> str:
+    shown = ", ".join(repr(name[:_MOST_REASON]) for name in names[:_NAMES_SHOWN])
+    return shown if len(names) <= _NAMES_SHOWN else f"{shown} and {len(names) - _NAMES_SHOWN} more"

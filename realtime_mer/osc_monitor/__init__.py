@@ -1,0 +1,1 @@
+"""`realtime-mer osc-monitor`: shows what arrives at a port."""

@@ -1,0 +1,1 @@
+"""`realtime-mer predict`: tables of predictions for audio files."""

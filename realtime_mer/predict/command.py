@@ -1,0 +1,298 @@
+"""`realtime-mer predict`: audio files in, a table of predictions for each of them out."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+import unicodedata
+from collections.abc import Generator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import soundfile
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+
+from realtime_mer import __version__
+from realtime_mer.atomic import write_atomically
+from realtime_mer.errors import OutputError, UsageError
+from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
+from realtime_mer.predict.plotting import can_plot, trajectory_png
+from realtime_mer.sources.reading import AudioFileError
+from realtime_mer.types import Prediction
+from realtime_mer.workers import run_in_workers
+
+TableFormat = Literal["csv", "json"]
+
+# What is looked for in a folder: libsndfile's formats by their names, and the other suffixes they go by. RAW is no
+# format of its own: nothing in such a file says what is in it.
+AUDIO_SUFFIXES = frozenset(
+    {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"}
+    | {".mp3", ".ogg", ".oga", ".opus", ".flac", ".wav", ".wave", ".aif", ".aiff", ".aifc", ".snd"}
+)
+_CRASHED = "the process that predicted it died, from a crash in a library or for lack of memory"
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One file to predict. table: where its predictions go, None for standard output; plot: its picture, if any."""
+
+    audio: Path
+    table: Path | None
+    plot: Path | None
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """A file that gave no predictions, and why, in a sentence that names it."""
+
+    reason: str
+
+
+def run_predict(
+    inputs: Sequence[Path],
+    *,
+    output: Path | None,
+    table_format: TableFormat,
+    checkpoint_path: Path,
+    plot: bool,
+    jobs: int,
+) -> int:
+    """Predicts every file and writes its table; returns how many files had to be skipped.
+
+    Progress and whatever went wrong with a file go to standard error.
+    Raises UsageError, CheckpointError and OutputError before any work where they can be known then.
+    """
+    try:
+        plan = plan_jobs(inputs, output, table_format, plot=plot)
+    # A name that is too long, a loop of links, a folder that must not be searched: pathlib raises for these.
+    except (OSError, RuntimeError) as error:
+        raise UsageError(f"One of the names cannot be used: {error}.") from error
+    checkpoint = load_checkpoint(checkpoint_path)
+    if plot and not can_plot():
+        raise UsageError(
+            "--plot needs matplotlib, which is not installed. Into the same environment: pip install matplotlib"
+        )
+    _prepare_outputs(plan)
+    model_facts = {
+        "name": checkpoint.model_name,
+        "checkpoint": checkpoint_path.name,
+        "realtime_mer_version": __version__,
+    }
+    console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
+    n_skipped = 0
+    for_stdout = ""
+    with (
+        _progress(console) as progress,
+        contextlib.closing(predict_all([job.audio for job in plan], checkpoint, jobs)) as outcomes,
+    ):
+        task = progress.add_task("Predicting", total=len(plan))
+        job_of = {job.audio: job for job in plan}
+        for audio, outcome in outcomes:
+            if isinstance(outcome, Skipped):
+                console.print(f"realtime-mer: skipped: {outcome.reason}")
+                n_skipped += 1
+            else:
+                job = job_of[audio]
+                table = csv_table(outcome) if table_format == "csv" else json_table(outcome, audio, model_facts)
+                if job.table is not None:
+                    _write_file(job.table, table.encode("ascii"))
+                else:
+                    for_stdout = table
+                if job.plot is not None:
+                    _write_file(job.plot, trajectory_png(outcome, audio.name))
+            progress.advance(task)
+    # Only now: standard output may be the terminal that the progress bar was on.
+    if for_stdout:
+        _write_to_stdout(for_stdout)
+    if n_skipped and len(plan) > 1:
+        console.print(f"realtime-mer: {n_skipped} of {len(plan)} files were skipped.")
+    return n_skipped
+
+
+def plan_jobs(inputs: Sequence[Path], output: Path | None, table_format: TableFormat, *, plot: bool) -> list[Job]:
+    """Which file gives which outputs. A folder stands for the audio files in it; a file named twice is done once.
+
+    One file goes to standard output, or to the file `output`; several, or a folder's, to `<stem>` in the folder
+    `output`, and so does one file where `output` is a folder.
+    Raises UsageError where there is nothing to do, or two files would meet in one output.
+    """
+    audio = _find_audio(inputs)
+    into_folder = len(audio) > 1 or any(path.is_dir() for path in inputs) or (output is not None and output.is_dir())
+    if not into_folder:
+        stem = audio[0].stem if output is None else output.stem
+        beside = Path() if output is None else output.parent
+        plan = [Job(audio[0], output, beside / f"{stem}.png" if plot else None)]
+    elif output is None:
+        raise UsageError("Several files or a folder need --output DIR, where each file gets its own table.")
+    elif output.exists() and not output.is_dir():
+        raise UsageError(f"Several files or a folder need a folder for --output, but {output} is a file.")
+    else:
+        plan = [
+            Job(path, output / f"{path.stem}.{table_format}", output / f"{path.stem}.png" if plot else None)
+            for path in audio
+        ]
+    _check_outputs(plan)
+    return plan
+
+
+def predict_all(
+    paths: Sequence[Path], checkpoint: Checkpoint, jobs: int
+) -> Generator[tuple[Path, list[Prediction] | Skipped], None, None]:
+    """Every file with its predictions, or why it has none, as they are finished; in `jobs` processes, or in this one.
+
+    Close it when it is left before its end.
+    """
+    work = partial(_predict_or_skip, checkpoint=checkpoint)
+    if min(jobs, len(paths)) == 1:
+        for path in paths:
+            yield path, work(path)
+        return
+    with contextlib.closing(run_in_workers(work, paths, jobs)) as finished:
+        for path, future in finished:
+            try:
+                yield path, future.result()
+            except BrokenProcessPool:
+                yield path, Skipped(f"{path}: {_CRASHED}.")
+
+
+def csv_table(predictions: Sequence[Prediction]) -> str:
+    """A header, and a row for each prediction: seconds of stream time at the frame's end, valence, arousal."""
+    rows = (f"{p.time_s:.3f},{_rounded(p.valence):.6f},{_rounded(p.arousal):.6f}\n" for p in predictions)
+    return "time_s,valence,arousal\n" + "".join(rows)
+
+
+def json_table(predictions: Sequence[Prediction], audio: Path, model_facts: dict[str, str]) -> str:
+    """One JSON object on one line: the file, the model, and the predictions, with the CSV's digits."""
+    rows = [
+        {"time_s": round(p.time_s, 3), "valence": _rounded(p.valence), "arousal": _rounded(p.arousal)}
+        for p in predictions
+    ]
+    return json.dumps({"file": str(audio), "model": model_facts, "predictions": rows}, allow_nan=False) + "\n"
+
+
+def _rounded(value: float) -> float:
+    # Adding zero turns a minus zero into zero.
+    return round(value, 6) + 0.0
+
+
+def _find_audio(inputs: Sequence[Path]) -> list[Path]:
+    found: dict[Path, Path] = {}
+    for given in inputs:
+        for path in _audio_in(given) if given.is_dir() else [given]:
+            found.setdefault(path.resolve(), path)
+    return list(found.values())
+
+
+def _audio_in(folder: Path) -> list[Path]:
+    try:
+        # Hidden files are no music: macOS leaves a ._song.mp3 beside every song.mp3 on foreign disks.
+        inside = [
+            path
+            for path in sorted(folder.iterdir())
+            if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
+        ]
+    except OSError as error:
+        raise UsageError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
+    if not inside:
+        raise UsageError(
+            f"The folder {folder} has no audio file (wav, flac, mp3, ogg and others that libsndfile reads). "
+            "Folders inside it are not searched."
+        )
+    return inside
+
+
+def _check_outputs(plan: Sequence[Job]) -> None:
+    inputs = {_key(job.audio) for job in plan}
+    source_of: dict[str, Path] = {}
+    for job in plan:
+        for target in filter(None, (job.table, job.plot)):
+            if _key(target) in inputs:
+                raise UsageError(f"{target} is one of the files to predict: writing the result there would destroy it.")
+            other = source_of.setdefault(_key(target), job.audio)
+            if other is not job.audio:
+                raise UsageError(
+                    f"{other} and {job.audio} would both give {target}. "
+                    "Rename one of them, or predict them one by one with different --output."
+                )
+        if job.table is not None and job.plot is not None and _key(job.table) == _key(job.plot):
+            raise UsageError(f"The table and the plot would both be {job.plot}. Give --output another suffix.")
+
+
+def _key(path: Path) -> str:
+    """Equal for paths that may be one file: many file systems ignore case, or how an accent is encoded."""
+    return unicodedata.normalize("NFC", str(path.resolve())).casefold()
+
+
+def _prepare_outputs(plan: Sequence[Job]) -> None:
+    """Makes the outputs' folders. Raises OutputError where it can be seen now that an output cannot be written."""
+    for job in plan:
+        for target in filter(None, (job.table, job.plot)):
+            try:
+                target.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise OutputError(f"The folder {target.parent} cannot be made: {error.strerror or error}.") from error
+            try:
+                is_folder, writable = target.is_dir(), os.access(target if target.exists() else target.parent, os.W_OK)
+            except OSError as error:
+                raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
+            if is_folder:
+                raise OutputError(f"{target} cannot be written: it is a folder.")
+            if not writable:
+                raise OutputError(f"{target} cannot be written: permission denied.")
+
+
+def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> list[Prediction] | Skipped:
+    # Late, because it imports torch, which only the process that predicts needs.
+    from realtime_mer.live.session import predict_file
+
+    try:
+        if not path.exists():
+            return Skipped(f"{path}: there is no such file.")
+        return predict_file(path, checkpoint)
+    except AudioFileError as error:
+        return Skipped(str(error))
+    except Exception as error:  # noqa: BLE001 - whatever a decoder or the extraction makes of a broken file
+        told = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
+        return Skipped(f"{path}: {told or f'{type(error).__name__}: {error}'}")
+
+
+def _write_file(path: Path, content: bytes) -> None:
+    try:
+        write_atomically(path, content)
+    except OSError as error:
+        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+
+
+def _write_to_stdout(table: str) -> None:
+    if sys.stdout is None:
+        raise OutputError("Standard output is closed: there is nowhere to write to.")
+    try:
+        sys.stdout.write(table)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+
+
+def _progress(console: Console) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        console=console,
+        # In a log file it would be noise.
+        disable=not console.is_terminal,
+        transient=True,
+        # rich would otherwise send what is printed meanwhile to standard error, where the bar is.
+        redirect_stdout=False,
+        redirect_stderr=False,
+    )

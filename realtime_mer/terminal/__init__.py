@@ -1,0 +1,1 @@
+"""The view in the terminal, and its keys."""

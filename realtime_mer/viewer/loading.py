@@ -1,0 +1,214 @@
+"""Makes a take of a recording, or of an audio file, which is predicted first."""
+
+from __future__ import annotations
+
+import contextlib
+import csv
+import math
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime
+from pathlib import Path
+
+import soundfile
+
+from realtime_mer.config import DisplaySettings, LevelMeterSettings
+from realtime_mer.recording import (
+    DETAILS_FILE,
+    DETAILS_HEADER,
+    EVENTS_FILE,
+    EVENTS_HEADER,
+    MARKS_FILE,
+    MARKS_HEADER,
+)
+from realtime_mer.recording.reader import RecordedSegment, Recording
+from realtime_mer.updates import Marked, SourceState, Update
+from realtime_mer.viewer.moments import Loss, Piece, Take, with_quadrants
+
+# A month's table for people stays below this.
+_LARGEST_TABLE_BYTES = 2**29
+# Of a prediction's attention.
+_MOST_WEIGHTS = 64
+
+
+def take_of_recording(recording: Recording) -> Take:
+    """What was heard and predicted. Of a recording that was cut off, as far as its predictions go.
+
+    Marks, losses of the device, and what is known of an update beside valence and arousal come from the tables for
+    people; rows there that make no sense are left out.
+    """
+    details = dict(_details(recording.directory / DETAILS_FILE))
+    start_s = recording.began.time_s
+    last_s = recording.updates[-1].time_s if recording.updates else start_s
+    pieces: list[Piece] = []
+    drops: list[Loss] = []
+    breaks: list[float] = []
+    end_s = start_s
+    for segment in recording.segments:
+        if end_s > start_s:
+            breaks.append(end_s)
+        for part in _parts(segment, end_s, last_s):
+            if isinstance(part, Loss):
+                drops.append(part)
+                end_s = part.time_s
+            else:
+                pieces.append(part)
+                end_s = part.end_s
+    return Take(
+        name=recording.source,
+        start_s=start_s,
+        end_s=max(end_s, last_s),
+        updates=tuple(
+            _with(details.get(update.index), update)
+            for update in with_quadrants(recording.updates, recording.settings.quadrant)
+        ),
+        gains_db=tuple(
+            one.gain_db if (one := details.get(update.index)) is not None else None for update in recording.updates
+        ),
+        tells_errors=bool(details),
+        pieces=tuple(pieces),
+        meter=recording.settings.level,
+        trail_s=recording.settings.display.trail_s,
+        folder=recording.directory,
+        fault=recording.fault,
+        marks=tuple(_marks(recording.directory / MARKS_FILE)),
+        breaks=tuple(breaks),
+        drops=tuple(drops),
+        losses=tuple(_losses(recording.directory / EVENTS_FILE)),
+    )
+
+
+def take_of_file(path: Path, checkpoint_path: Path, tell: Callable[[float], None]) -> Take:
+    """An audio file, predicted as it would have been live. tell: is told what share of it is done, 0 to 1.
+
+    Raises AudioFileError, CheckpointError, and what Session raises.
+    """
+    # torch takes a second to import; a recording needs none of it.
+    from realtime_mer.live.session import hear_file
+    from realtime_mer.models.checkpoint import load_checkpoint
+    from realtime_mer.sources.reading import AudioFileError
+
+    if not path.is_file():
+        raise AudioFileError(f"{path}: there is no such file, and no such recording.")
+    updates: list[Update] = []
+    gains_db: list[float] = []
+    n_samples, rate_hz, n_promised = 0, 1, _n_promised(path)
+    for heard in hear_file(path, load_checkpoint(checkpoint_path)):
+        updates += heard.updates
+        gains_db += len(heard.updates) * [heard.gain_db]
+        n_samples, rate_hz = n_samples + heard.n_samples, heard.rate_hz
+        tell(min(n_samples / n_promised, 1.0))
+    piece = Piece(path, rate_hz, 0, n_samples, 0.0)
+    end_s = max(piece.end_s, updates[-1].time_s)
+    name = "".join(character if character.isprintable() else "?" for character in path.name)
+    meter, trail_s = LevelMeterSettings(), DisplaySettings().trail_s
+    return Take(name, 0.0, end_s, tuple(updates), (piece,), meter, trail_s, gains_db=tuple(gains_db))
+
+
+def _n_promised(path: Path) -> int:
+    """How many samples per channel the file says that it has; at least 1."""
+    with contextlib.suppress(soundfile.SoundFileError, OSError, TypeError):
+        return max(int(soundfile.info(path if os.name == "nt" else os.fsencode(path)).frames), 1)
+    return 1
+
+
+def _parts(segment: RecordedSegment, start_s: float, last_s: float) -> Iterator[Piece | Loss]:
+    """A segment's sound, and what was dropped, in order. last_s: the time of the recording's last update."""
+    rate_hz = segment.rate_hz
+    first, now_s = 0, start_s
+    for drop in segment.drops:
+        if drop.at_sample > first:
+            yield Piece(segment.path, rate_hz, first, drop.at_sample - first, now_s)
+            now_s += (drop.at_sample - first) / rate_hz
+            first = drop.at_sample
+        now_s += drop.n_samples / rate_hz
+        yield Loss(now_s, drop.n_samples / rate_hz)
+    n_samples = segment.n_samples
+    if n_samples is None:
+        # How much there is of it would take reading all of it.
+        n_samples = first + max(math.ceil((last_s - now_s) * rate_hz), 0)
+    if n_samples > first:
+        yield Piece(segment.path, rate_hz, first, n_samples - first, now_s)
+
+
+def _marks(path: Path) -> Iterator[Marked]:
+    for row in _rows(path, MARKS_HEADER):
+        with contextlib.suppress(ValueError):
+            yield Marked(_time_s(row[0]), int(row[2]), row[3])
+
+
+def _losses(path: Path) -> Iterator[Loss]:
+    lost: tuple[float, datetime] | None = None
+    for row in _rows(path, EVENTS_HEADER):
+        with contextlib.suppress(ValueError):
+            time_s, time_of_day = _time_s(row[0]), datetime.fromisoformat(row[1])
+            if row[2] == SourceState.LOST:
+                lost = lost or (time_s, time_of_day)
+            elif lost is not None:
+                since_s, since = lost
+                lost = None
+                # Naive and aware times cannot be subtracted: only a hand that edits mixes them.
+                if (since.tzinfo is None) == (time_of_day.tzinfo is None):
+                    yield Loss(since_s, max((time_of_day - since).total_seconds(), 0.0))
+    if lost is not None:
+        yield Loss(lost[0], 0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class _Details:
+    """What a row of details.csv says; errors: standard deviation of valence, of arousal, and the confidence."""
+
+    errors: tuple[float, float, float] | None
+    gain_db: float | None
+    attention: tuple[float, ...] | None
+
+
+def _details(path: Path) -> Iterator[tuple[int, _Details]]:
+    """By the update's index."""
+    for index, *errors, gain_db, attention in _rows(path, DETAILS_HEADER):
+        with contextlib.suppress(ValueError):
+            weights = tuple(_within(text, 0.0, 1.0) for text in attention.split()[:_MOST_WEIGHTS])
+            gain = _within(gain_db, -200.0, 200.0) if gain_db else None
+            yield int(index), _Details(_errors(*errors) if any(errors) else None, gain, weights or None)
+
+
+def _errors(valence_sd: str, arousal_sd: str, confidence: str) -> tuple[float, float, float]:
+    return _within(valence_sd, 0.0, 2.0), _within(arousal_sd, 0.0, 2.0), _within(confidence, 0.0, 1.0)
+
+
+def _with(details: _Details | None, update: Update) -> Update:
+    if details is None:
+        return update
+    valence_sd, arousal_sd, confidence = details.errors or (None, None, None)
+    return replace(
+        update, valence_sd=valence_sd, arousal_sd=arousal_sd, confidence=confidence, attention=details.attention
+    )
+
+
+def _within(text: str, least: float, most: float) -> float:
+    """Raises ValueError where it is no number from `least` to `most`."""
+    value = float(text)
+    if not least <= value <= most:
+        raise ValueError(f"{text} is not from {least} to {most}.")
+    return value
+
+
+def _rows(path: Path, header: str) -> Iterator[list[str]]:
+    """The rows with as many fields as the header; none where there is no such table."""
+    names = header.split(",")
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_TABLE_BYTES:
+            return
+        with path.open(encoding="utf-8", errors="replace", newline="") as file:
+            yield from (row for row in csv.reader(file) if len(row) == len(names) and row != names)
+    except (OSError, csv.Error):
+        return
+
+
+def _time_s(text: str) -> float:
+    """Raises ValueError where it is no stream time."""
+    time_s = float(text)
+    if not 0.0 <= time_s < math.inf:
+        raise ValueError(f"{text} is no stream time.")
+    return time_s

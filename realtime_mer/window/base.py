@@ -1,0 +1,375 @@
+"""What the window of a live run and that of the viewer have in common: a view, keys, a size, and a place to come back
+to."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TypeVar
+
+from realtime_mer.config import MODES, THEMES
+from realtime_mer.window.application import application
+from realtime_mer.window.notices import Notices
+from realtime_mer.window.pace import Pace
+from realtime_mer.window.pictures import PictureSaver
+from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
+from realtime_mer.window.remembered import SPANS_S, ZOOMS_S, Remembered, keep, recall
+from realtime_mer.window.screens import fitted, room_on
+from realtime_mer.window.shortcuts import Action, Key
+from realtime_mer.window.theme import Theme
+from realtime_mer.window.view import SIZE_PX, Look, View, theme_for
+
+_T = TypeVar("_T")
+
+_LEAST_SIZE_PX = (880, 520)
+# Everything is made anew in another size once the window's has been the same for so long.
+_SETTLED_MS = 100
+# How long closing waits for a picture that is being saved.
+_PICTURE_TIMEOUT_S = 0.5
+# So long after a screen has gone, or a window has left a whole screen, everybody else has done what they do then.
+_WHEREABOUTS_MS = 500
+
+_NORMAL, _MAXIMIZED, _FULL_SCREEN = (
+    QtCore.Qt.WindowState.WindowNoState,
+    QtCore.Qt.WindowState.WindowMaximized,
+    QtCore.Qt.WindowState.WindowFullScreen,
+)
+_CONFIGURATION = QtCore.QStandardPaths.StandardLocation.GenericConfigLocation
+_PICTURES = QtCore.QStandardPaths.StandardLocation.PicturesLocation
+_SHIFT, _KEYPAD = QtCore.Qt.KeyboardModifier.ShiftModifier, QtCore.Qt.KeyboardModifier.KeypadModifier
+
+
+def remembered_in(name: str) -> Path:
+    """The file of this name, in the user's configuration, that says how a window was left."""
+    return _folder(_CONFIGURATION) / "realtime-mer" / name
+
+
+class ViewWindow(QtWidgets.QWidget):
+    """A window that is filled by a View. A subclass calls `_begin` once it can make one, and `open` shows it.
+
+    stop: ends it. mode, theme: how it begins, as config.MODES and config.THEMES name it; None: as it was left.
+    remembered: the file that says how that was; None: none does. notices: what to show for some seconds.
+    actions: what keys do beside those that all windows have; None where there is nothing to be done.
+    """
+
+    closed = QtCore.pyqtSignal()
+
+    def __init__(
+        self,
+        stop: threading.Event,
+        *,
+        mode: str | None,
+        theme: str | None,
+        remembered: Path | None,
+        notices: Notices,
+        keys: Sequence[Key],
+        actions: Mapping[Action, Callable[[], object] | None],
+        title: str,
+    ) -> None:
+        super().__init__()
+        self._stop, self._notices, self._remembered = stop, notices, remembered
+        self._view: View
+        # The view, and what stands below it.
+        self._parts: tuple[QtWidgets.QWidget, ...] = ()
+        self._ticked_s = time.monotonic()
+        left = Remembered() if remembered is None else recall(remembered)
+        self._look = Look(mode or left.mode, theme or left.theme, left.span_s)
+        self._place = left.place
+        # The window's, in operator mode.
+        self._state = _FULL_SCREEN if left.full_screen else _MAXIMIZED if left.maximized else _NORMAL
+        self._pictures = PictureSaver(notices, [Path(), _folder(_PICTURES)])
+        everywhere: dict[Action, Callable[[], object] | None] = {
+            Action.SCREENSHOT: self._save_picture,
+            Action.SPAN: self._next_span,
+            Action.MODE: self._next_mode,
+            Action.FULL_SCREEN: self._toggle_full_screen,
+            Action.SCREEN: self._next_screen,
+            Action.THEME: self._next_theme,
+            Action.HELP: self._toggle_key_list,
+            Action.LEAVE: self._leave,
+            Action.QUIT: self.close,
+        }
+        done = {action: do for action, do in (everywhere | dict(actions)).items() if do is not None}
+        self._keys = [key for key in keys if key.action in done]
+        self._pressed = {
+            (getattr(QtCore.Qt.Key, f"Key_{name}"), key.shifted): (done[key.action], key.repeats)
+            for key in self._keys
+            for name in key.names
+        }
+        self.setWindowTitle(title)
+        # In Qt's pixels, of which a screen with a scale has fewer than it says.
+        screen = self.screen()
+        room = QtCore.QSize(*SIZE_PX) if screen is None else room_on(screen).size()
+        self.setMinimumSize(QtCore.QSize(*_LEAST_SIZE_PX).boundedTo(room))
+        self.resize(QtCore.QSize(*SIZE_PX).boundedTo(room))
+        self._layout = QtWidgets.QVBoxLayout(self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(0)
+        self._settled = self._single_shot(_SETTLED_MS, self._refit)
+        self._whereabouts = self._single_shot(_WHEREABOUTS_MS, self._come_back)
+        self._pace = Pace(0.0 if screen is None else screen.refreshRate())
+        self._timer = QtCore.QTimer(self)
+        self._timer.setTimerType(QtCore.Qt.TimerType.PreciseTimer)
+        self._timer.timeout.connect(self._tick)
+        application().screenRemoved.connect(self._on_screen_removed)
+
+    # What a subclass is about
+
+    def _new_view(self, theme: Theme) -> View:
+        """A view in this theme for the present look, which shows all that is known."""
+        raise NotImplementedError
+
+    def _parts_below(self, _theme: Theme) -> tuple[QtWidgets.QWidget, ...]:
+        """What stands below the view, from top to bottom."""
+        return ()
+
+    def _advance(self, elapsed_s: float) -> None:
+        """At every picture: so much time has passed since the last one."""
+        raise NotImplementedError
+
+    def _at_close(self) -> None:
+        """Ends what the subclass has begun."""
+
+    # What is to be known of it
+
+    @property
+    def look(self) -> Look:
+        """How it is shown now."""
+        return self._look
+
+    @property
+    def view(self) -> View:
+        """What fills it."""
+        return self._view
+
+    def open(self, size_px: tuple[int, int] | None = None, screen: int | None = None) -> None:
+        """Shows it as it was left; size_px: in this size instead, in Qt's pixels; screen: on this one, from 1."""
+        screens = QtWidgets.QApplication.screens()
+        if size_px is not None:
+            self.resize(QtCore.QSize(*size_px))
+        elif self._place is not None and screens:
+            self.setGeometry(fitted(QtCore.QRect(*self._place), [room_on(screen) for screen in screens]))
+        if screen is not None:
+            if screen <= len(screens):
+                self._put_on(screens[screen - 1])
+            else:
+                there_are = "is only one screen" if len(screens) == 1 else f"are only {len(screens)} screens"
+                self._notices.post(f"There is no screen {screen}: there {there_are}.", fault=True)
+        state = _NORMAL if size_px is not None else self._state
+        self.setWindowState(_FULL_SCREEN if self._is_stage else state)
+        self.show()
+
+    # What Qt calls
+
+    def keyPressEvent(self, event: QtGui.QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
+        if event is None:
+            return
+        modifiers = event.modifiers()
+        is_shifted = bool(modifiers & _SHIFT)
+        found = None
+        if not modifiers & ~(_SHIFT | _KEYPAD):
+            # Some keys are only reached with Shift, and some only mean something else with it.
+            found = self._pressed.get((event.key(), is_shifted)) or self._pressed.get((event.key(), False))
+        if found is None:
+            super().keyPressEvent(event)
+            return
+        do, repeats = found
+        if repeats or not event.isAutoRepeat():
+            do()
+
+    def resizeEvent(self, event: QtGui.QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        super().resizeEvent(event)
+        if self.isVisible():
+            self._settled.start()
+        else:
+            self._refit()
+
+    def changeEvent(self, event: QtCore.QEvent | None) -> None:  # noqa: N802 - Qt's name
+        super().changeEvent(event)
+        if event is not None and event.type() == QtCore.QEvent.Type.WindowStateChange:
+            self._show_cursor()
+            # Where it was before may be on a screen that is gone.
+            self._whereabouts.start()
+
+    def closeEvent(self, event: QtGui.QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
+        self._timer.stop()
+        if self._remembered is not None:
+            keep(self._remembered, self._as_left())
+        self._at_close()
+        self._pictures.finish(_PICTURE_TIMEOUT_S)
+        super().closeEvent(event)
+        self.closed.emit()
+
+    def _tick(self) -> None:
+        if self._stop.is_set():
+            self.close()
+            return
+        now_s = time.monotonic()
+        elapsed_s, self._ticked_s = now_s - self._ticked_s, now_s
+        self._pace.note(now_s, time.thread_time())
+        if self._timer.interval() != self._pace.interval_ms:
+            self._timer.setInterval(self._pace.interval_ms)
+        self._view.show_notices(self._notices.current())
+        self._advance(elapsed_s)
+
+    # What keys and the mouse do
+
+    @property
+    def _is_stage(self) -> bool:
+        return self._look.mode == "stage"
+
+    def _save_picture(self) -> None:
+        # Without the message about the last one.
+        self._view.show_notices(())
+        self._pictures.save(self.grab().toImage())
+
+    def _next_span(self) -> None:
+        self._show_span(_after(self._look.span_s, SPANS_S))
+
+    def _zoom(self, steps: int) -> None:
+        """Nearer, or, where steps is negative, further away."""
+        # Not by `in`: None is the widest.
+        index = ZOOMS_S.index(self._look.span_s) - steps
+        self._show_span(ZOOMS_S[min(max(index, 0), len(ZOOMS_S) - 1)])
+
+    def _show_span(self, span_s: float | None) -> None:
+        # The stage has no timelines: what cannot be seen is not changed.
+        if not self._is_stage:
+            self._look = replace(self._look, span_s=span_s)
+            self._view.show_span(span_s)
+
+    def _next_mode(self) -> None:
+        if not self._is_stage:
+            self._state = self._state_now()
+        self._look = replace(self._look, mode=_after(self._look.mode, MODES))
+        self._rebuild()
+        self.setWindowState(_FULL_SCREEN if self._is_stage else self._state)
+
+    def _toggle_full_screen(self) -> None:
+        self.setWindowState(self.windowState() ^ _FULL_SCREEN)
+
+    def _next_screen(self) -> None:
+        screens = QtWidgets.QApplication.screens()
+        if len(screens) == 1:
+            self._notices.post("There is only one screen.")
+            return
+        names = [screen.name() for screen in screens]
+        here = self.screen()
+        self._put_on(screens[names.index(_after(here.name() if here else "", names))])
+
+    def _next_theme(self) -> None:
+        self._look = replace(self._look, theme=_after(self._look.theme, THEMES))
+        self._rebuild()
+
+    def _toggle_key_list(self) -> None:
+        self._view.toggle_key_list()
+
+    def _leave(self) -> None:
+        if self._view.has_key_list:
+            self._view.toggle_key_list()
+        elif self.windowState() & _FULL_SCREEN:
+            self._toggle_full_screen()
+        else:
+            self.close()
+
+    # How it looks, and where it is
+
+    def _begin(self) -> None:
+        """Fills it, and begins to draw."""
+        self._rebuild()
+        self._ticked_s = time.monotonic()
+        self._timer.start(self._pace.interval_ms)
+
+    def _refit(self) -> None:
+        if self._parts and self._fitting_theme() != self._view.theme:
+            self._rebuild()
+
+    def _rebuild(self) -> None:
+        """Everything that is seen, anew."""
+        before, has_key_list = self._parts, bool(self._parts) and self._view.has_key_list
+        for old in before:
+            self._layout.removeWidget(old)
+            old.hide()
+            old.deleteLater()
+        theme = self._fitting_theme()
+        self._view = self._new_view(theme)
+        self._view.zoomed.connect(self._zoom)
+        self._parts = (self._view, *self._parts_below(theme))
+        for number, part in enumerate(self._parts):
+            self._layout.addWidget(part, 0 if number else 1)
+            # Every key is the window's.
+            for inside in part.findChildren(QtWidgets.QWidget):
+                inside.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
+        if has_key_list:
+            self._view.toggle_key_list()
+        self._view.show_notices(self._notices.current())
+        # Seen for a moment where the window becomes larger.
+        palette = self.palette()
+        palette.setColor(QtGui.QPalette.ColorRole.Window, QtGui.QColor(theme.background))
+        self.setPalette(palette)
+        self._show_cursor()
+
+    def _fitting_theme(self) -> Theme:
+        return theme_for(self._look.theme, self._look.mode, self.size())
+
+    def _show_cursor(self) -> None:
+        hidden = self._is_stage and bool(self.windowState() & _FULL_SCREEN)
+        self.setCursor(QtCore.Qt.CursorShape.BlankCursor if hidden else QtCore.Qt.CursorShape.ArrowCursor)
+
+    def _put_on(self, screen: QtGui.QScreen) -> None:
+        """Into the middle of this screen, no larger than that; whatever it fills there as it does here."""
+        state, place = self.windowState(), self.normalGeometry()
+        # Most desktops keep a window that fills a screen where it is.
+        self.setWindowState(_NORMAL)
+        room = room_on(screen)
+        place.moveCenter(room.center())
+        self.setGeometry(fitted(place, [room]))
+        # Wayland lets nobody choose a place, but a screen to fill.
+        self.winId()
+        handle = self.windowHandle()
+        if handle is not None:
+            handle.setScreen(screen)
+        self.setWindowState(state)
+
+    def _single_shot(self, delay_ms: int, then: Callable[[], None]) -> QtCore.QTimer:
+        timer = QtCore.QTimer(self)
+        timer.setSingleShot(True)
+        timer.setInterval(delay_ms)
+        timer.timeout.connect(then)
+        return timer
+
+    def _on_screen_removed(self, _screen: QtGui.QScreen) -> None:
+        self._whereabouts.start()
+
+    def _come_back(self) -> None:
+        """From a screen that is gone."""
+        screens = QtWidgets.QApplication.screens()
+        if screens and not any(self.geometry().intersects(screen.geometry()) for screen in screens):
+            self._put_on(screens[0])
+
+    def _state_now(self) -> QtCore.Qt.WindowState:
+        return next((state for state in (_FULL_SCREEN, _MAXIMIZED) if self.windowState() & state), _NORMAL)
+
+    def _as_left(self) -> Remembered:
+        state = self._state if self._is_stage else self._state_now()
+        place = self.normalGeometry()
+        return Remembered(
+            mode=self._look.mode,
+            theme=self._look.theme,
+            span_s=self._look.span_s,
+            maximized=state == _MAXIMIZED,
+            full_screen=state == _FULL_SCREEN,
+            place=(place.x(), place.y(), place.width(), place.height()) if place.isValid() else None,
+        )
+
+
+def _folder(kind: QtCore.QStandardPaths.StandardLocation) -> Path:
+    return Path(QtCore.QStandardPaths.writableLocation(kind))
+
+
+def _after(this: _T, these: Sequence[_T]) -> _T:
+    """The next one, after the last one the first again."""
+    return these[(these.index(this) + 1) % len(these)] if this in these else these[0]

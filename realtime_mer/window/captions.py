@@ -1,0 +1,153 @@
+"""What the window says, in words. No Qt in here."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.window.theme import Tone
+
+
+@dataclass(frozen=True, slots=True)
+class Headline:
+    """What stands between the music and its prediction: a word (none where nothing does), a sentence, and its tone.
+
+    ghost: whether what is shown does not follow the music at present.
+    """
+
+    word: str
+    sentence: str
+    tone: Tone
+    ghost: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Field:
+    """One field of the status line."""
+
+    caption: str
+    value: str
+    tone: Tone = Tone.PLAIN
+
+
+_LISTENING = Headline("listening", "The first prediction takes a second of sound.", Tone.PLAIN, ghost=True)
+_SILENCE = Headline("silence", "The last prediction holds.", Tone.PLAIN, ghost=True)
+# What osc.control says of itself begins so.
+_COMMANDS = "commands on "
+_FOLLOWING = "Following the music."
+_OF_LEVEL = {
+    LevelState.QUIET: Headline("too quiet", "Turn the input up.", Tone.WARNING, ghost=False),
+    LevelState.CLIPPING: Headline("clipping", "Turn the input down.", Tone.BAD, ghost=False),
+}
+_TONE_OF_STATE = {
+    SourceState.OPENING: Tone.PLAIN,
+    SourceState.RUNNING: Tone.GOOD,
+    SourceState.PAUSED: Tone.WARNING,
+    SourceState.LOST: Tone.BAD,
+    SourceState.ENDED: Tone.PLAIN,
+}
+_TONE_OF_LEVEL = {
+    LevelState.MUSIC: Tone.GOOD,
+    LevelState.QUIET: Tone.WARNING,
+    LevelState.CLIPPING: Tone.BAD,
+    LevelState.SILENCE: Tone.PLAIN,
+}
+
+
+def headline(status: Status, newest: Update | None) -> Headline:
+    """newest: the latest update, None before the first."""
+    if status.state is not SourceState.RUNNING:
+        word = "device lost" if status.state is SourceState.LOST else status.state.value
+        return Headline(word, status.detail, _TONE_OF_STATE[status.state], ghost=True)
+    if newest is None:
+        return _LISTENING
+    if newest.held:
+        return _SILENCE
+    following = Headline("", status.detail or _FOLLOWING, Tone.GOOD, ghost=False)
+    return following if status.level is None else _OF_LEVEL.get(status.level.state, following)
+
+
+def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[str]) -> tuple[Field, ...]:
+    """The status line; always the same captions in the same order.
+
+    osc_targets: for people: where OSC goes and where commands are taken, each with what is wrong with it in brackets.
+    """
+    latency_s = newest.latency_s if newest is not None and status.state is SourceState.RUNNING else None
+    confidence = None if newest is None else newest.confidence
+    lost_sound = _lost_sound(status)
+    return (
+        Field("state", status.state.value, _TONE_OF_STATE[status.state]),
+        Field("source", status.source),
+        Field("heard", duration(status.time_s)),
+        Field("latency", "–" if latency_s is None else f"{1000 * latency_s:.0f} ms"),
+        Field("lost sound", lost_sound or "none", Tone.BAD if lost_sound else Tone.PLAIN),
+        Field(
+            "device lost",
+            f"{status.losses} ×, {status.lost_s:.1f} s" if status.losses else "never",
+            Tone.WARNING if status.losses else Tone.PLAIN,
+        ),
+        Field("confidence", "–" if confidence is None else f"{100 * confidence:.0f} %"),
+        _recording(status),
+        _network("OSC", [text for text in osc_targets if not text.startswith(_COMMANDS)]),
+        _network("commands", [_commands(text) for text in osc_targets if text.startswith(_COMMANDS)]),
+    )
+
+
+def level_text(level: InputLevel | None, gain_db: float) -> str:
+    """The level in figures: RMS and peak in dBFS, and the level stage's gain in dB where that is known."""
+    if level is None:
+        return "–"
+    rms, peak = signed(level.rms_db, 1), signed(level.peak_db, 1)
+    gain = "" if math.isnan(gain_db) else f" · gain {signed(gain_db, 1)} dB"
+    return f"{rms} dBFS · peak {peak}{gain}"
+
+
+def level_tone(level: InputLevel | None) -> Tone:
+    """The tone of the level's state."""
+    return Tone.PLAIN if level is None else _TONE_OF_LEVEL[level.state]
+
+
+def signed(value: float, digits: int = 2) -> str:
+    """A number with its sign always shown, the minus as wide as the plus."""
+    return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
+
+
+def duration(time_s: float) -> str:
+    """Hours, minutes and seconds: `0:03:12`."""
+    whole_s = int(time_s)
+    return f"{whole_s // 3600}:{whole_s // 60 % 60:02d}:{whole_s % 60:02d}"
+
+
+def _lost_sound(status: Status) -> str:
+    parts = []
+    if status.dropped_blocks:
+        parts.append(f"{status.dropped_blocks} blocks, {status.dropped_s:.2f} s")
+    if status.overflows:
+        parts.append(f"{status.overflows} overflows")
+    if status.replaced_samples:
+        parts.append(f"{status.replaced_samples} bad samples")
+    return ", ".join(parts)
+
+
+def _recording(status: Status) -> Field:
+    if status.recording_fault:
+        return Field("recording", f"incomplete: {status.recording_fault}", Tone.BAD)
+    if status.recording is None:
+        return Field("recording", "off")
+    return Field("recording", Path(status.recording).name or status.recording, Tone.GOOD)
+
+
+def _commands(text: str) -> str:
+    """How many came, before where: the end may be cut off."""
+    where, _colon, counts = text.removeprefix(_COMMANDS).partition(": ")
+    return f"{counts} on {where}"
+
+
+def _network(caption: str, ends: Sequence[str]) -> Field:
+    """What is in trouble comes first: the rest may be cut off."""
+    troubled = [end for end in ends if "(" in end]
+    well = [end for end in ends if "(" not in end]
+    return Field(caption, ", ".join((*troubled, *well)) or "off", Tone.WARNING if troubled else Tone.PLAIN)

@@ -1,0 +1,362 @@
+"""Valence and arousal over time: the last minute, ten minutes, or everything so far."""
+
+from __future__ import annotations
+
+import itertools
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
+from realtime_mer.updates import Marked
+from realtime_mer.window.captions import signed
+from realtime_mer.window.history import Change, Flags, History, Name, Values, lasting
+from realtime_mer.window.labels import Label, font
+from realtime_mer.window.plots import PaintedItem, Ticks, faded, solid_pen, still_plot
+from realtime_mer.window.qt import QtCore, QtGui, QtWidgets, pg
+from realtime_mer.window.theme import Theme
+
+_SPAN_S = 60.0
+# Everything is shown with some room, so that the scale changes only now and then.
+_ROOM = 1.1
+_AXIS_PX, _AXIS_HEIGHT_PX, _RIGHT_MARGIN_PX, _TOP_MARGIN_PX = 34, 22, 14, 2
+_VALUE_TICKS = ((-1.0, "−1"), (0.0, "0"), (1.0, "1"))
+_VALUE_REACH = 1.05
+_TICK_STEPS_S = (15.0, 30.0, *(60.0 * m for m in (1, 2, 5, 10, 20, 30)), *(3600.0 * h for h in (1, 2, 4, 8, 24, 72)))
+_MOST_TICKS = 5
+_LINE_PX, _DOT_PX, _MARK_PX = 2.0, 4.0, 2.0
+# How long a line is in the mean if it is to be drawn as one, in widths.
+_LEAST_LINE = 1.0
+# Of the time in view, what music has to spend in a quadrant for that to be marked.
+_LEAST_STAY = 1 / 60
+_MARK_OPACITY = 0.6
+# What a mouse's wheel tells for one step of it: eighths of a degree.
+_WHEEL_STEP = 120
+# Of the curves' way to the present; they are told it ten times a second.
+_EASE_S, _LEAP_S = 0.2, 2.0
+
+
+class Timeline(QtWidgets.QWidget):
+    """One of the two values: its name, the latest value, and its curve over the last `span_s` of stream time.
+
+    Stretches in which the value was held are drawn in the ghost's colour. A thin line stands where the music went into
+    another quadrant, unless it stayed there for less than a sixtieth of what is in view. A thicker one, with its number
+    and text at its foot, stands where somebody marked a moment.
+    name: valence or arousal. colour: of the name, the latest value and the curve.
+    zoomed: by how many steps the mouse's wheel was turned: away from the hand is nearer to see.
+    """
+
+    zoomed = QtCore.pyqtSignal(int)
+
+    def __init__(self, name: Name, colour: str, theme: Theme) -> None:
+        super().__init__()
+        self._name, self._colour, self._theme = name, colour, theme
+        self._span_s: float | None = _SPAN_S
+        self._history: History | None = None
+        self._first_s: float | None = None
+        self._now_s = self._goal_s = 0.0
+        self._turned = 0
+        self._value = Label("–", theme.large_pt, theme.ghost, bold=True)
+        self._shown_s = _SPAN_S
+        self._plot = still_plot(
+            theme,
+            _in_view(self._shown_s),
+            (-_VALUE_REACH, _VALUE_REACH),
+            time_ticks(self._shown_s),
+            _VALUE_TICKS,
+        )
+        item = self._plot.getPlotItem()
+        margin = theme.px(_RIGHT_MARGIN_PX)
+        item.setContentsMargins(0, theme.px(_TOP_MARGIN_PX), margin, 0)
+        item.getAxis("left").setWidth(theme.px(_AXIS_PX))
+        item.getAxis("bottom").setHeight(theme.px(_AXIS_HEIGHT_PX))
+        self._changes, self._marks, self._curve = ChangesItem(theme), MarksItem(theme), CurveItem(colour, theme)
+        zero = pg.InfiniteLine(0.0, angle=0, pen=pg.mkPen(theme.grid))
+        for each in (zero, self._changes, self._marks, self._curve):
+            item.addItem(each)
+        words = QtWidgets.QHBoxLayout()
+        words.setContentsMargins(0, 0, margin, 0)
+        words.addWidget(Label(name, theme.medium_pt, colour), 1, QtCore.Qt.AlignmentFlag.AlignBottom)
+        words.addWidget(self._value)
+        layout = QtWidgets.QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(0)
+        layout.addLayout(words)
+        layout.addWidget(self._plot, 1)
+
+    def show_history(self, history: History) -> None:
+        """Draws the curve, the changes of quadrant and the marks anew."""
+        self._history = history
+        self._first_s = history.first_s
+        self._fit()
+        since_s = -math.inf if self._span_s is None else self._goal_s - self._shown_s
+        curve = history.curve(self._name, since_s)
+        self._curve.set_values(curve.time_s, curve.values, curve.held)
+        self._changes.set_changes(lasting(history.changes, _LEAST_STAY * self._shown_s))
+        self._marks.set_marks(tuple(history.marks))
+        newest = history.newest
+        self._value.show_text("–" if newest is None else signed(float(curve.values[-1])))
+
+    def show_time(self, now_s: float) -> None:
+        """The stream time at the right end; `advance` gets there, at once where it is far from here."""
+        self._goal_s = now_s
+        if abs(now_s - self._now_s) > _LEAP_S:
+            self._move_to(now_s)
+
+    def advance(self, elapsed_s: float) -> None:
+        """Moves the curve on its way to the present, as far as it gets in this time."""
+        if self._now_s != self._goal_s:
+            share = 1.0 - math.exp(-max(elapsed_s, 0.0) / _EASE_S)
+            self._move_to(self._now_s + share * (self._goal_s - self._now_s))
+
+    def show_span(self, span_s: float | None) -> None:
+        """How much is seen; None: everything so far, and a minute at least."""
+        if span_s != self._span_s:
+            self._span_s = span_s
+            self._fit()
+            if self._history is not None:
+                self.show_history(self._history)
+
+    def show_ghost(self, ghost: bool) -> None:
+        """Whether the latest value follows the music or is only the last one known."""
+        self._value.show_colour(self._theme.ghost if ghost else self._colour)
+        self._curve.set_ghost(ghost)
+
+    def wheelEvent(self, event: QtGui.QWheelEvent | None) -> None:  # noqa: N802 - Qt's name
+        if event is None:
+            return
+        # Touch pads tell parts of a step.
+        self._turned += event.angleDelta().y()
+        steps = int(self._turned / _WHEEL_STEP)
+        self._turned -= steps * _WHEEL_STEP
+        if steps:
+            self.zoomed.emit(steps)
+        event.accept()
+
+    def _move_to(self, now_s: float) -> None:
+        self._now_s = now_s
+        self._fit()
+        for item in (self._curve, self._changes, self._marks):
+            item.set_now(now_s)
+
+    def _fit(self) -> None:
+        """Brings everything into view where that is wanted, and the axis with it."""
+        shown_s = self._span_s
+        if shown_s is None:
+            needed_s = 0.0 if self._first_s is None else self._goal_s - self._first_s
+            fits = needed_s <= self._shown_s <= max(_ROOM**2 * needed_s, _SPAN_S)
+            shown_s = self._shown_s if fits else max(_ROOM * needed_s, _SPAN_S)
+        if shown_s != self._shown_s:
+            self._shown_s = shown_s
+            item = self._plot.getPlotItem()
+            item.getViewBox().setRange(xRange=_in_view(shown_s), padding=0)
+            item.getAxis("bottom").setTicks([list(time_ticks(shown_s))])
+            for timed in (self._curve, self._changes, self._marks):
+                timed.set_span(shown_s)
+
+
+class _TimedItem(PaintedItem):
+    """Something at stream times, over a plot's width, with now at its right. It is drawn anew only once it has moved
+    by a pixel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._now_s = self._drawn_s = 0.0
+        self._px_per_s = 0.0
+        self.set_span(_SPAN_S)
+
+    def set_now(self, now_s: float) -> None:
+        self._now_s = now_s
+        if abs(now_s - self._drawn_s) * self._px_per_s >= 1.0:
+            self.update()
+
+    def set_span(self, span_s: float) -> None:
+        self.prepareGeometryChange()
+        left, right = _in_view(span_s)
+        self._bounds = QtCore.QRectF(left, -_VALUE_REACH, right - left, 2.0 * _VALUE_REACH)
+        self.update()
+
+    def _to_px(self, painter: QtGui.QPainter) -> QtGui.QTransform:
+        """Where the plot is, in pixels; what is drawn from now on is, too. In pixels a pen's width is one."""
+        transform = painter.worldTransform()
+        device = painter.device()
+        self._px_per_s = abs(transform.m11()) * (1.0 if device is None else device.devicePixelRatioF())
+        self._drawn_s = self._now_s
+        painter.setClipRect(self._bounds)
+        painter.resetTransform()
+        return transform
+
+
+class CurveItem(_TimedItem):
+    """A value's line, and a dot at its end."""
+
+    def __init__(self, colour: str, theme: Theme) -> None:
+        super().__init__()
+        self._time_s = self._values = np.zeros(0)
+        self._held = np.zeros(0, dtype=bool)
+        self._pens = [solid_pen(QtGui.QColor(each), _LINE_PX * theme.scale) for each in (colour, theme.ghost)]
+        self._dot_px = _DOT_PX * theme.scale
+        self._is_ghost = False
+        # What was made for a plot with so many pixels to a second and to 1, as it lies where the newest value is now.
+        self._lines: list[tuple[bool, QtGui.QPolygonF]] = []
+        self._columns: list[tuple[bool, list[QtCore.QRectF]]] = []
+        self._made_for: tuple[float, float] | None = None
+
+    def set_values(self, time_s: Values, values: Values, held: Flags) -> None:
+        """All of shape (n,), oldest first."""
+        self._time_s, self._values, self._held = time_s, values, held
+        self._made_for = None
+        self.update()
+
+    def set_ghost(self, ghost: bool) -> None:
+        """Whether the dot is one."""
+        if ghost != self._is_ghost:
+            self._is_ghost = ghost
+            self.update()
+
+    def _draw(self, painter: QtGui.QPainter) -> None:
+        if not len(self._time_s):
+            return
+        to_px = self._to_px(painter)
+        if self._made_for != (to_px.m11(), to_px.m22()):
+            self._made_for = (to_px.m11(), to_px.m22())
+            self._make(*self._made_for)
+        painter.translate(to_px.dx() - to_px.m11() * (self._now_s - float(self._time_s[-1])), to_px.dy())
+        painter.setPen(QtCore.Qt.PenStyle.NoPen)
+        for is_held, columns in self._columns:
+            painter.setBrush(self._pens[is_held].color())
+            if columns:
+                painter.drawRects(*columns)
+        painter.setRenderHint(QtGui.QPainter.RenderHint.Antialiasing)
+        painter.setBrush(self._pens[self._is_ghost or bool(self._held[-1])].color())
+        painter.drawEllipse(QtCore.QPointF(0.0, to_px.m22() * float(self._values[-1])), self._dot_px, self._dot_px)
+        painter.setBrush(QtCore.Qt.BrushStyle.NoBrush)
+        for is_held, line in self._lines:
+            painter.setPen(self._pens[is_held])
+            painter.drawPolyline(line)
+
+    def _make(self, px_per_s: float, px_per_one: float) -> None:
+        """Lines where they can be told apart. Elsewhere columns: Qt takes very long over a thicket of wide lines."""
+        # From the end, since the times of a long set are large.
+        xs, ys = px_per_s * (self._time_s - self._time_s[-1]), px_per_one * self._values
+        width = self._pens[0].widthF()
+        self._lines, self._columns = [], []
+        if len(xs) * _LEAST_LINE * width <= -xs[0]:
+            # A value is joined to the one before it: in the ghost's colour where it only repeats that one.
+            repeats = self._held[1:]
+            edges = [0, *(np.flatnonzero(np.diff(repeats)) + 1).tolist(), len(repeats)]
+            for start, end in itertools.pairwise(edges):
+                self._lines.append((bool(repeats[start]), _polyline(xs[start : end + 1], ys[start : end + 1])))
+            return
+        # Their edges stay where they are in stream time: so the columns do not shimmer as they move.
+        numbers = np.floor(self._time_s * (px_per_s / width))
+        starts = np.flatnonzero(np.diff(numbers, prepend=-math.inf))
+        ends = np.append(starts[1:], len(xs)) - 1
+        tops, bottoms = np.minimum.reduceat(ys, starts), np.maximum.reduceat(ys, starts)
+        joined = np.diff(numbers[starts]) == 1.0
+        tops[1:] = np.where(joined, np.minimum(tops[1:], ys[ends[:-1]]), tops[1:])
+        bottoms[1:] = np.where(joined, np.maximum(bottoms[1:], ys[ends[:-1]]), bottoms[1:])
+        lefts = numbers[starts] * width - px_per_s * self._time_s[-1]
+        held = np.logical_and.reduceat(self._held, starts)
+        for is_held in (False, True):
+            chosen = held == is_held
+            places = zip(lefts[chosen].tolist(), tops[chosen].tolist(), bottoms[chosen].tolist(), strict=True)
+            rects = [QtCore.QRectF(left, top - width / 2, width, bottom - top + width) for left, top, bottom in places]
+            self._columns.append((is_held, rects))
+        for i in np.flatnonzero(~joined).tolist():
+            both = [ends[i], starts[i + 1]]
+            self._lines.append((bool(self._held[both[1]]), _polyline(xs[both], ys[both])))
+
+
+class ChangesItem(_TimedItem):
+    """Where the music went into another quadrant: a thin line in its colour, and its word where there is room."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self._theme = theme
+        self._changes: Sequence[Change] = ()
+
+    def set_changes(self, changes: Sequence[Change]) -> None:
+        """Oldest first; few enough to be told apart."""
+        self._changes = changes
+        self.update()
+
+    def _draw(self, painter: QtGui.QPainter) -> None:
+        theme = self._theme
+        to_px = self._to_px(painter)
+        area = to_px.mapRect(self._bounds)
+        painter.setFont(font(theme.small_pt))
+        metrics = painter.fontMetrics()
+        width, gap = theme.px(1.0), theme.px(4.0)
+        free_to = area.right()
+        shown = [change for change in self._changes if change.time_s - self._now_s > self._bounds.left()]
+        for change in reversed(shown):
+            x = round(to_px.m11() * (change.time_s - self._now_s) + to_px.dx())
+            colour = theme.quadrants[change.quadrant - 1]
+            word = QUADRANT_WORDS[QUADRANTS[change.quadrant]][0]
+            if x + 2 * gap + metrics.horizontalAdvance(word) <= free_to:
+                painter.setPen(QtGui.QColor(colour))
+                painter.drawText(QtCore.QPointF(x + gap, area.top() + metrics.ascent()), word)
+            painter.fillRect(QtCore.QRectF(x, area.top(), width, area.height()), faded(colour, _MARK_OPACITY))
+            free_to = x
+
+
+class MarksItem(_TimedItem):
+    """The moments that somebody marked: a line, and its number and text where there is room."""
+
+    def __init__(self, theme: Theme) -> None:
+        super().__init__()
+        self._theme = theme
+        self._marks: Sequence[Marked] = ()
+
+    def set_marks(self, marks: Sequence[Marked]) -> None:
+        """Oldest first; those to come are left out."""
+        if marks != self._marks:
+            self._marks = marks
+            self.update()
+
+    def _draw(self, painter: QtGui.QPainter) -> None:
+        if not self._marks:
+            return
+        theme = self._theme
+        to_px = self._to_px(painter)
+        area = to_px.mapRect(self._bounds)
+        painter.setFont(font(theme.small_pt))
+        metrics = painter.fontMetrics()
+        width, gap = theme.px(_MARK_PX), theme.px(4.0)
+        colour = QtGui.QColor(theme.text)
+        painter.setPen(colour)
+        free_to = area.right()
+        last_x = math.inf
+        shown = [mark for mark in self._marks if self._bounds.left() < mark.time_s - self._now_s <= 0.0]
+        for mark in reversed(shown):
+            x = round(to_px.m11() * (mark.time_s - self._now_s) + to_px.dx())
+            if last_x - x < width:
+                continue
+            painter.fillRect(QtCore.QRectF(x, area.top(), width, area.height()), colour)
+            words = f"{mark.number} {mark.text}".strip()
+            if x + 2 * gap + metrics.horizontalAdvance(words) <= free_to:
+                painter.drawText(QtCore.QPointF(x + gap, area.bottom() - metrics.descent()), words)
+            free_to = last_x = x
+
+
+def _polyline(xs: Values, ys: Values) -> QtGui.QPolygonF:
+    return QtGui.QPolygonF([QtCore.QPointF(x, y) for x, y in zip(xs.tolist(), ys.tolist(), strict=True)])
+
+
+def _in_view(span_s: float) -> tuple[float, float]:
+    """What a plot shows of the time from now on, in seconds: at its right there is room for the dot."""
+    return -span_s, 0.015 * span_s
+
+
+def time_ticks(span_s: float) -> Ticks:
+    """Marks on an axis from -span_s, in seconds, to 0, which is now: at most five and now, at round times."""
+    step_s = next((step for step in _TICK_STEPS_S if span_s / step <= _MOST_TICKS), span_s / _MOST_TICKS)
+    ticks = [(-step_s * i, _ago(step_s * i, step_s)) for i in range(1, math.floor(span_s / step_s + 1e-9) + 1)]
+    return [(0.0, "now"), *ticks]
+
+
+def _ago(time_s: float, step_s: float) -> str:
+    unit, name = (1.0, "s") if step_s < 60.0 else (60.0, "min") if step_s < 3600.0 else (3600.0, "h")
+    return f"−{time_s / unit:g} {name}"

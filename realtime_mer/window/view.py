@@ -1,0 +1,210 @@
+"""What fills the window: everything for the operator, or the plane alone for the stage.
+
+A view is made for one theme, sizes included. Where that changes, the window makes a new one and shows it what is known.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from realtime_mer.updates import SourceState, Status
+from realtime_mer.window.attention import AttentionStrip
+from realtime_mer.window.captions import headline, status_fields
+from realtime_mer.window.history import History
+from realtime_mer.window.labels import CutLabel, Label
+from realtime_mer.window.meter import LevelMeter
+from realtime_mer.window.notices import Notice
+from realtime_mer.window.overlays import KeyList, NoticeLines
+from realtime_mer.window.plane import PlaneView
+from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
+from realtime_mer.window.remembered import SPANS_S
+from realtime_mer.window.shortcuts import Key
+from realtime_mer.window.statusline import StatusLine
+from realtime_mer.window.theme import DARK, LIGHT, Theme, scaled
+from realtime_mer.window.timelines import Timeline
+
+# The themes' sizes are made for a window of this size.
+SIZE_PX = (1280, 720)
+
+_GAP_PX = 12
+_THEMES = {"dark": DARK, "light": LIGHT}
+# How much larger everything is on a stage, where it is seen from afar.
+_STAGE_FACTOR = 1.5
+# Sizes grow in such steps, so that not every pixel is another size.
+_FACTOR_STEP = 0.0625
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """How it is shown. mode, theme: of config.MODES and config.THEMES; span_s: of the timelines, one of
+    remembered.ZOOMS_S, None is everything."""
+
+    mode: str = "operator"
+    theme: str = "dark"
+    span_s: float | None = SPANS_S[0]
+
+
+class View(QtWidgets.QWidget):
+    """What both modes have: the plane, and over everything for a while the list of keys and messages.
+
+    theme: of all of it. keys: those that do something. trail_s: how long the point's trail takes to fade.
+    zoomed: by how many steps somebody wants to see the timelines nearer, or, where it is negative, further away.
+    """
+
+    zoomed = QtCore.pyqtSignal(int)
+
+    def __init__(self, theme: Theme, keys: Sequence[Key], trail_s: float) -> None:
+        super().__init__()
+        self.theme = theme
+        self.plane = PlaneView(theme, trail_s=trail_s)
+        self._key_list, self._lines = KeyList(keys, theme), NoticeLines(theme)
+        self._notices: tuple[Notice, ...] = ()
+        self.setAttribute(QtCore.Qt.WidgetAttribute.WA_StyledBackground)
+        self.setStyleSheet(f"background-color: {theme.background}; color: {theme.text};")
+
+    def show_history(self, history: History) -> None:
+        """After new predictions."""
+        self.plane.show_history(history)
+
+    def show_status(self, status: Status, history: History, osc_targets: Sequence[str]) -> None:
+        """After a new status or new predictions. osc_targets: for people."""
+        self.plane.show_headline(headline(status, history.newest))
+
+    def show_span(self, span_s: float | None) -> None:
+        """How much of the past the timelines show, where there are any; None: everything."""
+
+    def advance(self, elapsed_s: float) -> None:
+        """At every picture: so much time has passed since the last one."""
+        self.plane.advance(elapsed_s)
+
+    @property
+    def has_key_list(self) -> bool:
+        """Whether the list of keys is to be seen."""
+        return not self._key_list.isHidden()
+
+    def toggle_key_list(self) -> None:
+        """Shows the list of keys, or hides it."""
+        self._key_list.setHidden(self.has_key_list)
+
+    def show_notices(self, notices: tuple[Notice, ...]) -> None:
+        """These messages, oldest first, instead of those that are there."""
+        if notices != self._notices:
+            self._notices = notices
+            self._lines.show_notices(notices, self.width())
+
+    def resizeEvent(self, event: QtGui.QResizeEvent | None) -> None:  # noqa: N802 - Qt's name
+        super().resizeEvent(event)
+        self._lines.show_notices(self._notices, self.width())
+
+    def _arrange(self, main: QtWidgets.QWidget, *below: QtWidgets.QWidget) -> None:
+        """Puts these below one another, and what may lie over the first over it."""
+        gap = self.theme.px(_GAP_PX)
+        grid = QtWidgets.QGridLayout(self)
+        grid.setContentsMargins(gap, gap, gap, gap)
+        grid.setSpacing(gap)
+        grid.setRowStretch(0, 1)
+        for row, widget in enumerate((main, *below)):
+            grid.addWidget(widget, row, 0)
+        grid.addWidget(self._key_list, 0, 0, QtCore.Qt.AlignmentFlag.AlignCenter)
+        foot = QtCore.Qt.Alignment() | QtCore.Qt.AlignmentFlag.AlignHCenter | QtCore.Qt.AlignmentFlag.AlignBottom
+        grid.addWidget(self._lines, 0, 0, foot)
+        self._key_list.raise_()
+        self._lines.raise_()
+
+
+class StageView(View):
+    """The plane alone."""
+
+    def __init__(self, theme: Theme, keys: Sequence[Key], trail_s: float) -> None:
+        super().__init__(theme, keys, trail_s)
+        self._arrange(self.plane)
+
+
+class OperatorView(View):
+    """The plane; beside it the headline, the timelines, the attention and the level; below, the status line."""
+
+    def __init__(self, theme: Theme, keys: Sequence[Key], trail_s: float) -> None:
+        super().__init__(theme, keys, trail_s)
+        self._word = Label("", theme.medium_pt, theme.text, bold=True)
+        self._sentence = CutLabel(theme.medium_pt, theme.text, lines=2)
+        self._timelines = (Timeline("valence", theme.valence, theme), Timeline("arousal", theme.arousal, theme))
+        for timeline in self._timelines:
+            timeline.zoomed.connect(self.zoomed)
+        self._attention = AttentionStrip(theme)
+        self._meter = LevelMeter(theme)
+        named = "   ".join(f"{key.labels[0]} {key.brief}" for key in keys if key.brief)
+        self._keys = Label(named, theme.small_pt, theme.faint)
+        self.status_line = StatusLine(theme)
+        self._arrange(self._above(), self.status_line)
+
+    def show_history(self, history: History) -> None:
+        """As in View."""
+        super().show_history(history)
+        for timeline in self._timelines:
+            timeline.show_history(history)
+
+    def show_status(self, status: Status, history: History, osc_targets: Sequence[str]) -> None:
+        """As in View."""
+        super().show_status(status, history, osc_targets)
+        newest = history.newest
+        head = headline(status, newest)
+        self._word.setVisible(bool(head.word))
+        self._word.show_text(head.word.upper())
+        self._word.show_colour(self.theme.of(head.tone))
+        self._sentence.show_text(head.sentence)
+        for timeline in self._timelines:
+            timeline.show_ghost(head.ghost)
+            timeline.show_time(status.time_s if newest is None else max(status.time_s, newest.time_s))
+        self._attention.show_weights(None if newest is None or head.ghost else newest.attention)
+        self._meter.show_level(status.level if status.state is SourceState.RUNNING else None, status.gain_db)
+        self.status_line.show_fields(status_fields(status, newest, osc_targets))
+
+    def show_span(self, span_s: float | None) -> None:
+        """As in View."""
+        for timeline in self._timelines:
+            timeline.show_span(span_s)
+
+    def advance(self, elapsed_s: float) -> None:
+        """As in View."""
+        super().advance(elapsed_s)
+        for part in (*self._timelines, self._meter):
+            part.advance(elapsed_s)
+
+    def _above(self) -> QtWidgets.QWidget:
+        """The plane, and what stands beside it."""
+        head = QtWidgets.QHBoxLayout()
+        head.addWidget(self._word, 0, QtCore.Qt.AlignmentFlag.AlignTop)
+        head.addWidget(self._sentence, 1)
+        beside = QtWidgets.QVBoxLayout()
+        beside.addLayout(head)
+        for timeline in self._timelines:
+            beside.addWidget(timeline, 1)
+        beside.addWidget(self._attention)
+        beside.addWidget(self._meter)
+        beside.addWidget(self._keys, 0, QtCore.Qt.AlignmentFlag.AlignRight)
+        both = QtWidgets.QWidget()
+        layout = QtWidgets.QHBoxLayout(both)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(self.plane, 11)
+        layout.addLayout(beside, 9)
+        for each in (head, beside, layout):
+            each.setSpacing(self.theme.px(_GAP_PX))
+        return both
+
+
+# What fills the window in each of config.MODES.
+VIEWS: dict[str, type[View]] = {"operator": OperatorView, "stage": StageView}
+
+
+def theme_for(name: str, mode: str, size: QtCore.QSize, *, least: float = 1.0) -> Theme:
+    """The theme in the size that goes with a window's.
+
+    name, mode: of config.THEMES and config.MODES. size: in Qt's pixels. least: how much smaller than for SIZE_PX it may
+    become; no smaller by default, since somebody has to read it.
+    """
+    factor = min(size.width() / SIZE_PX[0], size.height() / SIZE_PX[1])
+    if mode == "stage":
+        factor *= _STAGE_FACTOR
+    n_steps = max(int(factor / _FACTOR_STEP), round(least / _FACTOR_STEP))
+    return scaled(_THEMES[name], n_steps * _FACTOR_STEP)

@@ -1,0 +1,186 @@
+"""Takes of recordings, whole and not, and of audio files."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from recordings import (
+    RATE_HZ,
+    SETTINGS,
+    SHA256,
+    capture,
+    good_recording,
+    noise,
+    record,
+    recorder_into,
+    update,
+    wait_until,
+)
+
+from realtime_mer.live.session import predict_file
+from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.recording import DETAILS_FILE, EVENTS_FILE, MARKS_FILE, Beginning
+from realtime_mer.recording.reader import read_recording
+from realtime_mer.recording.recorder import Recorder
+from realtime_mer.sources.reading import AudioFileError
+from realtime_mer.updates import Marked, SourceState, Status
+from realtime_mer.viewer.loading import take_of_file, take_of_recording
+from realtime_mer.viewer.moments import Loss, Moments
+
+
+def test_what_was_marked_and_lost_is_known(tmp_path: Path) -> None:
+    recorder = recorder_into(tmp_path / "r")
+    recorder.heard(capture(noise(4_000)))
+    recorder.mark(1, 0.25, 'a "chorus"')
+    recorder.status(Status("a device", SourceState.RUNNING))
+    recorder.status(Status("a device", SourceState.LOST, time_s=0.5))
+    recorder.status(Status("a device", SourceState.LOST, "It is still gone.", time_s=0.5))
+    recorder.status(Status("a device", SourceState.RUNNING, time_s=0.5))
+    recorder.heard(capture(noise(4_000), 1))
+    recorder.mark(2, 0.75, "")
+    recorder.close()
+    take = take_of_recording(read_recording(tmp_path / "r"))
+    assert take.marks == (Marked(0.25, 1, 'a "chorus"'), Marked(0.75, 2, ""))
+    (loss,) = take.losses
+    assert loss.time_s == 0.5
+    assert loss.duration_s >= 0.0
+    assert take.breaks == (0.5,)
+    assert (take.end_s, take.name, take.folder, take.fault) == (1.0, "some device", tmp_path / "r", "")
+    assert (take.meter, take.trail_s) == (SETTINGS.level, SETTINGS.display.trail_s)
+
+
+def test_the_duration_of_a_loss_is_that_of_its_times_of_day(tmp_path: Path) -> None:
+    folder = good_recording(tmp_path / "r")
+    (folder / EVENTS_FILE).write_text(
+        "time_s,time_of_day,state,level,detail\n"
+        '0.500,"2025-05-01T20:00:00.000+02:00","lost","",""\n'
+        '0.500,"2025-05-01T20:00:12.500+02:00","running","",""\n'
+        '0.800,"2025-05-01T20:01:00.000+02:00","lost","",""\n',
+        encoding="utf-8",
+    )
+    assert take_of_recording(read_recording(folder)).losses == (Loss(0.5, 12.5), Loss(0.8, 0.0))
+
+
+def test_what_a_prediction_told_of_itself_is_known_again(tmp_path: Path) -> None:
+    recorder = recorder_into(tmp_path / "r")
+    recorder.heard(capture(noise(24_000)))
+    recorder.update(update(0))
+    recorder.status(Status("a device", SourceState.RUNNING, gain_db=-3.25))
+    weights = (0.125, 0.5, 0.375)
+    recorder.update(replace(update(1), valence_sd=0.18, arousal_sd=0.19, confidence=0.5, attention=weights))
+    recorder.close()
+    take = take_of_recording(read_recording(tmp_path / "r"))
+    before, after = take.updates
+    assert (before.valence_sd, before.arousal_sd, before.confidence, before.attention) == (None, None, None, None)
+    assert (after.valence_sd, after.arousal_sd, after.confidence, after.attention) == (0.18, 0.19, 0.5, weights)
+    assert take.gains_db == (None, -3.25)
+    assert take.tells_errors
+    moments = Moments(take)
+    assert math.isnan(moments.status(1.2, None).gain_db)
+    assert moments.status(1.6, None).gain_db == -3.25
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        None,
+        "",
+        "index,valence_sd,arousal_sd,confidence,gain_db,attention\n0,nan,0.1,0.5,1.0,\n1,0.1,0.1,1.5,1.0,\n2,0.1,,0.5,,\n",
+        "index,valence_sd,arousal_sd,confidence,gain_db,attention\n0,,,,inf,\n1,,,,,0.5 loud\n0x2,,,,1.0,\n2,,,\n",
+    ],
+)
+def test_a_recording_without_it_shows_none_of_it(tmp_path: Path, table: str | None) -> None:
+    folder = good_recording(tmp_path / "r")
+    (folder / DETAILS_FILE).unlink()
+    if table is not None:
+        (folder / DETAILS_FILE).write_text(table, encoding="utf-8")
+    take = take_of_recording(read_recording(folder))
+    assert len(take.updates) == 3
+    assert {(u.valence_sd, u.arousal_sd, u.confidence, u.attention) for u in take.updates} == {4 * (None,)}
+    assert not take.tells_errors
+    assert math.isnan(Moments(take).status(2.0, None).gain_db)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        'nonsense\n\x00\n"',
+        "time_s,time_of_day,number,text\nnan,x,1,a\n-1,x,1,a\n1.0,x,one,a\n1.0,x\n1e999,x,1,a\n",
+        'time_s,time_of_day,number,text\n"' + "x" * 200_000,
+    ],
+)
+def test_tables_for_people_may_hold_anything(tmp_path: Path, text: str) -> None:
+    folder = good_recording(tmp_path / "r")
+    (folder / MARKS_FILE).write_text(text, encoding="utf-8")
+    (folder / EVENTS_FILE).write_text(text, encoding="utf-8")
+    take = take_of_recording(read_recording(folder))
+    assert (take.marks, take.losses) == ((), ())
+    (folder / MARKS_FILE).unlink()
+    assert take_of_recording(read_recording(folder)).marks == ()
+
+
+def test_one_that_begins_in_mid_run_keeps_its_stream_time(tmp_path: Path) -> None:
+    recorder = Recorder(tmp_path / "r", SETTINGS, "a device", SHA256)
+    recorder.begin(Beginning(50, 30.0, (0.5, 0.5)))
+    recorder.heard(capture(noise(16_000), 7))
+    recorder.close()
+    take = take_of_recording(read_recording(tmp_path / "r"))
+    assert (take.start_s, take.end_s, take.pieces[0].start_s) == (30.0, 32.0, 30.0)
+    assert take.breaks == ()
+
+
+def test_one_that_was_cut_off_goes_as_far_as_its_predictions(tmp_path: Path) -> None:
+    recorder = recorder_into(tmp_path / "r")
+    recorder.heard(capture(noise(24_000), 0))
+    recorder.heard(capture(noise(24_000), 1))
+    for index in range(9):
+        recorder.update(update(index))
+    table = tmp_path / "r" / "predictions.csv"
+    wait_until(lambda: table.stat().st_size > 200)
+    take = take_of_recording(read_recording(tmp_path / "r"))
+    recorder.close()
+    assert [piece.n_samples for piece in take.pieces] == [24_000, 16_000]
+    assert (take.start_s, take.end_s) == (0.0, 5.0)
+    assert "cut off" in take.fault
+
+
+def test_a_recording_of_nothing_is_a_take_of_nothing(tmp_path: Path) -> None:
+    take = take_of_recording(record(tmp_path / "r", []))
+    assert (take.start_s, take.end_s, take.updates, take.pieces) == (0.0, 0.0, (), ())
+    assert Moments(take).runs() == []
+
+
+def test_an_audio_file_is_predicted_as_predict_has_it(tmp_path: Path, deam_root: Path) -> None:
+    song, rate_hz = soundfile.read(sorted((deam_root / "audio").iterdir())[0], dtype="float32", frames=5 * 44_100)
+    path = tmp_path / "song\x07.wav"
+    soundfile.write(path, np.concatenate([song, np.zeros_like(song[: 3 * rate_hz])]), rate_hz)
+    told: list[float] = []
+    take = take_of_file(path, default_checkpoint_path(), told.append)
+    expected = predict_file(path, load_checkpoint(default_checkpoint_path()))
+    assert [(u.time_s, u.valence, u.arousal, u.valence_sd) for u in take.updates] == [
+        (p.time_s, p.valence, p.arousal, p.valence_sd) for p in expected
+    ]
+    assert take.updates[-1].held
+    assert len(take.gains_db) == len(take.updates)
+    assert take.gains_db[0] not in (None, 0.0)
+    assert take.updates[-1].quadrant in (1, 2, 3, 4)
+    assert (told[-1], told) == (1.0, sorted(told))
+    assert (take.name, take.folder, take.end_s) == ("song?.wav", None, (len(song) + 3 * rate_hz) / rate_hz)
+    assert take.pieces[0].path == path
+
+
+def test_what_is_no_audio_file_is_told(tmp_path: Path) -> None:
+    (tmp_path / "a.wav").write_bytes(b"nothing")
+    with pytest.raises(AudioFileError, match="cannot be read as audio"):
+        take_of_file(tmp_path / "a.wav", default_checkpoint_path(), print)
+    with pytest.raises(AudioFileError, match="no such file, and no such recording"):
+        take_of_file(tmp_path / "b.wav", default_checkpoint_path(), print)
+    soundfile.write(tmp_path / "c.wav", noise(100), RATE_HZ)
+    with pytest.raises(AudioFileError, match="too short"):
+        take_of_file(tmp_path / "c.wav", default_checkpoint_path(), print)

@@ -1,0 +1,121 @@
+"""Moments of a take, and the playhead: pure."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from realtime_mer.config import LevelMeterSettings, QuadrantSettings
+from realtime_mer.live.quadrant import QuadrantTracker
+from realtime_mer.updates import SourceState, Update
+from realtime_mer.viewer.moments import Loss, Moments, Take, with_quadrants
+from realtime_mer.viewer.playhead import Playhead
+
+VALUE = st.floats(-1.0, 1.0)
+
+
+def take_of(updates: list[Update], *, start_s: float = 0.0, end_s: float = 1_000.0, **more: object) -> Take:
+    meter = LevelMeterSettings()
+    return Take("a song", start_s, end_s, tuple(updates), (), meter, 30.0, **more)  # type: ignore[arg-type]
+
+
+@st.composite
+def updates(draw: st.DrawFn) -> list[Update]:
+    steps = draw(st.lists(st.tuples(st.integers(0, 20), VALUE, VALUE, st.booleans()), max_size=40))
+    made: list[Update] = []
+    time_s = 1.0
+    for index, (step, valence, arousal, held) in enumerate(steps):
+        time_s += step / 10
+        made.append(Update(index, time_s, valence, arousal, held, None))
+    return made
+
+
+@given(updates(), st.floats(-10.0, 100.0))
+def test_an_update_is_known_from_its_time_on(given: list[Update], time_s: float) -> None:
+    moments = Moments(take_of(given))
+    n = moments.n_known(time_s)
+    assert all(update.time_s <= time_s + 1e-6 for update in given[:n])
+    assert all(update.time_s > time_s for update in given[n:])
+
+
+@given(updates())
+def test_stepping_goes_through_every_prediction_and_back(given: list[Update]) -> None:
+    moments = Moments(take_of(given))
+    times_s = sorted({update.time_s for update in given})
+    forth, now_s = [], 0.0
+    for _ in range(len(times_s) + 1):
+        now_s = moments.next_s(now_s)
+        forth.append(now_s)
+    assert forth == pytest.approx([*times_s, 1_000.0])
+    back = []
+    for _ in range(len(times_s) + 1):
+        now_s = moments.previous_s(now_s)
+        back.append(now_s)
+    assert back == pytest.approx([*reversed(times_s), 0.0])
+
+
+@given(updates())
+def test_runs_cover_everything_from_the_first_update_on(given: list[Update]) -> None:
+    known = list(with_quadrants(given, QuadrantSettings()))
+    moments = Moments(take_of(known))
+    runs = moments.runs()
+    assert bool(runs) == bool(known)
+    if runs:
+        assert (runs[0].start_s, runs[-1].end_s) == (known[0].time_s, 1_000.0)
+    for one, other in pairwise(runs):
+        assert one.end_s == other.start_s
+        assert (one.quadrant, one.held) != (other.quadrant, other.held)
+    for update, following in pairwise(known):
+        if update.time_s < following.time_s:
+            (run,) = [run for run in runs if run.start_s <= update.time_s < run.end_s]
+            assert (run.quadrant, run.held) == (update.quadrant, update.held)
+
+
+@given(updates())
+def test_quadrants_are_those_that_went_out(given: list[Update]) -> None:
+    tracker = QuadrantTracker(QuadrantSettings().hysteresis, QuadrantSettings().dwell_s)
+    for update, known in zip(given, with_quadrants(given, QuadrantSettings()), strict=True):
+        if not update.held:
+            tracker.step(update.valence, update.arousal, update.time_s)
+        assert known.quadrant == tracker.quadrant
+
+
+def test_a_status_knows_what_was_lost_until_then() -> None:
+    moments = Moments(
+        take_of(
+            [],
+            folder=Path("set-1"),
+            fault="The disk was full.",
+            drops=(Loss(3.0, 0.25), Loss(7.0, 0.5)),
+            losses=(Loss(5.0, 4.0),),
+        )
+    )
+    early, late = moments.status(4.0, None), moments.status(8.0, None)
+    assert (early.dropped_blocks, early.dropped_s, early.losses, early.lost_s) == (1, 0.25, 0, 0.0)
+    assert (late.dropped_blocks, late.dropped_s, late.losses, late.lost_s) == (2, 0.75, 1, 4.0)
+    assert (late.state, late.source, late.time_s) == (SourceState.RUNNING, "a song", 8.0)
+    assert (late.recording, late.recording_fault) == ("set-1", "The disk was full.")
+
+
+def test_the_playhead_stays_within_the_take_and_stops_at_its_end() -> None:
+    head = Playhead(10.0, 20.0)
+    head.advance(1.0, None)
+    assert head.position_s == 10.0
+    head.toggle()
+    head.advance(1.5, None)
+    assert head.position_s == 11.5
+    head.advance(1.5, 11.25)
+    assert head.position_s == 11.25
+    head.seek(-5.0)
+    assert head.position_s == 10.0
+    head.seek(19.5)
+    head.advance(1.0, None)
+    assert (head.position_s, head.playing) == (20.0, False)
+    head.toggle()
+    assert (head.position_s, head.playing) == (10.0, True)
+    head.toggle()
+    assert not head.playing

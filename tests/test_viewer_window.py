@@ -1,0 +1,406 @@
+"""The viewer as somebody uses it: its keys, its bar, and its sound. Drawn into memory."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from functools import partial
+from pathlib import Path
+from types import SimpleNamespace
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pytest
+from drawing import picture, rgb, settle
+from pytestqt.qtbot import QtBot
+from recordings import RATE_HZ, capture, noise, record, update, wait_until
+from windows import TIMEOUT_S
+
+from realtime_mer import window as monitor
+from realtime_mer.sources.devices import DeviceError
+from realtime_mer.types import FloatArray
+from realtime_mer.updates import Marked
+from realtime_mer.viewer import output
+from realtime_mer.viewer.loading import take_of_recording
+from realtime_mer.viewer.moments import Take
+from realtime_mer.viewer.output import SoundPlayer
+from realtime_mer.window.theme import DARK, LIGHT
+
+if TYPE_CHECKING:
+    from PyQt5 import QtWidgets
+
+    from realtime_mer.viewer.window import ViewerWindow
+
+TIMEOUT_MS = round(1000 * TIMEOUT_S)
+END_S = 18.0
+
+
+@pytest.fixture(scope="session")
+def qapp() -> Iterator[QtWidgets.QApplication]:
+    """pytest-qt's, made as the program makes it."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("QT_QPA_PLATFORM", "offscreen")
+        fault = monitor.display_fault()
+        if fault is not None:
+            pytest.skip(f"no window can be shown here: {fault}")
+        from realtime_mer.window.application import application
+
+        yield application()
+
+
+@pytest.fixture(autouse=True)
+def silent(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No sound output, as on most machines that run tests."""
+
+    def none() -> SimpleNamespace:
+        raise DeviceError("There is no sound here.")
+
+    monkeypatch.setattr(output, "portaudio", none)
+
+
+def a_take(folder: Path) -> Take:
+    """Eighteen seconds in two segments; the happy half, a silence, the sad half, and two marks."""
+    updates = [update(i, 0.5, 0.5) for i in range(12)]
+    updates += [update(i, 0.5, 0.5, held=True) for i in range(12, 18)]
+    updates += [update(i, -0.5, -0.5) for i in range(18, 34)]
+    captures = [capture(noise(9 * RATE_HZ)), capture(noise(9 * RATE_HZ, seed=1), 1)]
+    take = take_of_recording(record(folder / "r", captures, updates))
+    return Take(
+        *(take.name, take.start_s, take.end_s, take.updates, take.pieces, take.meter, take.trail_s),
+        folder=folder,
+        marks=(Marked(5.0, 1, "chorus"), Marked(14.0, 2, "")),
+        breaks=take.breaks,
+    )
+
+
+class Shown:
+    """A viewer that is shown."""
+
+    def __init__(self, qtbot: QtBot, folder: Path) -> None:
+        from realtime_mer.viewer.window import ViewerWindow
+
+        self._qtbot = qtbot
+        self.stop = threading.Event()
+        self.take = a_take(folder)
+        self.window: ViewerWindow = ViewerWindow(self.take, self.stop, remembered=folder / "viewer.json")
+        qtbot.addWidget(self.window)
+        self.window.open((1280, 720))
+        settle()
+
+    def press(self, key: str, *, shift: bool = False) -> None:
+        from realtime_mer.window.qt import QtCore
+
+        modifier = QtCore.Qt.KeyboardModifier.ShiftModifier if shift else QtCore.Qt.KeyboardModifier.NoModifier
+        self._qtbot.keyClick(  # type: ignore[no-untyped-call]
+            self.window, getattr(QtCore.Qt.Key, f"Key_{key}"), modifier
+        )
+        settle()
+
+    def wait(self, condition: Callable[[], bool]) -> None:
+        self._qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
+
+    def texts(self) -> list[str]:
+        from realtime_mer.window.qt import QtWidgets
+
+        return [label.text() for label in self.window.findChildren(QtWidgets.QLabel) if label.isVisible()]
+
+
+@pytest.fixture
+def shown(qtbot: QtBot, tmp_path: Path) -> Shown:
+    return Shown(qtbot, tmp_path)
+
+
+def test_keys_move_about(shown: Shown) -> None:
+    window = shown.window
+    assert window.position_s == 0.0
+    for expected in (1.0, 1.5, 2.0):
+        shown.press("Right")
+        assert window.position_s == expected
+    shown.press("Left")
+    assert window.position_s == 1.5
+    shown.press("Right", shift=True)
+    assert window.position_s == 11.5
+    shown.press("End")
+    assert window.position_s == END_S
+    shown.press("Right", shift=True)
+    assert window.position_s == END_S
+    shown.press("Left", shift=True)
+    assert window.position_s == END_S - 10.0
+    shown.press("Home")
+    assert window.position_s == 0.0
+    shown.press("Left")
+    assert window.position_s == 0.0
+
+
+def test_what_is_shown_is_that_moment(shown: Shown) -> None:
+    window = shown.window
+    window.seek(6.0)
+    shown.wait(lambda: {"+0.50", "❚❚ 0:00:06.0"} <= set(shown.texts()))
+    assert "SILENCE" not in shown.texts()
+    window.seek(8.0)
+    shown.wait(lambda: "SILENCE" in shown.texts())
+    window.seek(12.0)
+    shown.wait(lambda: "−0.50" in shown.texts())
+    window.seek(0.5)
+    shown.wait(lambda: "LISTENING" in shown.texts())
+
+
+def test_the_space_bar_plays_in_real_time_and_pauses(shown: Shown) -> None:
+    """Without a sound output too: that is said, and nothing else is different."""
+    window = shown.window
+    shown.press("Space")
+    assert window.playing
+    shown.wait(lambda: window.position_s > 0.5)
+    assert "There is no sound here. It goes on in silence." in shown.texts()
+    shown.press("Space")
+    assert not window.playing
+    paused_s = window.position_s
+    time.sleep(0.2)
+    settle()
+    assert window.position_s == paused_s
+    window.seek(END_S - 0.2)
+    shown.press("Space")
+    shown.wait(lambda: not window.playing)
+    assert window.position_s == END_S
+    shown.press("Space")
+    assert window.position_s < 1.0
+
+
+def head_of(bar: QtWidgets.QWidget) -> float:
+    """Where the line is that is as high as the bar, which the marks and their names are not; in Qt's pixels."""
+    pixels = picture(bar)
+    columns = np.flatnonzero((np.abs(pixels - rgb(DARK.text)) <= 2).all(axis=2).mean(axis=0) > 0.95)
+    return float(columns.mean() * bar.width() / pixels.shape[1])
+
+
+def is_near(bar: QtWidgets.QWidget, x: int) -> bool:
+    return abs(head_of(bar) - x) < 3
+
+
+def test_the_bar_takes_one_anywhere_and_shows_where_one_is(shown: Shown, qtbot: QtBot) -> None:
+    from realtime_mer.window.qt import QtCore
+
+    window = shown.window
+    bar = window.bar
+    button = QtCore.Qt.MouseButton.LeftButton
+    for time_s in (3.0, 16.5, 9.0):
+        child = bar.childAt(bar.x_of(time_s), 10)
+        assert child is not None
+        qtbot.mouseClick(  # type: ignore[no-untyped-call]
+            child, button, pos=QtCore.QPoint(bar.x_of(time_s) - child.x(), 10)
+        )
+        assert window.position_s == pytest.approx(time_s, abs=END_S / child.width())
+        expected = bar.x_of(time_s) - child.x()
+        shown.wait(partial(is_near, child, expected))
+
+
+def test_the_bar_shows_quadrants_silences_breaks_and_marks(shown: Shown) -> None:
+    bar = shown.window.bar
+    child = bar.childAt(bar.x_of(1.0), 10)
+    assert child is not None
+    pixels = picture(child)
+    ratio = pixels.shape[1] / child.width()
+    near_the_foot = pixels.shape[0] - 3
+
+    def colour_at(time_s: float) -> tuple[int, ...]:
+        return tuple(pixels[near_the_foot, round(ratio * (bar.x_of(time_s) - child.x()))].tolist())
+
+    happy, silent, sad, early = colour_at(4.0), colour_at(8.0), colour_at(16.0), colour_at(0.6)
+    assert len({happy, silent, sad}) == 3
+    assert silent == early == tuple(rgb(DARK.panel).tolist())
+    # Silence is a thin band in the middle.
+    middle = pixels[pixels.shape[0] - round(13 * ratio), round(ratio * (bar.x_of(8.0) - child.x()))]
+    assert tuple(middle.tolist()) not in (silent, happy, sad)
+    assert colour_at(9.0) == tuple(rgb(DARK.bad).tolist())
+    for mark in shown.take.marks:
+        column = round(ratio * (bar.x_of(mark.time_s) - child.x()))
+        assert (np.abs(pixels[:, column - 2 : column + 3] - rgb(DARK.text)) <= 2).all(axis=2).any()
+
+
+def test_keys_change_how_it_looks(shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    window = shown.window
+    window.seek(6.0)
+    assert window.view.theme.background == DARK.background
+    shown.press("T")
+    assert window.view.theme.background == LIGHT.background
+    assert (picture(window)[2, 2] == rgb(LIGHT.background)).all()
+    shown.wait(lambda: "+0.50" in shown.texts())
+    shown.press("M")
+    assert not window.bar.isVisible()
+    assert window.isFullScreen()
+    shown.press("M")
+    assert window.bar.isVisible()
+    assert not window.isFullScreen()
+    shown.press("Z")
+    assert window.look.span_s == 600.0
+    shown.press("H")
+    assert window.view.has_key_list
+    assert any("one prediction back" in text for text in shown.texts())
+    shown.press("T")
+    assert window.view.has_key_list
+    shown.press("Escape")
+    assert not window.view.has_key_list
+    shown.press("F")
+    assert window.isFullScreen()
+    shown.press("Escape")
+    assert not window.isFullScreen()
+    monkeypatch.chdir(tmp_path)
+    shown.press("S")
+    shown.wait(lambda: bool(list(tmp_path.glob("realtime-mer*.png"))))
+    assert window.position_s == 6.0
+
+
+def test_its_ends(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
+    with qtbot.waitSignal(shown.window.closed, timeout=TIMEOUT_MS):
+        shown.press("Q")
+    other = Shown(qtbot, tmp_path / "other")
+    with qtbot.waitSignal(other.window.closed, timeout=TIMEOUT_MS):
+        other.press("Escape")
+    third = Shown(qtbot, tmp_path / "third")
+    third.press("Space")
+    with qtbot.waitSignal(third.window.closed, timeout=TIMEOUT_MS):
+        third.stop.set()
+    assert not [thread for thread in threading.enumerate() if thread.name == "viewer sound"]
+
+
+def test_it_comes_back_as_it_was_left(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
+    # As large as the screen that there is not.
+    shown.window.setGeometry(2, 24, 768, 530)
+    settle()
+    place = shown.window.geometry().getRect()
+    shown.press("T")
+    shown.press("Z")
+    shown.press("Q")
+
+    def again(**wishes: str) -> ViewerWindow:
+        from realtime_mer.viewer.window import ViewerWindow
+
+        window = ViewerWindow(shown.take, threading.Event(), remembered=tmp_path / "viewer.json", **wishes)
+        qtbot.addWidget(window)
+        return window
+
+    second = again()
+    second.open()
+    settle()
+    assert (second.look.theme, second.look.span_s) == ("light", 600.0)
+    assert second.geometry().getRect() == place
+    third = again(theme="dark")
+    third.open((1000, 600))
+    settle()
+    assert third.look.theme == "dark"
+    assert (third.width(), third.height()) == (1000, 600)
+
+
+def test_marks_are_on_the_timelines_once_they_have_been(shown: Shown) -> None:
+    marks = [mark for mark in shown.take.marks if mark.time_s <= 6.0]
+    shown.window.seek(6.0)
+    shown.wait(lambda: "❚❚ 0:00:06.0" in shown.texts())
+    before = n_upright(shown.window.view)
+    shown.window.seek(4.9)
+    shown.wait(lambda: "❚❚ 0:00:04.9" in shown.texts())
+    assert before - n_upright(shown.window.view) >= len(marks) == 1
+
+
+def n_upright(view: QtWidgets.QWidget) -> int:
+    """Upright lines in the text's colour across the upper timeline; marks are the only ones."""
+    pixels = picture(view)
+    height, width, _ = pixels.shape
+    part = pixels[round(0.15 * height) : round(0.22 * height), round(0.58 * width) :]
+    return int(((np.abs(part - rgb(DARK.text)) <= 2).all(axis=2).mean(axis=0) > 0.7).sum())
+
+
+def test_the_mouses_wheel_zooms_the_timelines(shown: Shown) -> None:
+    shown.window.view.zoomed.emit(-1)
+    assert shown.window.look.span_s == 120.0
+    shown.window.seek(6.0)
+    shown.wait(lambda: "+0.50" in shown.texts())
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (880, 560)])
+def test_it_fits_into_small_windows(shown: Shown, size: tuple[int, int]) -> None:
+    shown.window.resize(*size)
+    settle()
+    assert (shown.window.width(), shown.window.height()) == size
+
+
+# The sound
+
+
+class FakeStream:
+    """An output that takes its time, and keeps what it was given."""
+
+    def __init__(self, **_settings: object) -> None:
+        self.taken: list[FloatArray] = []
+        self.fails = self.hangs = False
+        streams.append(self)
+
+    def start(self) -> None:
+        pass
+
+    def write(self, samples: FloatArray) -> None:
+        if self.fails:
+            raise RuntimeError("it was unplugged")
+        self.taken.append(samples.copy())
+        time.sleep(len(samples) / 48_000 / 4)
+
+    def stop(self) -> None:
+        pass
+
+    abort = close = stop
+
+
+streams: list[FakeStream] = []
+
+
+def ramp(from_s: float, rate_hz: int) -> Generator[FloatArray, None, None]:
+    """Each sample is its own time, up to 5 s."""
+    now = round(from_s * rate_hz)
+    while now < 5 * rate_hz:
+        n = min(4_800, 5 * rate_hz - now)
+        yield np.repeat((np.arange(now, now + n) / rate_hz).astype(np.float32)[:, None], 2, axis=1)
+        now += n
+
+
+@pytest.fixture
+def player(monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundPlayer]:
+    streams.clear()
+    fake = SimpleNamespace(OutputStream=FakeStream, PortAudioError=RuntimeError, _exit_handler=None)
+    monkeypatch.setattr(output, "portaudio", lambda: fake)
+    made = SoundPlayer(ramp, 48_000)
+    with contextlib.closing(made):
+        yield made
+
+
+def test_the_sound_is_that_from_the_moment_on_and_tells_where_it_is(player: SoundPlayer) -> None:
+    assert player.heard_s() is None
+    player.play(1.0)
+    assert player.heard_s() is not None
+    wait_until(lambda: (player.heard_s() or 0.0) > 1.5)
+    player.play(3.0)
+    wait_until(lambda: (player.heard_s() or 0.0) > 3.2)
+    player.stop()
+    assert player.heard_s() is None
+    samples = np.concatenate(streams[0].taken)[:, 0]
+    (leap,) = np.flatnonzero(np.abs(np.diff(samples)) > 0.1)
+    assert samples[0] == 1.0
+    # What was still to come of the first is not.
+    assert samples[leap] < 3.0
+    assert samples[leap + 1] == 3.0
+    player.play(4.9)
+    # At its end nothing is heard any more.
+    wait_until(lambda: player.heard_s() is None)
+    assert np.concatenate(streams[0].taken)[-1, 0] == pytest.approx(5.0, abs=1e-3)
+    assert player.fault == ""
+
+
+def test_an_output_that_goes_away_is_told(player: SoundPlayer) -> None:
+    player.play(0.0)
+    wait_until(lambda: bool(streams) and bool(streams[0].taken))
+    streams[0].fails = True
+    wait_until(lambda: bool(player.fault))
+    assert player.fault == "The sound output has gone away: it was unplugged."
+    assert player.heard_s() is None
+    player.play(1.0)
+    assert player.heard_s() is None
