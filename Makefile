@@ -17,12 +17,12 @@ TEST_PACKAGES := pulseaudio xvfb ffmpeg locales binutils desktop-file-utils \
   x11-utils faketime openbox liblo-tools puredata-core supercollider-language qlcplus
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo lint types test clean
+.PHONY: help setup demo lint types test test-all clean
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 
 help: ## Say what the targets do
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
 
 setup: $(STAMP) ## Make .venv with everything; again when pyproject.toml or Makefile have changed
 
@@ -48,10 +48,15 @@ lint: $(STAMP) ## Check style and format with ruff
 types: $(STAMP) ## Check the types with mypy
 	$(BIN)/mypy realtime_mer train benchmarks tests
 
-test: lint types ## Set up, then lint, types and all tests
+# Most of them wait for sound. The tests of one file share a sound server, or a display.
+PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations 20 --durations-min 2
+
+test: lint types ## Set up, then lint, types and the tests (in less than five minutes)
 	@.ci/system-packages $(RUN_PACKAGES) $(TEST_PACKAGES)
-	@# Most of them wait for sound. The tests of one file share a sound server, or a display.
-	$(BIN)/python -m pytest -n 2 --dist loadfile --durations 40 --durations-min 2
+	$(PYTEST)
+
+test-all: test ## The same, then the tests that take longer
+	$(PYTEST) -m slow
 
 clean: ## Remove .venv and whatever the tools left
 	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis

@@ -29,9 +29,11 @@ pytest_plugins = _pytest_qt()
 
 DEAM_ROOT = Path(__file__).resolve().parents[2] / "shared" / "deam"
 
-# How long one example takes says more of the machine than of the code.
-settings.register_profile("busy machine", deadline=None)
-settings.load_profile("busy machine")
+# The same examples in every run, however long each takes: how long says more about the machine than about the code.
+settings.register_profile("make", deadline=None, derandomize=True, database=None)
+# Other examples in every run, and many more: HYPOTHESIS_PROFILE=long. What it finds becomes an @example.
+settings.register_profile("long", deadline=None, max_examples=2_000)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "make"))
 
 
 def pytest_sessionstart() -> None:

@@ -54,6 +54,7 @@ from realtime_mer.sources import Capture
 from realtime_mer.sources.device import DeviceSource, _Capturer
 from realtime_mer.updates import SourceState, Status, Update
 
+pytestmark = pytest.mark.slow
 _TIMEOUT_S = 20.0
 ROOT = Path(__file__).resolve().parents[1]
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")

@@ -36,6 +36,7 @@ from realtime_mer.sources.grid import STEPS, on_grid
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import SourceState
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 BRIGHT, TENSE, CALM, SAD = movements()
 TIMEOUT_S = 30.0

@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 LENGTH_S, STATUS_S = 300.0, 30.0
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def heard() -> Heard:
     """Five minutes that wander through all quadrants, with a silence in the middle and a status now and then."""

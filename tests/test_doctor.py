@@ -40,6 +40,7 @@ from realtime_mer.doctor.guard import Checks, guarded
 from realtime_mer.models.checkpoint import default_checkpoint_path
 from realtime_mer.sources.devices import DeviceError
 
+pytestmark = pytest.mark.slow
 _HERE = "127.0.0.1"
 # Only against hanging.
 _TIMEOUT_S = 60.0

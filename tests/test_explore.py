@@ -23,6 +23,7 @@ from train.explore import BASE, VARIANTS, Outcome, Variant, changed, cross_valid
 from train.loop import fit, score_sequences
 from train.metrics import DimensionScores, Estimate, Scores
 
+pytestmark = pytest.mark.slow
 LIVE_MODEL_TOML = Path(__file__).resolve().parents[1] / "configs" / "live_model.toml"
 SMALL: dict[str, Any] = {
     "model": {"name": "live", "arguments": {"n_hidden": 4, "n_members": 2, "n_embedding": 8, "linear_share": 0.25}},

@@ -24,6 +24,7 @@ from osc_sockets import HERE, udp_socket
 from realtime_mer.osc.messages import read_packet
 from realtime_mer.recording.reader import Recording, read_recording
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 # Only against hanging.
 GENEROUS_S = 60.0

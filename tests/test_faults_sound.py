@@ -36,6 +36,7 @@ from realtime_mer.types import FloatArray
 from realtime_mer.updates import InputLevel, LevelState, Status, Update
 
 Int32Array = npt.NDArray[np.int32]
+pytestmark = pytest.mark.slow
 RATE_HZ = 44_100
 LONG = pytest.mark.skipif(
     "REALTIME_MER_LONG_TESTS" not in os.environ, reason="takes half a minute; REALTIME_MER_LONG_TESTS=1 runs it"

@@ -22,6 +22,7 @@ from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpo
 
 # The same sound, in frames that begin up to 10 ms apart (where the entrance of music was found), through a sound server
 # that plays 16 bits.
+pytestmark = pytest.mark.slow
 TOLERANCE = 0.02
 
 

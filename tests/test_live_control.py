@@ -19,6 +19,7 @@ from osc_sockets import free_port
 
 from realtime_mer.models.checkpoint import save_checkpoint
 
+pytestmark = pytest.mark.slow
 ENVIRONMENT = without_display(os.environ)
 
 

@@ -31,6 +31,7 @@ from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.osc.composing import mapped
 from realtime_mer.osc.messages import Message, packet
 
+pytestmark = pytest.mark.slow
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "osc"
 WORKSPACE = DOCS / "qlcplus" / "realtime-mer.qxw"
 INPUT_PROFILE = DOCS / "qlcplus" / "realtime-mer.qxi"

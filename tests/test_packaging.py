@@ -24,6 +24,7 @@ from realtime_mer import __version__
 from realtime_mer.config.profiles import profile_names
 from realtime_mer.endings import EXIT_CODES
 
+pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = ROOT / "packaging" / "realtime-mer.service"
 DESKTOP = ROOT / "packaging" / "realtime-mer.desktop"

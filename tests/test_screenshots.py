@@ -19,6 +19,7 @@ from benchmarks.offscreen import DEMO, PIXEL_FOR_PIXEL, hear
 from benchmarks.screenshots import PICTURES, SIZE_PX
 from realtime_mer.updates import LevelState
 
+pytestmark = pytest.mark.slow
 RATE_HZ = 22_050
 
 

@@ -32,6 +32,7 @@ from realtime_mer.sources.devices import DeviceError, InputDevice, list_inputs, 
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import SourceState, Update
 
+pytestmark = pytest.mark.slow
 _TIMEOUT_S = 40.0
 _MUSIC_S = 11.0
 # ALSA's order of eight channels; of any other, the server makes this one.

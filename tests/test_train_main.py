@@ -15,6 +15,7 @@ from realtime_mer.models.checkpoint import load_checkpoint
 from train import __main__ as command_line
 from train.__main__ import main
 
+pytestmark = pytest.mark.slow
 SPLITS = {18: "train", 219: "train", 1007: "validation", 1101: "test"}
 PNG = b"\x89PNG\r\n\x1a\n"
 

@@ -35,6 +35,9 @@ from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.recording.reader import read_recording
 
 
+pytestmark = pytest.mark.slow
+
+
 @pytest.fixture(scope="module")
 def x_display() -> Iterator[str]:
     with x_server() as (display, _):

@@ -18,6 +18,7 @@ from osc_sockets import free_port
 
 from realtime_mer.models.checkpoint import save_checkpoint
 
+pytestmark = pytest.mark.slow
 ENVIRONMENT = without_display(os.environ)
 SONG_S = 4.0
 
