@@ -163,7 +163,7 @@ def loaded(monkeypatch: pytest.MonkeyPatch) -> list[dict[str, Any]]:
     variants = (
         BASE,
         Variant("ensembling", "one member", {"model": {"arguments": {"n_members": 1}}}),
-        Variant("label lag", "labels 1 s later", {"training": {"label_lag_s": 1.0}}),
+        Variant("data", "one altered copy", {"training": {"altered_copies": 1}}),
         Variant("ensembling", "only linear", {"model": {"arguments": {"linear_share": 1.0}}}),
     )
     monkeypatch.setattr(exploring, "load_dataset", load)
@@ -176,14 +176,14 @@ def test_all_variants_are_compared_without_a_test_song(loaded: list[dict[str, An
     assert [outcome.variant.name for outcome in outcomes] == [
         BASE.name,
         "one member",
-        "labels 1 s later",
+        "one altered copy",
         "only linear",
     ]
     for outcome in outcomes:
         assert (outcome.model.n_songs, outcome.model.n_frames) == (16, 160)
         assert outcome.linear.valence.r2.value > 0.5
     # Data are loaded again only where a variant asks for others.
-    assert [call["label_lag_s"] for call in loaded] == [0.0, 1.0, 0.0]
+    assert [call["altered_copies"] for call in loaded] == [0, 1, 0]
     assert all(call["jobs"] == 3 and call["root"] == Path("deam") for call in loaded)
     assert outcomes[3].model == outcomes[3].linear
     assert outcomes[0].linear == outcomes[1].linear, "the same readout on the same folds"

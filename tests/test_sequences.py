@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -80,31 +81,18 @@ def test_between_two_annotations_the_label_is_interpolated() -> None:
 def test_a_hole_is_not_interpolated() -> None:
     song = song_with(np.array([15.0, 15.5, 16.5, 17.0]), audio_start_s=14.0)
     np.testing.assert_array_equal(align(song, *frames(5)).labelled, [True, True, False, True, True])
-    shifted = align(song, *frames(5), label_lag_s=0.25)
+    shifted = align(replace(song, audio_start_s=14.25), *frames(5))
     np.testing.assert_array_equal(shifted.labelled, [True, False, False, True, False])
-
-
-@pytest.mark.parametrize("lag_s", [-1.0, 0.5, 2.0])
-def test_lag_takes_later_labels(lag_s: float) -> None:
-    song = song_with(np.arange(15.0, 45.0, 0.5), audio_start_s=30.0)
-    plain, lagged = align(song, *frames(26)), align(song, *frames(26), label_lag_s=lag_s)
-    np.testing.assert_array_equal(lagged.end_s, plain.end_s)
-    np.testing.assert_allclose(lagged.labels[:20, 0], (31.0 + lag_s + 0.5 * np.arange(20)) / 100, rtol=1e-6)
-    n_labelled = sum(31.0 + lag_s + 0.5 * frame <= 44.5 for frame in range(26))
-    assert lagged.labelled.sum() == n_labelled
 
 
 @given(
     labels=arrays(np.float32, (12, 2), elements=st.floats(-1, 1, width=32)),
     audio_start_s=st.floats(0, 30),
-    lag_s=st.floats(-2, 2),
 )
-def test_align_is_linear_interpolation_and_never_extrapolation(
-    labels: FloatArray, audio_start_s: float, lag_s: float
-) -> None:
+def test_align_is_linear_interpolation_and_never_extrapolation(labels: FloatArray, audio_start_s: float) -> None:
     times_s = 15.0 + 0.5 * np.arange(12, dtype=np.float64)
-    aligned = align(song_with(times_s, labels, audio_start_s), *frames(50), label_lag_s=lag_s)
-    at_s = audio_start_s + aligned.end_s + lag_s
+    aligned = align(song_with(times_s, labels, audio_start_s), *frames(50))
+    at_s = audio_start_s + aligned.end_s
     inside = (at_s >= times_s[0]) & (at_s <= times_s[-1])
     assert (aligned.labelled >= inside).all()
     assert not (aligned.labelled & ((at_s < times_s[0] - 0.002) | (at_s > times_s[-1] + 0.002))).any()

@@ -17,10 +17,10 @@ from training_songs import few_clips, made_up_data, made_up_song, official, sile
 from realtime_mer.features.extraction import frame_names
 from realtime_mer.models.architectures import LiveModel
 from realtime_mer.models.calibration import Calibration, ErrorVariance
-from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
+from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from realtime_mer.models.scaling import Scaler
 from train import calibration as module
-from train.__main__ import main
+from train.__main__ import config_of, main
 from train.calibration import (
     Errors,
     Float64Array,
@@ -32,6 +32,7 @@ from train.calibration import (
     markdown,
     reliability,
 )
+from train.config import ConfigError
 from train.data import Dataset
 from train.loop import scaled, streaming_predictions
 
@@ -375,6 +376,18 @@ def test_any_model_can_be_calibrated_and_songs_need_no_sound(tmp_path: Path) -> 
     page = (tmp_path / "results" / "uncertainty.md").read_text(encoding="utf-8")
     assert "3 validation songs" in page
     assert "Songs after songs" not in page
+
+
+def test_the_shipped_checkpoint_can_be_calibrated() -> None:
+    """Its configuration holds options that have been removed since; that is fine if they were off."""
+    path = default_checkpoint_path()
+    checkpoint = load_checkpoint(path)
+    config = config_of(path, checkpoint)
+    assert config.features.extraction() == checkpoint.extraction
+    values = {**checkpoint.training["config"]["training"], "label_lag_s": 1.0}
+    lagged = {**checkpoint.training, "config": {**checkpoint.training["config"], "training": values}}
+    with pytest.raises(ConfigError, match="label_lag_s"):
+        config_of(path, replace(checkpoint, training=lagged))
 
 
 def without_config(metadata: Metadata, tensors: Tensors) -> None:

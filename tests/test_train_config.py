@@ -62,11 +62,8 @@ def test_the_published_configurations_are_the_published_protocol(name: str) -> N
         "schedule": "halving",
         "halve_every_epochs": 2,
         "optimizer": "adam",
-        "feature_noise": 0.0,
         "gradient_clip_norm": 0.0,
-        "label_lag_s": 0.0,
         "altered_copies": 0,
-        "long_stretches": False,
     }
     assert {key: getattr(config.training, key) for key in expected} == expected
 

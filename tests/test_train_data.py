@@ -83,17 +83,6 @@ def test_real_clips_become_sequences(folder: Path, cache_dir: Path) -> None:
         data.split(0)
 
 
-def test_training_can_take_a_later_label_and_scores_never_do(folder: Path, cache_dir: Path) -> None:
-    plain, late = (
-        load_dataset(folder, DEAM_FEATURES, cache_dir=cache_dir, console=silent_console(), label_lag_s=lag_s)
-        for lag_s in (0.0, 2.0)
-    )
-    for song_id, sequence in late.songs.items():
-        np.testing.assert_array_equal(sequence.labels, plain.songs[song_id].labels)
-        # Two seconds are four frames.
-        np.testing.assert_allclose(late.training[song_id][0].labels[:-4], sequence.labels[4:], atol=1e-6)
-
-
 def test_a_folder_of_which_nothing_can_be_used_says_why(deam_root: Path, tmp_path: Path, cache_dir: Path) -> None:
     folder = few_clips(deam_root, tmp_path / "few", {18: "train"})
     (folder / "audio" / "18.ogg").write_text("no music")

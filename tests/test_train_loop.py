@@ -84,7 +84,13 @@ def test_it_learns_what_can_be_learnt(model: str, training: dict[str, Any]) -> N
         ("seq2seq_a", {"epochs": 2}),
         (
             "live",
-            {"protocol": "sequences", "epochs": 2, "feature_noise": 0.3, "teacher_forcing": 0.5, "curriculum": [8, 99]},
+            {
+                "protocol": "sequences",
+                "epochs": 2,
+                "sequence_noise": 0.3,
+                "teacher_forcing": 0.5,
+                "curriculum": [8, 99],
+            },
         ),
     ],
 )
@@ -206,9 +212,10 @@ def test_an_epoch_has_every_whole_song_once_and_its_further_versions() -> None:
 
 def test_noise_is_added_in_training_only() -> None:
     data = made_up_data()
-    quiet, noisy = (torch.cat(recorded(data, feature_noise=noise)) for noise in (0.0, 0.5))
+    quiet, noisy = (torch.cat(recorded(data, sequence_noise=noise)) for noise in (0.0, 0.5))
     # The same songs and segments in the same order: they come from another generator than the noise.
     noise = noisy - quiet
+    torch.testing.assert_close(noise, noise[:, :1].expand_as(noise), rtol=0.0, atol=1e-6)
     assert noise.std() == pytest.approx(0.5, rel=0.05)
     assert noise.mean() == pytest.approx(0.0, abs=0.02)
 

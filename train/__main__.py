@@ -29,6 +29,7 @@ from train.baselines import fit_baselines, score_all
 from train.calibration import calibrate
 from train.calibration import markdown as uncertainty_page
 from train.config import Config, ConfigError, load_config, parse_config
+from train.cross_validation import cross_validate
 from train.data import Dataset, load_dataset
 from train.deam import DeamError, Split, has_long_stretches
 from train.explore import explore
@@ -37,14 +38,16 @@ from train.features_cache import FeatureCacheError, default_cache_dir
 from train.loop import Epoch, TrainingResult, fit, scaled, segment_scores, streaming_predictions, streaming_scores
 from train.metrics import DIMENSIONS, Scores, markdown_table
 from train.plots import curves_png, set_png, trajectories_png
+from train.robustness import gain_scores, gain_table, set_scores
 from train.sequences import SongSequence
-from train.stage import cross_validate, gain_scores, gain_table, set_scores
 from train.table import markdown, run_table
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PUBLISHED_CONFIGS = tuple(_ROOT / "configs" / f"{name}.toml" for name in ("mlp", "seq2seq", "seq2seq_a"))
 _LIVE_CONFIG = _ROOT / "configs" / "live_model.toml"
 
+# Training options up to version 0.1.0.
+_RETIRED_OPTIONS = ("feature_noise", "label_lag_s", "long_stretches", "song_mean_share")
 _USER_ERROR = 2
 _INTERRUPTED = 130
 
@@ -80,6 +83,17 @@ def _parser() -> argparse.ArgumentParser:
         )
         return added
 
+    def with_split(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument(
+            "--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)"
+        )
+        parser.add_argument(
+            "--seed", type=_count, default=0, metavar="N", help="of the random split, if DEAM comes without one"
+        )
+
+    def with_results(parser: argparse.ArgumentParser) -> None:
+        parser.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+
     one = command("fit", _fit, "Train one model and write its checkpoint, scores and pictures.")
     one.add_argument("config", type=Path, help="a TOML file, such as configs/mlp.toml")
     one.add_argument("--seed", type=_count, metavar="N", help="instead of the configuration's training.seed")
@@ -92,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
 
     table = command("table", _table, "Train the three published models over several splits and write the table.")
     table.add_argument("--seeds", type=_several, default=5, metavar="N", help="how many seeds (default: %(default)s)")
-    table.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+    with_results(table)
 
     compare = command("explore", _explore, "Cross-validate variants of the live model, without the test songs.")
     compare.add_argument(
@@ -100,33 +114,29 @@ def _parser() -> argparse.ArgumentParser:
     )
     compare.add_argument("--folds", type=_fold_count, default=2, help="how many of five folds (default: %(default)s)")
     compare.add_argument("--only", nargs="+", default=[], metavar="NAME", help="groups or names of variants")
-    compare.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+    with_results(compare)
 
     across = command("crossvalidate", _crossvalidate, "Five-fold cross-validation by song over all songs.")
     across.add_argument("config", type=Path, help="a TOML file, such as configs/live_model.toml")
-    across.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+    with_results(across)
 
-    stage = command("stage", _stage, "Test a checkpoint as a stage would: input gains, a set of songs, drift.")
-    stage.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
-    stage.add_argument("--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
-    stage.add_argument(
-        "--seed", type=_count, default=0, metavar="N", help="of the random split, where DEAM comes without one"
+    robustness = command(
+        "robustness", _robustness, "Score a checkpoint under live conditions: input gains, songs one after the other."
     )
-    stage.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+    robustness.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
+    with_split(robustness)
+    with_results(robustness)
 
     calibrate = command(
         "calibrate", _calibrate, "Find how far a checkpoint's predictions are off, and write it into it."
     )
     calibrate.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
-    calibrate.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
+    with_results(calibrate)
 
     scores = command("scores", _scores, "Score checkpoints, and the baselines beside them, by the streaming score.")
     scores.add_argument("--checkpoint", type=Path, nargs="+", default=[], metavar="FILE")
     scores.add_argument("--output", type=Path, metavar="FILE", help="write the table here too")
-    scores.add_argument("--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
-    scores.add_argument(
-        "--seed", type=_count, default=0, metavar="N", help="of the random split, where DEAM comes without one"
-    )
+    with_split(scores)
     return parser
 
 
@@ -251,7 +261,7 @@ def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
     print(page, end="")
 
 
-def _stage(options: argparse.Namespace, console: Console) -> None:
+def _robustness(options: argparse.Namespace, console: Console) -> None:
     checkpoint = load_checkpoint(options.checkpoint)
     options.output.mkdir(parents=True, exist_ok=True)
     dataset = load_dataset(
@@ -273,22 +283,22 @@ def _stage(options: argparse.Namespace, console: Console) -> None:
     title = f"{len(played.songs)} {options.split} songs as one stream"
     write_atomically(options.output / picture, set_png(played.songs, played.predictions, title))
     page = (
-        f"# On stage: input gain, and songs after songs ({options.split} songs)\n\n"
-        f"Made by `python -m train stage --deam PATH --split {options.split}`.\n\n"
+        f"# Robustness: input gain, and songs one after the other ({options.split} songs)\n\n"
+        f"Made by `python -m train robustness --deam PATH --split {options.split}`.\n\n"
         "## Input gain\n\nStreaming pooled R² of the same songs played at other levels into a 16-bit sound card, "
         "which clips and rounds (at 0 dB too, hence the small difference to the other tables).\n\n"
         f"{gain_table(gains)}\n"
-        f"## {title}\n\nCut to cut, through one extraction and one model state: every song is heard through what is "
-        "still remembered of the one before. Below each part, the same songs heard alone.\n\n"
+        f"## {title}\n\nCut to cut, through one extraction and one model state: the model "
+        "still remembers the song before. Below each part, the same songs alone.\n\n"
         f"{markdown_table(parts)}\n![rated and predicted over the set]({picture})\n"
     )
-    write_atomically(options.output / f"stage_{options.split}.md", page.encode())
+    write_atomically(options.output / f"robustness_{options.split}.md", page.encode())
     print(page, end="")
 
 
 def _calibrate(options: argparse.Namespace, console: Console) -> None:
     checkpoint = load_checkpoint(options.checkpoint)
-    config = _config_of(options.checkpoint, checkpoint)
+    config = config_of(options.checkpoint, checkpoint)
     options.output.mkdir(parents=True, exist_ok=True)
     dataset = _load_for(config, options, console)
     outcome = calibrate(config, checkpoint, dataset, console, cache_dir=options.cache, jobs=options.jobs)
@@ -299,11 +309,11 @@ def _calibrate(options: argparse.Namespace, console: Console) -> None:
     console.print(f"The calibration is in {options.checkpoint}.", markup=False, highlight=False, soft_wrap=True)
 
 
-def _config_of(path: Path, checkpoint: Checkpoint) -> Config:
+def config_of(path: Path, checkpoint: Checkpoint) -> Config:
     """What the checkpoint was trained with. Raises ConfigError where that is not told or leaves nothing to test on."""
     if "config" not in checkpoint.training:
         raise ConfigError(f"{path} does not tell the configuration that it was trained with: train it again.")
-    config = parse_config(checkpoint.training["config"])
+    config = parse_config(_without_retired(checkpoint.training["config"]))
     if config.features.extraction() != checkpoint.extraction:
         raise ConfigError(f"{path} was trained on features that are extracted otherwise now: train it again.")
     if "test" in checkpoint.training.get("trained_on", ()):
@@ -311,6 +321,12 @@ def _config_of(path: Path, checkpoint: Checkpoint) -> Config:
             f"{path} was trained on the test songs, so none are left to tell how well the calibration holds."
         )
     return config
+
+
+def _without_retired(config: Mapping[str, Any]) -> dict[str, Any]:
+    """The configuration without options that no longer exist, if they were off: checkpoints of 0.1.0 hold them."""
+    training = {key: value for key, value in config["training"].items() if value or key not in _RETIRED_OPTIONS}
+    return {**config, "training": training}
 
 
 def _load_for(
@@ -323,9 +339,8 @@ def _load_for(
         cache_dir=options.cache,
         jobs=options.jobs,
         console=console,
-        label_lag_s=config.training.label_lag_s,
         altered_copies=config.training.altered_copies,
-        long_stretches=long_stretches or config.training.long_stretches,
+        long_stretches=long_stretches,
         sets=config.training.sets,
         set_songs=config.training.set_songs,
     )

@@ -27,9 +27,9 @@ from train.config import Config
 from train.data import Dataset, load_set
 from train.loop import fit
 from train.metrics import DIMENSIONS, INTERVAL_PERCENTILES, Estimate
+from train.robustness import SET_SONGS
 from train.sequences import SongSequence
 from train.sets import joined
-from train.stage import SET_SONGS
 
 Float64Array = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]

@@ -84,18 +84,15 @@ class TrainingConfig:
         source of the protocol gives neither; both were chosen on validation. With one segment per song and epoch the
         learning rate is halved away before the models have learnt (MLP: R² .14/.41 instead of .23/.49).
     gradient_clip_norm: the norm that the gradient is cut to; 0 leaves it as it is.
-    feature_noise: standard deviation of the Gaussian noise added to each scaled feature of each frame.
-    sequence_noise: the same, but one draw for all frames of a sequence: what a model that averages cannot undo.
-    label_lag_s: how much later than a frame's end its training label is taken. Scores always use the end itself.
+    sequence_noise: standard deviation of the Gaussian noise added to each scaled feature, one draw for all frames of a
+        sequence, so that a model cannot average it away.
     altered_copies: copies of each training song as a stage would play it (train.augmentation), beside the song.
-    long_stretches: also train on the long stretch of a training song where there is one.
     curriculum: lengths of the training sequences in frames, one after the other over the run: songs are cut into
         runs of that length, each from a fresh state. A longer one than the songs leaves them whole, and so does an
         empty curriculum.
     teacher_forcing: probability that a model which feeds back its predictions is given the labels instead.
     teacher_forcing_decay: whether it falls linearly to 0 over the run (scheduled sampling) or stays.
     professor_forcing: weight of professor forcing (train.professor); 0 for none.
-    song_mean_share: how much of a frame's training target is its song's mean label instead of its own.
     sets: how many sets of set_songs training songs, played through the extraction in one piece, are trained on beside
         the songs (train.sets).
     linear_penalty: of the linear readout, for models that have one: how many times the features' unit variance is
@@ -114,16 +111,12 @@ class TrainingConfig:
     segments_per_song: int = 8
     seed: int = 0
     gradient_clip_norm: float = 0.0
-    feature_noise: float = 0.0
-    label_lag_s: float = 0.0
     altered_copies: int = 0
-    long_stretches: bool = False
     sequence_noise: float = 0.0
     curriculum: tuple[int, ...] = ()
     teacher_forcing: float = 0.0
     teacher_forcing_decay: bool = True
     professor_forcing: float = 0.0
-    song_mean_share: float = 0.0
     sets: int = 0
     set_songs: int = 60
     linear_penalty: float = 1.0
@@ -136,7 +129,6 @@ class TrainingConfig:
             "weight_decay",
             "seed",
             "gradient_clip_norm",
-            "feature_noise",
             "sequence_noise",
             "altered_copies",
             "sets",
@@ -145,8 +137,7 @@ class TrainingConfig:
             _check(getattr(self, name) >= 0, name, self, "0 or more")
         for name in ("learning_rate", "linear_penalty"):
             _check(getattr(self, name) > 0, name, self, "more than 0")
-        for name in ("teacher_forcing", "song_mean_share"):
-            _check(0 <= getattr(self, name) <= 1, name, self, "a share from 0 to 1")
+        _check(0 <= self.teacher_forcing <= 1, "teacher_forcing", self, "a share from 0 to 1")
         _check(all(count >= 1 for count in self.curriculum), "curriculum", self, "frame counts of at least 1")
         if self.professor_forcing > 0 and (self.curriculum or self.sets):
             raise ConfigError(

@@ -52,8 +52,7 @@ class Dataset:
     deam: the folder; a song that gave no features stands in its `left_out`, not in its `songs`.
     extraction: how the features were made. names: the features' names, in order.
     songs: by song_id, each song as it is scored: the label of a frame is the one at its end.
-    training: by song_id, what training takes of a song: its frames with the label that training asked for, and its
-        altered copies.
+    training: by song_id, the sequences that training uses: the song itself and its altered copies.
     long: by song_id, the long stretches as they are scored; empty where none were asked for.
     sets: for each set its songs' frames in playing order (train.sets); empty where none were asked for.
     """
@@ -118,7 +117,6 @@ def load_dataset(
     cache_dir: Path | None = None,
     jobs: int | None = None,
     console: Console,
-    label_lag_s: float = 0.0,
     altered_copies: int = 0,
     long_stretches: bool = False,
     sets: int = 0,
@@ -146,13 +144,13 @@ def load_dataset(
 
     clips, features = _with_features(load_deam(deam_root), extraction, extract, console)
     songs = {song.song_id: _aligned(song, features) for song in clips.songs}
-    training = {song.song_id: [_aligned(song, features, label_lag_s)] for song in clips.songs}
+    training = {song_id: [song] for song_id, song in songs.items()}
     for copy in range(1, altered_copies + 1):
         console.print(f"Altered copy {copy} of {altered_copies}:")
         clips, copies = _with_copies(clips, copy, partial(extract_copy, copy))
         for song in clips.songs:
             if song.song_id in copies:
-                training[song.song_id].append(_aligned_copy(song, copies[song.song_id], label_lag_s))
+                training[song.song_id].append(_aligned_copy(song, copies[song.song_id]))
     _print(console, f"{clips.summary()}\n{_frames_in_words(songs.values())}")
 
     long = {}
@@ -296,16 +294,15 @@ def _extracted(deam: Deam, extract: Extract) -> tuple[dict[int, Features], dict[
     )
 
 
-def _aligned(song: Song, features: Mapping[int, Features], label_lag_s: float = 0.0) -> SongSequence:
+def _aligned(song: Song, features: Mapping[int, Features]) -> SongSequence:
     of_song = features[song.song_id]
-    return align(song, of_song.frame_start_s, of_song.values, label_lag_s)
+    return align(song, of_song.frame_start_s, of_song.values)
 
 
-def _aligned_copy(song: Song, copy: Features, label_lag_s: float) -> SongSequence:
+def _aligned_copy(song: Song, copy: Features) -> SongSequence:
     """As `align`, frame by frame: played faster or slower, frames are not 0.5 s apart in the song's own time."""
     frames = [
-        align(song, copy.frame_start_s[k : k + 1], copy.values[k : k + 1], label_lag_s)
-        for k in range(len(copy.frame_start_s))
+        align(song, copy.frame_start_s[k : k + 1], copy.values[k : k + 1]) for k in range(len(copy.frame_start_s))
     ]
     return SongSequence(
         song.song_id,

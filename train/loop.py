@@ -22,7 +22,7 @@ from train.data import Dataset
 from train.deam import Split
 from train.metrics import Scores, score
 from train.professor import Professor
-from train.sequences import SEGMENT_FRAMES, Batch, SongSequence, consecutive_segments, pad_batch, random_segments
+from train.sequences import SEGMENT_FRAMES, SongSequence, consecutive_segments, pad_batch, random_segments
 
 # Songs side by side when predicting; it changes nothing but speed.
 _PREDICTION_BATCH = 256
@@ -98,8 +98,6 @@ def fit(
     unscaled = dataset.selected(
         [sequence for song_id in split["train"] for sequence in dataset.training[song_id]], names
     )
-    if training.long_stretches:
-        unscaled += dataset.selected([dataset.long[id_] for id_ in split["train"] if id_ in dataset.long], names)
     unscaled += dataset.selected(dataset.set_runs(split["train"]), names)
     scaler = Scaler.fit(config.features.scaler, np.concatenate([sequence.features for sequence in unscaled]), names)
     songs = scaled(scaler, unscaled)
@@ -155,19 +153,13 @@ def fit(
             for indices in _batches(sequences, training.batch_songs, rng):
                 batch = pad_batch([sequences[index] for index in indices])
                 features = batch.features
-                if training.feature_noise > 0:
-                    features = features + training.feature_noise * torch.randn_like(features)
                 if training.sequence_noise > 0:
                     features = features + training.sequence_noise * torch.randn_like(features[:, :1])
-                targets = batch.labels
-                if training.song_mean_share > 0:
-                    share = training.song_mean_share
-                    targets = (1.0 - share) * targets + share * _song_means(batch)
                 if isinstance(model, LiveModel):
                     trained = model.training_pass(
                         features, batch.labels, teacher_forcing, run_frames, wanted=batch.mask
                     )
-                    loss = ((trained.predictions - targets)[:, batch.mask] ** 2).mean()
+                    loss = ((trained.predictions - batch.labels)[:, batch.mask] ** 2).mean()
                     if professor is not None:
                         loss = loss + training.professor_forcing * professor.loss(
                             model, features, batch.labels, trained
@@ -177,7 +169,7 @@ def fit(
                         predictions = model.forward_segment(features)
                     else:
                         predictions = model(features)
-                    loss = ((predictions - targets)[batch.mask] ** 2).mean()
+                    loss = ((predictions - batch.labels)[batch.mask] ** 2).mean()
                 if not torch.isfinite(loss):
                     raise TrainingError(
                         f"The loss became {loss.item()} in epoch {number} of {config.model.name}: "
@@ -301,13 +293,6 @@ def _batches(
     by_length = order[np.argsort(lengths, kind="stable")]
     batches = [by_length[start : start + batch_songs] for start in range(0, len(order), batch_songs)]
     return [batches[index] for index in rng.permutation(len(batches))]
-
-
-def _song_means(batch: Batch) -> torch.Tensor:
-    """Each sequence's mean label in place of every label of it, shape (batch, frames, 2)."""
-    count = batch.mask.sum(dim=1).clamp(min=1)
-    mean = (batch.labels * batch.mask.unsqueeze(2)).sum(dim=1) / count.unsqueeze(1)
-    return mean.unsqueeze(1).expand_as(batch.labels)
 
 
 @torch.no_grad()

@@ -58,14 +58,13 @@ class Batch(NamedTuple):
     mask: torch.Tensor
 
 
-def align(song: Song, frame_start_s: TimeArray, values: FloatArray, label_lag_s: float = 0.0) -> SongSequence:
+def align(song: Song, frame_start_s: TimeArray, values: FloatArray) -> SongSequence:
     """Gives each frame of a song's audio the label that listeners had reported when it ended.
 
     frame_start_s: float64, shape (frames,), from the first sample of `song.audio`, 0.5 s apart.
     values: float32, shape (frames, n_features), finite.
-    label_lag_s: how much later the label is taken, for listeners react late; may be negative.
 
-    A frame's label is the annotation at song time audio_start_s + frame_start_s + 1.0 + label_lag_s; between two
+    A frame's label is the annotation at song time audio_start_s + frame_start_s + 1.0; between two
     annotations it is interpolated linearly. Before the first, after the last, and in a hole between annotations more
     than 0.5 s apart, a frame has none.
 
@@ -82,7 +81,7 @@ def align(song: Song, frame_start_s: TimeArray, values: FloatArray, label_lag_s:
     if np.any(np.abs(np.diff(frame_start_s) - HOP_S) > _TIME_TOLERANCE_S):
         raise ValueError(f"Song {song.song_id}: its frames are not {HOP_S} s apart, one after the other.")
     end_s = frame_start_s + FRAME_S
-    labels, labelled = _labels_at(song.audio_start_s + end_s + label_lag_s, song.label_times_s, song.labels)
+    labels, labelled = _labels_at(song.audio_start_s + end_s, song.label_times_s, song.labels)
     return SongSequence(song.song_id, np.asarray(values, dtype=np.float32), labels, labelled, end_s)
 
 
