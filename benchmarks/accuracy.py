@@ -76,8 +76,8 @@ def in_a_row(songs: Sequence[Song], checkpoint: Checkpoint, pause_s: float) -> l
             position += len(heard)
             if len(heard):
                 updates = session.hear(Capture(on_grid(heard)[0], rate_hz, 0, 0, None))
-                predictions += [Prediction(update.time_s, update.valence, update.arousal) for update in updates]
-    predictions += [Prediction(u.time_s, u.valence, u.arousal) for u in session.end_segment()]
+                predictions += [update.prediction for update in updates]
+    predictions += [update.prediction for update in session.end_segment()]
     return [
         _with_labels(song, [p for p in predictions if start_s + FRAME_S <= p.time_s <= end_s], start_s)
         for song, start_s, end_s in zip(songs, starts_s, ends_s, strict=True)

@@ -92,7 +92,14 @@ def again(heard: Heard, number: int) -> Heard:
     """The same music for the `number`-th time after the first: later, and with other indices."""
     later_s, more = number * heard.length_s, number * len(heard.updates)
     return Heard(
-        tuple(replace(update, index=update.index + more, time_s=update.time_s + later_s) for update in heard.updates),
+        tuple(
+            replace(
+                update,
+                index=update.index + more,
+                prediction=replace(update.prediction, time_s=update.time_s + later_s),
+            )
+            for update in heard.updates
+        ),
         tuple(replace(status, time_s=status.time_s + later_s) for status in heard.statuses),
     )
 

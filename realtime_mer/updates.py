@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from realtime_mer.types import Prediction
+
 # Whether what was asked for was done, and what came of it or why not; called once, now or later, by any thread.
 Answer = Callable[[bool, str], None]
 
@@ -44,29 +46,24 @@ class InputLevel:
 class Update:
     """One prediction as it goes out.
 
-    index: 0, 1, 2, … since the program began, whatever happened to the device meanwhile.
-    time_s: stream time of the end of the frame that it is about; never falls.
-    valence, arousal: each in [-1, 1].
-    held: whether they are those of the last music (0 before any), because this frame ended in silence.
-    latency_s: from the capture of the frame's last sample to this update; None where the sound is not live.
-    quadrant: 1 to 4 as moods.QUADRANTS has them, with hysteresis; 0 before any music.
-    valence_sd, arousal_sd: expected standard deviation of the error; confidence: in [0, 1], 1 - their mean square over
-        that of always saying the average. All three None where the model was not calibrated, and before any music.
-    attention: how much each frame of the model's memory counted, oldest first, sum 1; None where the model tells none,
-        and where the prediction is held.
+    index: 0, 1, 2, … since the program began, even if the device was lost meanwhile.
+    prediction: at its time, the end of its frame, which never falls.
+    held: whether its values are those of the last music (0 before any), because this frame ended in silence. Then it
+        has no attention.
+    latency_s: from the capture of the frame's last sample to this update; None if the sound is not live.
+    quadrant: 1 to 4 as in moods.QUADRANTS, with hysteresis; 0 before any music.
     """
 
     index: int
-    time_s: float
-    valence: float
-    arousal: float
+    prediction: Prediction
     held: bool
     latency_s: float | None
     quadrant: int = 0
-    valence_sd: float | None = None
-    arousal_sd: float | None = None
-    confidence: float | None = None
-    attention: tuple[float, ...] | None = None
+
+    @property
+    def time_s(self) -> float:
+        """Stream time of the end of the frame that it is about."""
+        return self.prediction.time_s
 
 
 @dataclass(frozen=True, slots=True)

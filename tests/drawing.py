@@ -9,6 +9,7 @@ import numpy.typing as npt
 import pytest
 
 from realtime_mer import window as monitor
+from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
@@ -31,7 +32,8 @@ def update(
 ) -> Update:
     """The prediction of this number, one every 0.5 s. sds: those of valence and arousal."""
     valence_sd, arousal_sd = sds or (None, None)
-    return Update(index, 1.0 + 0.5 * index, valence, arousal, held, 0.2, quadrant, valence_sd, arousal_sd)
+    prediction = Prediction(1.0 + 0.5 * index, valence, arousal, valence_sd, arousal_sd)
+    return Update(index, prediction, held, 0.2, quadrant)
 
 
 def require_qt() -> None:

@@ -6,6 +6,7 @@ import struct
 
 from hypothesis import strategies as st
 
+from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 # Beyond what int32 holds: a flood is counted too.
@@ -16,15 +17,16 @@ LEVELS = st.builds(
 UPDATES = st.builds(
     Update,
     index=COUNTS,
-    time_s=st.floats(0, 1e12),
-    valence=st.floats(-1, 1),
-    arousal=st.floats(-1, 1),
+    prediction=st.builds(
+        Prediction,
+        time_s=st.floats(0, 1e12),
+        valence=st.floats(-1, 1),
+        arousal=st.floats(-1, 1),
+        confidence=st.none() | st.floats(0, 1),
+    ),
     held=st.booleans(),
     latency_s=st.none() | st.floats(0, 1e6),
     quadrant=st.integers(0, 4),
-    valence_sd=st.none(),
-    arousal_sd=st.none(),
-    confidence=st.none() | st.floats(0, 1),
 )
 STATUSES = st.builds(
     Status,

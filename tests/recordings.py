@@ -14,7 +14,7 @@ from realtime_mer.recording.reader import Recording, read_recording
 from realtime_mer.recording.recorder import Recorder
 from realtime_mer.recording.source import RecordingSource
 from realtime_mer.sources import Capture
-from realtime_mer.types import FloatArray
+from realtime_mer.types import FloatArray, Prediction
 from realtime_mer.updates import SourceState, Update
 
 RATE_HZ = 8_000
@@ -35,7 +35,7 @@ def capture(samples: FloatArray, segment: int = 0, rate_hz: int = RATE_HZ, dropp
 
 
 def update(index: int, valence: float = 0.25, arousal: float = -0.5, *, held: bool = False) -> Update:
-    return Update(index, 1.0 + 0.5 * index, valence, arousal, held, 0.1)
+    return Update(index, Prediction(1.0 + 0.5 * index, valence, arousal), held, 0.1)
 
 
 def recorder_into(directory: Path) -> Recorder:

@@ -52,6 +52,7 @@ from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.sources import Capture
 from realtime_mer.sources.device import DeviceSource, _Capturer
+from realtime_mer.types import Prediction
 from realtime_mer.updates import SourceState, Status, Update
 
 pytestmark = pytest.mark.slow
@@ -128,13 +129,13 @@ def test_the_receiver_notes_every_prediction_and_misses_none() -> None:
     ):
         before_s = time.monotonic()
         for index in range(3):
-            sink.update(Update(index, 1.0, 0.25, -0.5, False, 0.125 if index else None))
+            sink.update(Update(index, Prediction(1.0, 0.25, -0.5), False, 0.125 if index else None))
         receiver.wait_for(3, _TIMEOUT_S)
         assert [arrival.index for arrival in receiver.arrivals] == [0, 1, 2]
         assert [arrival.latency_s for arrival in receiver.arrivals] == [None, 0.125, 0.125]
         assert all(before_s <= arrival.arrived_s <= time.monotonic() for arrival in receiver.arrivals)
         receiver.check_complete()
-        sink.update(Update(4, 1.0, 0.25, -0.5, False, None))
+        sink.update(Update(4, Prediction(1.0, 0.25, -0.5), False, None))
         receiver.wait_for(4, _TIMEOUT_S)
         with pytest.raises(BenchmarkError, match="some predictions missing"):
             receiver.check_complete()
@@ -147,7 +148,7 @@ def test_the_receiver_sees_drops_and_losses(drops: int, losses: int) -> None:
         contextlib.closing(OscSink([target_of(receiver)])) as sink,
     ):
         sink.status(Status("card", SourceState.RUNNING, dropped_blocks=drops, losses=losses))
-        sink.update(Update(0, 1.0, 0.25, -0.5, False, None))
+        sink.update(Update(0, Prediction(1.0, 0.25, -0.5), False, None))
         receiver.wait_for(1, _TIMEOUT_S)
         with pytest.raises(
             BenchmarkError, match=f"{drops} blocks of sound dropped, the device lost {losses} times, no "
@@ -379,11 +380,11 @@ def faults_of(made: Sequence[tuple[int, float]], sent: Sequence[tuple[int, float
     expected.end_segment()
     check = Check(expected, 10.0)
     for index, time_s in made:
-        check.update(Update(index, time_s, 0.25, -0.5, False, None))
+        check.update(Update(index, Prediction(time_s, 0.25, -0.5), False, None))
     sent = made if sent is None else sent
     with contextlib.closing(Receiver(check)) as receiver, contextlib.closing(OscSink([receiver.target])) as sink:
         for index, time_s in sent:
-            sink.update(Update(index, time_s, 0.25, -0.5, False, None))
+            sink.update(Update(index, Prediction(time_s, 0.25, -0.5), False, None))
         deadline_s = time.monotonic() + _TIMEOUT_S
         while receiver.n_received < len(sent):
             assert time.monotonic() < deadline_s

@@ -22,6 +22,7 @@ from benchmarks.common import BenchmarkError, OscReceiver, running
 from benchmarks.display import count_of, show_hours, size_of
 from benchmarks.offscreen import PIXEL_FOR_PIXEL, Heard, again, look, open_window, press
 from realtime_mer.config import DisplaySettings
+from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
@@ -42,16 +43,18 @@ def heard() -> Heard:
         updates.append(
             Update(
                 index,
-                0.5 * index + 0.3,
-                0.8 * math.sin(0.17 * index),
-                0.8 * math.cos(0.11 * index),
+                Prediction(
+                    0.5 * index + 0.3,
+                    0.8 * math.sin(0.17 * index),
+                    0.8 * math.cos(0.11 * index),
+                    valence_sd=0.18,
+                    arousal_sd=0.17,
+                    confidence=0.56,
+                    attention=None if held else (0.125,) * 8,
+                ),
                 held,
                 0.1,
                 1 + index % 4,
-                0.18,
-                0.17,
-                0.56,
-                None if held else (0.125,) * 8,
             )
         )
     statuses = []

@@ -23,12 +23,13 @@ from realtime_mer.osc import sink as sink_module
 from realtime_mer.osc.messages import read_packet
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.osc.transports import Timeouts, open_output
+from realtime_mer.types import Prediction
 from realtime_mer.updates import Update
 
 ROOT = Path(__file__).resolve().parents[1]
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what came back on a packet")
 FRAMES = ("frame",)
-UPDATE = Update(0, 1.0, 0.25, -0.5, False, 0.1)
+UPDATE = Update(0, Prediction(1.0, 0.25, -0.5), False, 0.1)
 
 
 @pytest.fixture
@@ -73,6 +74,7 @@ from dataclasses import replace
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc.messages import read_packet
 from realtime_mer.osc.sink import OscSink
+from realtime_mer.types import Prediction
 from realtime_mer.updates import Update
 
 def ip(*arguments):
@@ -92,7 +94,7 @@ sink = OscSink([
     TargetSettings("10.77.0.2", 9000, send=("frame",)),
     TargetSettings(port=receiver.getsockname()[1], send=("frame",)),
 ])
-update = Update(0, 1.0, 0.25, -0.5, False, 0.1)
+update = Update(0, Prediction(1.0, 0.25, -0.5), False, 0.1)
 n_sent = 0
 
 def until(condition, what):

@@ -71,7 +71,7 @@ class Heard:
         pass
 
     def values(self) -> list[tuple[float, float]]:
-        return [(update.valence, update.arousal) for update in self.updates]
+        return [(update.prediction.valence, update.prediction.arousal) for update in self.updates]
 
 
 def hear(samples: FloatArray) -> Heard:

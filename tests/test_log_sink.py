@@ -15,6 +15,7 @@ from logged import RUNNING, Clock, log, told, wait_for
 from realtime_mer.config import TargetSettings
 from realtime_mer.log.sink import LogSink, commands_told
 from realtime_mer.osc.sink import OscSink
+from realtime_mer.types import Prediction
 from realtime_mer.updates import Answer, InputLevel, LevelState, SourceState, Update
 
 
@@ -25,9 +26,9 @@ def test_how_a_run_went(tmp_path: Path) -> None:
     with log(path):
         sink.status(replace(RUNNING, level=music))
         sink.status(replace(RUNNING, level=music))
-        sink.update(Update(0, 1.0, 0.1, 0.2, False, 0.15))
-        sink.update(Update(1, 1.5, 0.1, 0.2, False, 0.15))
-        sink.update(Update(2, 2.0, 0.1, 0.2, True, 0.25))
+        sink.update(Update(0, Prediction(1.0, 0.1, 0.2), False, 0.15))
+        sink.update(Update(1, Prediction(1.5, 0.1, 0.2), False, 0.15))
+        sink.update(Update(2, Prediction(2.0, 0.1, 0.2), True, 0.25))
         sink.status(replace(RUNNING, level=silence))
         sink.status(replace(RUNNING, state=SourceState.LOST, detail="No data.", losses=1, lost_s=0.0))
         sink.status(replace(RUNNING, state=SourceState.LOST, detail="No data.", losses=1, lost_s=2.9))
@@ -133,7 +134,7 @@ def test_a_target_that_cannot_be_reached_is_told_once_whatever_is_counted(tmp_pa
     with contextlib.closing(osc), log(path):
         wait_for(lambda: "not sending: " in osc.summary()[0], "the name is not found")
         for index in range(6):
-            osc.update(Update(index, 1.0 + index, 0.1, 0.2, False, None))
+            osc.update(Update(index, Prediction(1.0 + index, 0.1, 0.2), False, None))
             wait_for(partial(lambda n: n_failed() > n, n_failed()), "the next packet is not sent")
             clock.now_s = 1.0 * index
             sink.status(RUNNING)

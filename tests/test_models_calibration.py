@@ -100,7 +100,7 @@ def updates_of(samples: FloatArray, *, calibrated: bool = True) -> list[Update]:
 
 
 def uncertainty(update: Update) -> tuple[float | None, float | None, float | None]:
-    return update.valence_sd, update.arousal_sd, update.confidence
+    return update.prediction.valence_sd, update.prediction.arousal_sd, update.prediction.confidence
 
 
 def test_in_silence_that_of_the_last_music_holds_and_an_entrance_begins_afresh() -> None:

@@ -12,18 +12,20 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from osc_examples import LEVELS, STATUSES, UPDATES, Said, decode
+from predictions import with_prediction
 
 from realtime_mer.config import MappedValue, TargetSettings
 from realtime_mer.config.osc import SMOOTHINGS
 from realtime_mer.config.space import MAPPABLE, SPACE, When
 from realtime_mer.osc.composing import HEARTBEAT_S, Composer, Event, mapped
 from realtime_mer.osc.messages import Message, packet
+from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 LARGEST_INT = 2**31 - 1
 BY_WHEN = {when: {address.name for address in SPACE if address.when is when} for when in When}
 EVENTS = BY_WHEN[When.EVENT] | BY_WHEN[When.ANSWER]
-MUSIC = Update(7, 4.5, 0.25, -0.5, False, 0.14, quadrant=4, confidence=0.75)
+MUSIC = Update(7, Prediction(4.5, 0.25, -0.5, confidence=0.75), False, 0.14, quadrant=4)
 SILENCE = replace(MUSIC, held=True)
 LEVEL = InputLevel(-6.0, -30.0, LevelState.MUSIC)
 STATUS = Status("a source", SourceState.RUNNING, level=LEVEL)
@@ -175,7 +177,7 @@ def test_a_mapped_value_rises_with_its_value_and_stays_within_its_bounds(
 def test_a_desk_gets_whole_numbers_from_0_to_255(unipolar: float, level: int) -> None:
     dimmer = MappedValue("unipolar/arousal", "/dmx/1", scale=255.0, low=0.0, high=255.0, type="int")
     composer = Composer(TargetSettings(send=(), map=(dimmer,)))
-    (message,) = composer.update(replace(MUSIC, arousal=2 * unipolar - 1), 1.0)
+    (message,) = composer.update(with_prediction(MUSIC, arousal=2 * unipolar - 1), 1.0)
     assert message == Message("/dmx/1", "i", (level,))
     assert decode(packet([message])) == [("/dmx/1", "i", (level,))]
 
@@ -330,7 +332,11 @@ def test_the_smooth_values_go_where_the_music_is_as_the_target_wants() -> None:
 
 
 def test_silence_holds_and_then_goes_home_where_that_is_wanted() -> None:
-    heard = ((10.0, MUSIC), (11.0, replace(SILENCE, valence=0.9)), (20.0, replace(SILENCE, valence=0.9)))
+    heard = (
+        (10.0, MUSIC),
+        (11.0, with_prediction(SILENCE, valence=0.9)),
+        (20.0, with_prediction(SILENCE, valence=0.9)),
+    )
     assert path_of(TargetSettings(smoothing="none"), *heard, at_s=100.0) == (0.25, -0.5)
     homely = TargetSettings(smoothing="none", home_after_s=5.0, home=(-1.0, 1.0), glide_s=2.0)
     assert path_of(homely, *heard[:2], at_s=14.9) == (0.25, -0.5)
@@ -346,7 +352,7 @@ def test_silence_holds_and_then_goes_home_where_that_is_wanted() -> None:
 
 def test_the_smoothing_can_change_on_the_way() -> None:
     composer = Composer(TargetSettings(send=("smooth/valence",), smoothing="linear", settle_s=10.0))
-    composer.update(replace(MUSIC, valence=1.0), 10.0)
+    composer.update(with_prediction(MUSIC, valence=1.0), 10.0)
     assert value(composer.smooth(15.0), "/mer/smooth/valence") == pytest.approx(0.5)
     composer.change_smoothing("linear", 1.0, 15.0)
     assert value(composer.smooth(15.0), "/mer/smooth/valence") == pytest.approx(0.5)
@@ -373,7 +379,7 @@ def test_smooth_values_that_rest_are_left_out_where_that_is_wanted(smoothing: st
         assert first_rest > 20
     assert [len(steady.smooth(10.0 + n / 60)) for n in range(600)] == [len(BY_WHEN[When.SMOOTH])] * 600
     for composer in (quiet, steady):
-        composer.update(replace(MUSIC, valence=0.5), 20.0)
+        composer.update(with_prediction(MUSIC, valence=0.5), 20.0)
     assert quiet.smooth(20.2) != []
 
 
@@ -384,9 +390,7 @@ STEPS = st.lists(
         st.builds(
             Update,
             index=st.sampled_from([1, 2, 2**33, 2**34]),
-            time_s=NEARLY,
-            valence=NEARLY,
-            arousal=NEARLY,
+            prediction=st.builds(Prediction, NEARLY, NEARLY, NEARLY),
             held=st.booleans(),
             latency_s=st.none() | NEARLY.map(abs),
             quadrant=st.integers(0, 4),
@@ -467,8 +471,8 @@ def test_what_float32_does_not_tell_apart_is_no_news() -> None:
     assert len(composer.update(MUSIC, 1.0)) == 2
     above = struct.unpack("f", struct.pack("f", 0.25 + 1e-9))[0]
     assert above == 0.25
-    assert composer.update(replace(MUSIC, valence=0.25 + 1e-9), 1.5) == []
-    assert len(composer.update(replace(MUSIC, valence=0.25 + 1e-7), 2.0)) == 2
+    assert composer.update(with_prediction(MUSIC, valence=0.25 + 1e-9), 1.5) == []
+    assert len(composer.update(with_prediction(MUSIC, valence=0.25 + 1e-7), 2.0)) == 2
 
 
 def test_the_heartbeat_is_always_news() -> None:

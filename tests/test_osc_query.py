@@ -29,6 +29,7 @@ from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import Message, read_packet
 from realtime_mer.osc.query import Node, QueryServer, address_tree
 from realtime_mer.osc.sink import OscSink
+from realtime_mer.types import Prediction
 from realtime_mer.updates import Update
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -301,7 +302,7 @@ def test_a_sinks_predictions_arrive(server: QueryServer) -> None:
         for name in ("va", "frame", "smooth/valence"):
             await notify(websocket, "LISTEN", f"/mer/{name}")
         await heed_among_messages(websocket)
-        sink.update(Update(41, 20.5, 0.5, -0.25, False, None))
+        sink.update(Update(41, Prediction(20.5, 0.5, -0.25), False, None))
         heard: dict[str, tuple[object, ...]] = {}
         while heard.keys() != {"/mer/va", "/mer/frame", "/mer/smooth/valence"}:
             message = await hear(websocket)

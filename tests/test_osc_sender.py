@@ -16,6 +16,7 @@ from realtime_mer.config import TargetSettings
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message
 from realtime_mer.osc.sender import Item, NewSmoothing, Rate, Sender
+from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 FRAMES = TargetSettings(send=("frame",))
@@ -25,7 +26,7 @@ NEVER_S = 3600.0
 
 
 def update(index: int, valence: float = 0.0) -> Update:
-    return Update(index, 0.5 * index, valence, 0.0, False, None)
+    return Update(index, Prediction(0.5 * index, valence, 0.0), False, None)
 
 
 @dataclass

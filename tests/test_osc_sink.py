@@ -30,9 +30,10 @@ from realtime_mer.osc import sink as sink_module
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message
 from realtime_mer.osc.sink import OscSink
+from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, Sink, SourceState, Status, Update
 
-UPDATE = Update(7, 4.5, 0.25, -0.5, True, 0.14)
+UPDATE = Update(7, Prediction(4.5, 0.25, -0.5), True, 0.14)
 STATUS = Status("a source", SourceState.RUNNING, level=InputLevel(-6.0, -30.0, LevelState.QUIET), dropped_blocks=3)
 FRAMES = ("frame",)
 
@@ -202,8 +203,8 @@ def test_who_takes_no_bundles_gets_each_message_alone(receiver: Receiver) -> Non
         sink.update(UPDATE)
         alone = [OscMessage(receiver.socket.recv(65_536)) for _ in range(2)]
     assert [(message.address, message.params) for message in alone] == [
-        ("/mer/valence", [UPDATE.valence]),
-        ("/mer/va", [UPDATE.valence, UPDATE.arousal]),
+        ("/mer/valence", [UPDATE.prediction.valence]),
+        ("/mer/va", [UPDATE.prediction.valence, UPDATE.prediction.arousal]),
     ]
 
 
@@ -583,7 +584,7 @@ def test_the_smoothing_of_one_target_or_of_all_can_be_changed(receiver: Receiver
     with receiving() as other, sending(settings, replace(settings, port=other.port)) as sink:
         heard: list[object] = []
         sink.add_listener(replace(settings, port=9), lambda messages: heard.append(messages[0].values[0]))
-        sink.update(Update(0, 0.5, 1.0, 0.0, False, None))
+        sink.update(Update(0, Prediction(0.5, 1.0, 0.0), False, None))
         sink.set_smoothing("none", None, 1)
         eventually(lambda: smooth_value(receiver) == 1.0)
         value = smooth_value(other)

@@ -21,12 +21,13 @@ from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
 from realtime_mer.osc.messages import Message, packet
 from realtime_mer.osc.table import markdown
 from realtime_mer.osc.values import frame_values, level_values, mood_values, status_values
+from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 ROOT = Path(__file__).resolve().parents[1]
 ADDRESSES = {address.name: address for address in SPACE}
 LARGEST_INT = 2**31 - 1
-UPDATE = Update(7, 4.5, 0.25, -0.5, True, 0.14)
+UPDATE = Update(7, Prediction(4.5, 0.25, -0.5), True, 0.14)
 
 
 def names(*whens: When) -> set[str]:
@@ -128,7 +129,7 @@ def check(values: Mapping[str, Values], expected_names: set[str]) -> None:
 
 @given(UPDATES)
 def test_whatever_is_predicted_is_within_the_table(update: Update) -> None:
-    unknown = {"confidence": update.confidence, "latency": update.latency_s}
+    unknown = {"confidence": update.prediction.confidence, "latency": update.latency_s}
     values = frame_values(update)
     check(values, names(When.FRAME) - {name for name, known in unknown.items() if known is None})
     assert values["valence"] + values["arousal"] == values["va"]
@@ -205,7 +206,7 @@ def test_a_prediction_in_full() -> None:
         "time": (4.5,),
     }
     assert "confidence" not in told
-    music = frame_values(Update(8, 5.0, 0.25, -0.5, False, None, quadrant=4, confidence=0.75))
+    music = frame_values(Update(8, Prediction(5.0, 0.25, -0.5, confidence=0.75), False, None, quadrant=4))
     assert (music["held"], music["quadrant"], music["confidence"]) == ((0,), (4,), (0.75,))
 
 
@@ -326,6 +327,6 @@ def test_the_weights_sum_to_1(valence: float, arousal: float) -> None:
 
 @pytest.mark.parametrize(("quadrant", "mood"), [(0, None), (1, "happy"), (2, "tense"), (3, "sad"), (4, "calm")])
 def test_each_quadrant_has_a_switch(quadrant: int, mood: str | None) -> None:
-    values = frame_values(Update(0, 1.0, 0.5, 0.5, False, None, quadrant))
+    values = frame_values(Update(0, Prediction(1.0, 0.5, 0.5), False, None, quadrant))
     on = {name: said for name, said in values.items() if name.startswith("mood/")}
     assert on == {f"mood/{word}": (int(word == mood),) for word in ("happy", "tense", "sad", "calm")}

@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 import soundfile
 from fake_clock import sound_of
+from predictions import with_prediction
 from recordings import RATE_HZ, SETTINGS, SHA256, capture, noise, record, recorder_into, replayed, update, wait_until
 
 from realtime_mer import __version__
@@ -446,7 +447,7 @@ def test_where_a_recording_begins_is_on_the_disk_before_what_it_holds(tmp_path: 
     beginning = Beginning(7, 4.1, (1 / 3, -0.0))
     recorder.begin(beginning)
     recorder.heard(capture(noise(RATE_HZ), 5))
-    recorder.update(replace(update(7), time_s=4.6))
+    recorder.update(with_prediction(update(7), time_s=4.6))
     wait_until(lambda: "7,4.6" in (tmp_path / "recording" / "predictions.csv").read_text())
     for fault in ("The recording was cut off: realtime-mer did not come to its end.", ""):
         recorded = read_recording(tmp_path / "recording")

@@ -7,6 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from predictions import with_prediction
 from recordings import good_recording, update
 
 from realtime_mer.recording.check import ReplayCheck
@@ -30,7 +31,11 @@ def checked(of: Recording, updates: list[Update]) -> ReplayCheck:
 
 
 def test_what_is_not_recorded_does_not_count(good: Path) -> None:
-    again = [update(0), update(1), replace(update(2, held=True), latency_s=None, quadrant=2, confidence=0.5)]
+    again = [
+        update(0),
+        update(1),
+        replace(with_prediction(update(2, held=True), confidence=0.5), latency_s=None, quadrant=2),
+    ]
     check = checked(read_recording(good), again)
     assert check.identical
     assert check.verdict() == "All 3 predictions that were compared are identical to the recorded ones."
@@ -43,16 +48,17 @@ def test_what_is_not_recorded_does_not_count(good: Path) -> None:
         update(1, arousal=math.nextafter(-0.5, 0.0)),
         update(1, held=True),
         replace(update(1), index=2),
-        replace(update(1), time_s=math.nextafter(1.5, 2.0)),
+        with_prediction(update(1), time_s=math.nextafter(1.5, 2.0)),
     ],
 )
 def test_the_smallest_difference_is_told(good: Path, other: Update) -> None:
     check = checked(read_recording(good), [update(0), other, update(2, 0.5, held=True)])
     assert not check.identical
     held = ", held" if other.held else ""
+    values = f"{other.prediction.valence!r}, {other.prediction.arousal!r}"
     assert check.verdict() == (
         "2 of 3 predictions differ from the recorded ones, by 0.25 at most. The first: index 1 at 1.5 s: 0.25, -0.5 "
-        f"then, index {other.index} at {other.time_s!r} s: {other.valence!r}, {other.arousal!r}{held} now."
+        f"then, index {other.index} at {other.time_s!r} s: {values}{held} now."
     )
 
 

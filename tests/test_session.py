@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
+from predictions import with_prediction
 
 from realtime_mer.config import LevelMeterSettings
 from realtime_mer.features.engine import FeatureEngineError
@@ -62,7 +63,7 @@ def test_cutting_changes_nothing(sizes: list[int], tune: FloatArray, whole: list
 def test_the_updates_are_what_predict_says_of_the_file(tune: FloatArray, whole: list[Update], tmp_path: Path) -> None:
     soundfile.write(tmp_path / "tune.flac", (tune * 2.0**23).astype(np.int32) << 8, RATE_HZ, subtype="PCM_24")
     predicted = predict_file(tmp_path / "tune.flac", small_checkpoint())
-    assert [(u.time_s, u.valence, u.arousal) for u in whole] == [(p.time_s, p.valence, p.arousal) for p in predicted]
+    assert [update.prediction for update in whole] == predicted
     assert [update.index for update in whole] == list(range(len(predicted)))
     assert len(whole) == 6
     assert not any(update.held for update in whole)
@@ -75,11 +76,8 @@ def test_a_new_segment_begins_afresh_while_time_and_index_go_on(tune: FloatArray
     alone = updates_of(captures(other_rate, [48_000], 1, 48_000))
     expected = [
         *whole,
-        *(replace(update, time_s=update.time_s + 4.0, index=update.index + len(whole)) for update in alone),
-        *(
-            replace(update, time_s=update.time_s + 7.0, index=update.index + len(whole) + len(alone))
-            for update in whole
-        ),
+        *(later(update, 4.0, len(whole)) for update in alone),
+        *(later(update, 7.0, len(whole) + len(alone)) for update in whole),
     ]
     assert updates == expected
 
@@ -90,7 +88,7 @@ def test_dropped_sound_takes_its_time_but_moves_nothing_before_it(tune: FloatArr
     session = Session(small_checkpoint(), SETTINGS)
     updates = [update for capture in heard for update in session.hear(capture)] + session.end_segment()
     assert [u.time_s for u in updates] == [1.0, 1.5, 2.0, 3.0, 3.5, 4.0]
-    assert [(u.valence, u.arousal) for u in updates] == [(u.valence, u.arousal) for u in whole]
+    assert values(updates) == values(whole)
     assert (session.dropped_s, session.time_s) == (0.5, 4.5)
 
 
@@ -100,8 +98,13 @@ def quiet(duration_s: float) -> FloatArray:
     return on_the_grid(hiss.astype(np.float32))
 
 
+def later(update: Update, time_s: float, n_updates: int) -> Update:
+    """The same update, this much later and after this many others."""
+    return with_prediction(replace(update, index=update.index + n_updates), time_s=update.time_s + time_s)
+
+
 def values(updates: Iterable[Update]) -> list[tuple[float, float]]:
-    return [(update.valence, update.arousal) for update in updates]
+    return [(update.prediction.valence, update.prediction.arousal) for update in updates]
 
 
 @pytest.mark.parametrize("sizes", [[4_096], [1, 997], [500_000]])
@@ -135,8 +138,8 @@ def test_what_holds_is_of_a_frame_that_is_music_to_its_end(end_s: float, last_wh
     held = [update for update in updates if update.held]
     assert [update.time_s for update in held] == [u.time_s for u in updates if u.time_s >= end_s + 0.5]
     assert set(values(held)) == set(values([last_whole]))
-    assert {(u.quadrant, u.valence_sd, u.confidence) for u in held} == {
-        (last_whole.quadrant, last_whole.valence_sd, last_whole.confidence)
+    assert {(u.quadrant, u.prediction.valence_sd, u.prediction.confidence) for u in held} == {
+        (last_whole.quadrant, last_whole.prediction.valence_sd, last_whole.prediction.confidence)
     }
     assert len(set(values(updates))) >= 5, "they differ"
 
@@ -251,13 +254,13 @@ def test_a_session_can_begin_where_another_one_was(tune: FloatArray, whole: list
         _ = session.beginning
     updates += session.end_segment()
     beginning = session.beginning
-    assert beginning == Beginning(len(updates), session.time_s, (whole[-1].valence, whole[-1].arousal))
+    assert beginning == Beginning(len(updates), session.time_s, values(whole)[-1])
     then = [*captures(quiet(2.0), [4_410], 4), *captures(tune, [441], 9)]
     there = Session(small_checkpoint(), SETTINGS, beginning=beginning)
     expected, again = (
         # The quadrant begins afresh; a recording holds none.
         [
-            (update.index, update.time_s, update.valence, update.arousal, update.held)
+            (update.index, update.time_s, update.prediction.valence, update.prediction.arousal, update.held)
             for update in [update for capture in then for update in one.hear(capture)] + one.end_segment()
         ]
         for one in (session, there)

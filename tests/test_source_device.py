@@ -182,7 +182,7 @@ def test_the_predictions_are_the_same(setup: Setup, captured: dict[Setup, list[C
     assert min(len(expected), len(updates)) >= n
     differences = np.array(
         [
-            [update.valence - other.valence, update.arousal - other.arousal]
+            [update.prediction.valence - other.prediction.valence, update.prediction.arousal - other.prediction.arousal]
             for update, other in zip(updates[:n], expected[:n], strict=True)
         ]
     )

@@ -16,12 +16,14 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from predictions import with_prediction
 from pseudo_terminal import on_a_terminal
 from rich.cells import cell_len
 from rich.console import Console
 from rich.text import Text
 
 from realtime_mer.terminal.view import TerminalView, render, source_line, update_line
+from realtime_mer.types import Prediction
 from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,7 +32,7 @@ GENEROUS_S = 30.0
 MUSIC = InputLevel(-6.2, -18.3, LevelState.MUSIC)
 RUNNING = Status("Monitor of Null Output", SourceState.RUNNING, time_s=754.3, level=MUSIC, gain_db=3.2)
 UPDATES = [
-    Update(i, 1 + i / 2, 0.5 * math.sin(i / 7), 0.6 * math.cos(i / 9) + 0.1, False, 0.140 + 0.001 * (i % 7))
+    Update(i, Prediction(1 + i / 2, 0.5 * math.sin(i / 7), 0.6 * math.cos(i / 9) + 0.1), False, 0.140 + 0.001 * (i % 7))
     for i in range(120)
 ]
 ADVICE = "It was unplugged 12 s ago and is tried again every 2 s: plug it in, or choose another with --device."
@@ -56,7 +58,7 @@ def words(text: Text) -> str:
 
 
 def at(valence: float, arousal: float, *, held: bool = False) -> Update:
-    return Update(0, 1.0, valence, arousal, held, 0.1)
+    return Update(0, Prediction(1.0, valence, arousal), held, 0.1)
 
 
 # --- the picture ---
@@ -66,8 +68,8 @@ def test_a_run_that_goes_well() -> None:
     text = picture()
     assert text.plain.splitlines()[0] == " RUNNING  Monitor of Null Output" + " " * 41 + "0:12:34"
     for expected in (
-        f"valence {UPDATES[-1].valence:+.3f}",
-        f"arousal {UPDATES[-1].arousal:+.3f}",
+        f"valence {UPDATES[-1].prediction.valence:+.3f}",
+        f"arousal {UPDATES[-1].prediction.arousal:+.3f}",
         "input -18.3 dBFS, peak -6.2",
         " MUSIC ",
         "gain +3.2 dB",
@@ -114,13 +116,13 @@ def test_the_corners_are_named_after_their_quadrants(update: Update, corner: str
     """The point of an extreme mood stands in its corner, beside that corner's word."""
     (line,) = (line for line in picture(updates=[update]).plain.splitlines() if "●" in line)
     left, right = line.split("│")[1:3]
-    assert corner in (left if update.valence < 0 else right)
-    assert line.index("●") == (1 if update.valence < 0 else 41)
+    assert corner in (left if update.prediction.valence < 0 else right)
+    assert line.index("●") == (1 if update.prediction.valence < 0 else 41)
 
 
 def test_the_last_seconds_leave_a_trail() -> None:
-    far_behind, behind = replace(at(-0.5, 0.5), time_s=1.0), replace(at(0.5, 0.5), time_s=20.0)
-    text = picture(updates=[far_behind, behind, replace(at(0.5, -0.5), time_s=22.0)]).plain
+    far_behind, behind = with_prediction(at(-0.5, 0.5), time_s=1.0), with_prediction(at(0.5, 0.5), time_s=20.0)
+    text = picture(updates=[far_behind, behind, with_prediction(at(0.5, -0.5), time_s=22.0)]).plain
     assert text.count("·") == 1
     assert text.count("●") == 1
 
@@ -272,7 +274,7 @@ def test_it_fits_every_terminal(
     status = Status(
         name, state, detail, float(numbers), level, 3.0, numbers, 1.0, numbers, numbers, numbers, 1.0, name, detail
     )
-    updates = [Update(i, 1 + i / 2, v, a, held, None) for i, (v, a, held) in enumerate(values)]
+    updates = [Update(i, Prediction(1 + i / 2, v, a), held, None) for i, (v, a, held) in enumerate(values)]
     text = picture(status, updates, osc=[name], width=width, height=height, encoding=encoding)
     lines = text.plain.split("\n")
     assert len(lines) <= height
@@ -296,7 +298,7 @@ def test_lines_where_the_output_is_no_terminal() -> None:
         board.status(replace(RUNNING, time_s=2.0, level=InputLevel(-90.0, -90.0, LevelState.SILENCE)))
         board.update(replace(UPDATES[2], held=True))
         view.refresh()
-        board.update(replace(UPDATES[3], valence=0.1, arousal=-0.2))
+        board.update(with_prediction(UPDATES[3], valence=0.1, arousal=-0.2))
         board.status(replace(RUNNING, state=SourceState.LOST, detail="It is\ngone.", time_s=2.6))
         view.refresh()
         board.status(replace(RUNNING, time_s=2.6, recording_fault="disk full"))
@@ -319,7 +321,7 @@ def test_lines_where_the_output_is_no_terminal() -> None:
 
 
 def test_a_line_says_what_the_input_is() -> None:
-    update = Update(23, 12.5, 0.123, -0.301, False, None)
+    update = Update(23, Prediction(12.5, 0.123, -0.301), False, None)
     assert update_line(update, RUNNING) == "12.5 s  valence +0.123  arousal -0.301  music"
     assert update_line(update, replace(RUNNING, level=None)).endswith("  music")
     clipping = replace(RUNNING, level=InputLevel(0.0, -1.0, LevelState.CLIPPING))
@@ -384,6 +386,7 @@ def test_a_missing_standard_output_is_no_error(monkeypatch: pytest.MonkeyPatch) 
 PROGRAM = """
 import fcntl, os, subprocess, sys, termios, threading
 from dataclasses import replace
+from realtime_mer.types import Prediction
 from realtime_mer.updates import *
 from realtime_mer.terminal.view import TerminalView
 how = sys.argv[1]
@@ -395,9 +398,9 @@ board, stop = Board("Monitor"), threading.Event()
 board.status(Status("Monitor", SourceState.RUNNING, level=InputLevel(-6, -18, LevelState.MUSIC)))
 if how == "long":
     for i in range(240):
-        board.update(Update(i, 1 + i / 2, 0.1, 0.2, False, 0.9 if i < 120 else 0.05))
+        board.update(Update(i, Prediction(1 + i / 2, 0.1, 0.2), False, 0.9 if i < 120 else 0.05))
 else:
-    board.update(Update(0, 1.0, 0.1, 0.2, False, 0.15))
+    board.update(Update(0, Prediction(1.0, 0.1, 0.2), False, 0.15))
 if how in ("briefly", "background"):
     threading.Timer(0.5, stop.set).start()
 def toggle():

@@ -26,7 +26,7 @@ from realtime_mer.errors import OutputError, UsageError
 from realtime_mer.recording import Beginning
 from realtime_mer.recording.reader import Recording, read_recording
 from realtime_mer.recording.recorder import Recorder
-from realtime_mer.types import FloatArray
+from realtime_mer.types import FloatArray, Prediction
 from realtime_mer.updates import Update
 from realtime_mer.viewer.export import Wish, check_wish, export, moment_of
 from realtime_mer.viewer.loading import take_of_recording
@@ -62,7 +62,9 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     recorder.heard(capture(after, 3, dropped_samples=round(DROP_S * RATE_HZ)))
     for number in range(11):
         time_s = 1.0 + 0.5 * number
-        recorder.update(Update(200 + number, BEGAN_S + time_s, *(LOW if time_s < LEAP_S else HIGH), False, None))
+        recorder.update(
+            Update(200 + number, Prediction(BEGAN_S + time_s, *(LOW if time_s < LEAP_S else HIGH)), False, None)
+        )
     recorder.close()
     assert recorder.fault == ""
     return read_recording(folder)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+from predictions import with_prediction
 from recordings import (
     RATE_HZ,
     SETTINGS,
@@ -72,12 +73,13 @@ def test_what_a_prediction_told_of_itself_is_known_again(tmp_path: Path) -> None
     recorder.update(update(0))
     recorder.status(Status("a device", SourceState.RUNNING, gain_db=-3.25))
     weights = (0.125, 0.5, 0.375)
-    recorder.update(replace(update(1), valence_sd=0.18, arousal_sd=0.19, confidence=0.5, attention=weights))
+    recorder.update(with_prediction(update(1), valence_sd=0.18, arousal_sd=0.19, confidence=0.5, attention=weights))
     recorder.close()
     take = take_of_recording(read_recording(tmp_path / "r"))
     before, after = take.updates
-    assert (before.valence_sd, before.arousal_sd, before.confidence, before.attention) == (None, None, None, None)
-    assert (after.valence_sd, after.arousal_sd, after.confidence, after.attention) == (0.18, 0.19, 0.5, weights)
+    assert replace(before, quadrant=0) == replace(update(0), latency_s=None)
+    known = (after.prediction.valence_sd, after.prediction.arousal_sd, after.prediction.confidence)
+    assert (*known, after.prediction.attention) == (0.18, 0.19, 0.5, weights)
     assert take.gains_db == (None, -3.25)
     assert take.tells_errors
     moments = Moments(take)
@@ -101,7 +103,10 @@ def test_a_recording_without_it_shows_none_of_it(tmp_path: Path, table: str | No
         (folder / DETAILS_FILE).write_text(table, encoding="utf-8")
     take = take_of_recording(read_recording(folder))
     assert len(take.updates) == 3
-    assert {(u.valence_sd, u.arousal_sd, u.confidence, u.attention) for u in take.updates} == {4 * (None,)}
+    assert {
+        (u.prediction.valence_sd, u.prediction.arousal_sd, u.prediction.confidence, u.prediction.attention)
+        for u in take.updates
+    } == {4 * (None,)}
     assert not take.tells_errors
     assert math.isnan(Moments(take).status(2.0, None).gain_db)
 
@@ -163,7 +168,7 @@ def test_an_audio_file_is_predicted_as_predict_has_it(tmp_path: Path, deam_root:
     told: list[float] = []
     take = take_of_file(path, default_checkpoint_path(), told.append)
     expected = predict_file(path, load_checkpoint(default_checkpoint_path()))
-    assert [(u.time_s, u.valence, u.arousal, u.valence_sd) for u in take.updates] == [
+    assert [(u.time_s, u.prediction.valence, u.prediction.arousal, u.prediction.valence_sd) for u in take.updates] == [
         (p.time_s, p.valence, p.arousal, p.valence_sd) for p in expected
     ]
     assert take.updates[-1].held

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.live.quadrant import QuadrantTracker
+from realtime_mer.types import Prediction
 from realtime_mer.updates import SourceState, Update
 from realtime_mer.viewer.moments import Loss, Moments, Take, with_quadrants
 from realtime_mer.viewer.playhead import Playhead
@@ -30,7 +31,7 @@ def updates(draw: st.DrawFn) -> list[Update]:
     time_s = 1.0
     for index, (step, valence, arousal, held) in enumerate(steps):
         time_s += step / 10
-        made.append(Update(index, time_s, valence, arousal, held, None))
+        made.append(Update(index, Prediction(time_s, valence, arousal), held, None))
     return made
 
 
@@ -80,7 +81,7 @@ def test_quadrants_are_those_that_went_out(given: list[Update]) -> None:
     tracker = QuadrantTracker(QuadrantSettings().hysteresis, QuadrantSettings().dwell_s)
     for update, known in zip(given, with_quadrants(given, QuadrantSettings()), strict=True):
         if not update.held:
-            tracker.step(update.valence, update.arousal, update.time_s)
+            tracker.step(update.prediction.valence, update.prediction.arousal, update.time_s)
         assert known.quadrant == tracker.quadrant
 
 

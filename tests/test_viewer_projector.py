@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 import pytest
 import soundfile
 from drawing import require_qt, update
+from predictions import with_prediction
 
 from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.viewer.moments import Moments, Piece, Take, with_quadrants
@@ -80,7 +82,8 @@ def test_a_long_take_shows_a_moment_without_going_through_all_before(take: Take)
     later = tuple(update(i, 0.5, 0.5) for i in range(72_000))
     last = later[-1].time_s
     moved = tuple(
-        type(u)(u.index + 72_000, last + u.time_s, u.valence, u.arousal, u.held, None, u.quadrant) for u in take.updates
+        with_prediction(replace(u, index=u.index + 72_000, latency_s=None), time_s=last + u.time_s)
+        for u in take.updates
     )
     long = Take("a song", 0.0, hours_s + END_S, later + moved, (), LevelMeterSettings(), 4.0)
     short = Take("a song", 0.0, END_S, take.updates, (), LevelMeterSettings(), 4.0)

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from drawing import RUNNING, picture, rgb, settle, update, where
+from predictions import with_prediction
 from windows import TIMEOUT_S
 
 from realtime_mer import window as monitor
@@ -178,9 +179,9 @@ def test_the_attention_of_the_newest_prediction_is_drawn(shown: Shown) -> None:
 
     shown.give(RUNNING, [update(0, 0.1, 0.1)])
     without = n_bright()
-    shown.give(RUNNING, [replace(update(1, 0.1, 0.1), attention=(0.0,) * 7 + (1.0,))])
+    shown.give(RUNNING, [with_prediction(update(1, 0.1, 0.1), attention=(0.0,) * 7 + (1.0,))])
     one = n_bright()
-    shown.give(RUNNING, [replace(update(2, 0.1, 0.1), attention=(0.125,) * 8)])
+    shown.give(RUNNING, [with_prediction(update(2, 0.1, 0.1), attention=(0.125,) * 8)])
     assert n_bright() > one + 500 > without + 1_000
     shown.key("T")
     shown.key("T")

@@ -9,6 +9,7 @@ import pytest
 from drawing import RUNNING, require_qt, settle, show, update
 from hypothesis import given
 from hypothesis import strategies as st
+from predictions import with_prediction
 
 from realtime_mer.osc.control import ControlServer
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
@@ -57,7 +58,7 @@ def fields(status: Status, newest: Update | None = None, osc: Sequence[str] = ()
 def test_the_status_line_of_a_run_in_which_all_is_well() -> None:
     said = fields(
         replace(RUNNING, time_s=3723.9),
-        replace(update(0, 0.0, 0.0), latency_s=0.1874, confidence=0.628),
+        with_prediction(replace(update(0, 0.0, 0.0), latency_s=0.1874), confidence=0.628),
         ["127.0.0.1:9000", "lights:8000", "commands on 127.0.0.1:9001: 12 taken"],
     )
     assert said == {
@@ -157,7 +158,7 @@ def shown(fields_: Sequence[Field], width_px: int, theme: Theme = DARK) -> Statu
 @pytest.mark.parametrize("theme", [DARK, LIGHT, scaled(DARK, 3.0)], ids=["dark", "light", "4k"])
 def test_what_is_usual_can_be_read_at_a_glance(theme: Theme) -> None:
     """Nothing of it is cut off."""
-    newest = replace(update(0, 0.0, 0.0), confidence=0.63)
+    newest = with_prediction(update(0, 0.0, 0.0), confidence=0.63)
     line = shown(
         status_fields(replace(RUNNING, source="USB Audio CODEC"), newest, ["127.0.0.1:9000"]),
         round(1256 * theme.scale),

@@ -29,8 +29,8 @@ def test_the_history_is_the_latest_updates_in_their_order(
     kept = updates[-capacity:]
     assert history.newest == (kept[-1] if kept else None)
     assert history.time_s.tolist() == [u.time_s for u in kept]
-    assert history.valence.tolist() == [u.valence for u in kept]
-    assert history.arousal.tolist() == [u.arousal for u in kept]
+    assert history.valence.tolist() == [u.prediction.valence for u in kept]
+    assert history.arousal.tolist() == [u.prediction.arousal for u in kept]
     assert history.held.tolist() == [u.held for u in kept]
     assert history.first_s == (updates[0].time_s if updates else None)
 
@@ -121,8 +121,11 @@ def test_of_a_whole_night_the_last_minutes_are_exact_and_the_rest_keeps_its_extr
     newest_s = updates[-1].time_s
     recent = history.curve("valence", newest_s - 600.0)
     # And the one before, from which the line comes.
-    assert recent.values.tolist() == [u.valence for u in updates[-1201 - 1 :]]
-    for name, values in (("valence", [u.valence for u in updates]), ("arousal", [u.arousal for u in updates])):
+    assert recent.values.tolist() == [u.prediction.valence for u in updates[-1201 - 1 :]]
+    for name, values in (
+        ("valence", [u.prediction.valence for u in updates]),
+        ("arousal", [u.prediction.arousal for u in updates]),
+    ):
         whole = history.curve(name, -math.inf)  # type: ignore[arg-type] # both are names
         assert len(whole.values) <= 2049
         assert (whole.values.min(), whole.values.max()) == (min(values), max(values))

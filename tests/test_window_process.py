@@ -34,7 +34,6 @@ from benchmarks.sound_server import SoundServer
 from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.recording.reader import read_recording
 
-
 pytestmark = pytest.mark.slow
 
 

@@ -24,11 +24,12 @@ TIMEOUT_S = 60.0
 # What a script begins with: a board, and somebody who puts predictions on it as a run does, but faster.
 PRELUDE = """
 import locale, math, os, sys, threading, time
+from realtime_mer.types import Prediction
 from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
 board, stop = Board("a device"), threading.Event()
 def feed(n, then):
     for i in range(n):
-        board.update(Update(i, 1.0 + 0.5 * i, 0.5 * math.sin(i), 0.5 * math.cos(i), False, 0.2))
+        board.update(Update(i, Prediction(1.0 + 0.5 * i, 0.5 * math.sin(i), 0.5 * math.cos(i)), False, 0.2))
         board.status(Status("a device", SourceState.RUNNING, time_s=1.0 + 0.5 * i))
         time.sleep(0.05)
     while board._updates:

@@ -10,7 +10,7 @@ import contextlib
 import time
 from collections import deque
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -260,21 +260,9 @@ class Session:
             stretch.doubtful = None
         else:
             self._note_music(stretch, prediction, time_s)
-        said = self._held if held else prediction
+        shown = replace(self._held, attention=None) if held else prediction
         self._n_updates += 1
-        return Update(
-            self._n_updates - 1,
-            time_s,
-            said.valence,
-            said.arousal,
-            held,
-            latency_s,
-            self._quadrants.quadrant,
-            said.valence_sd,
-            said.arousal_sd,
-            said.confidence,
-            None if held else said.attention,
-        )
+        return Update(self._n_updates - 1, replace(shown, time_s=time_s), held, latency_s, self._quadrants.quadrant)
 
     def _note_music(self, stretch: _Stretch, prediction: Prediction, time_s: float) -> None:
         """What may hold from now on. Where the frame ends in silence, that is known with the next one."""
@@ -329,8 +317,4 @@ def hear_file(path: Path, checkpoint: Checkpoint) -> Generator[Heard, None, None
 
 def predict_file(path: Path, checkpoint: Checkpoint) -> list[Prediction]:
     """The predictions for a whole audio file. Raises what hear_file raises."""
-    return [
-        Prediction(u.time_s, u.valence, u.arousal, u.valence_sd, u.arousal_sd, u.confidence, u.attention)
-        for heard in hear_file(path, checkpoint)
-        for u in heard.updates
-    ]
+    return [update.prediction for heard in hear_file(path, checkpoint) for update in heard.updates]

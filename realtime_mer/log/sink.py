@@ -53,9 +53,8 @@ class LogSink:
             self._held = update.held
             LOGGER.info("silence: the prediction holds" if update.held else "music")
         latency = "" if update.latency_s is None else f", {1000 * update.latency_s:.0f} ms after its sound"
-        LOGGER.debug(
-            *("prediction %d: valence %+.3f, arousal %+.3f%s", update.index, update.valence, update.arousal, latency)
-        )
+        valence, arousal = update.prediction.valence, update.prediction.arousal
+        LOGGER.debug("prediction %d: valence %+.3f, arousal %+.3f%s", update.index, valence, arousal, latency)
 
     def status(self, status: Status) -> None:
         log.set_stream_time(status.time_s)

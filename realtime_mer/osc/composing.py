@@ -75,7 +75,7 @@ class Composer:
             self._music = is_music
             values["event/music"] = (int(is_music),)
         if is_music:
-            self._path.go(update.valence, update.arousal, now_s)
+            self._path.go(update.prediction.valence, update.prediction.arousal, now_s)
         self._latency_s = update.latency_s
         return self._messages(values)
 

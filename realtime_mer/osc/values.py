@@ -34,10 +34,11 @@ def mood_values(valence: float, arousal: float, group: str = "") -> dict[str, Va
 
 def frame_values(update: Update) -> dict[str, Values]:
     """What there is to say of a prediction, by name; confidence and latency only where they are known."""
-    confidence: dict[str, Values] = {} if update.confidence is None else {"confidence": (update.confidence,)}
+    prediction = update.prediction
+    confidence: dict[str, Values] = {} if prediction.confidence is None else {"confidence": (prediction.confidence,)}
     latency: dict[str, Values] = {} if update.latency_s is None else {"latency": (1000.0 * update.latency_s,)}
     return {
-        **mood_values(update.valence, update.arousal),
+        **mood_values(prediction.valence, prediction.arousal),
         "quadrant": (update.quadrant,),
         **{
             f"mood/{QUADRANT_WORDS[signs][0]}": (int(update.quadrant == number),) for number, signs in QUADRANTS.items()

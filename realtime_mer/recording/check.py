@@ -24,8 +24,10 @@ class ReplayCheck:
         recorded = self._recording.updates[number]
         if _recorded_part(update) != _recorded_part(recorded):
             self._n_different += 1
-            differences = (update.valence - recorded.valence, update.arousal - recorded.arousal)
-            self._largest_difference = max(self._largest_difference, *map(abs, differences))
+            now, then = update.prediction, recorded.prediction
+            self._largest_difference = max(
+                self._largest_difference, abs(now.valence - then.valence), abs(now.arousal - then.arousal)
+            )
             self._first_difference = self._first_difference or f"{_shown(recorded)} then, {_shown(update)} now"
 
     def status(self, status: Status) -> None:
@@ -56,9 +58,10 @@ class ReplayCheck:
 
 
 def _recorded_part(update: Update) -> tuple[int, float, float, float, bool]:
-    return update.index, update.time_s, update.valence, update.arousal, update.held
+    return update.index, update.time_s, update.prediction.valence, update.prediction.arousal, update.held
 
 
 def _shown(update: Update) -> str:
     held = ", held" if update.held else ""
-    return f"index {update.index} at {update.time_s!r} s: {update.valence!r}, {update.arousal!r}{held}"
+    prediction = update.prediction
+    return f"index {update.index} at {update.time_s!r} s: {prediction.valence!r}, {prediction.arousal!r}{held}"

@@ -102,12 +102,12 @@ class Folder:
                 "arousal": arousal,
             }
         elif isinstance(entry, Told):
-            update = entry.update
+            update, prediction = entry.update, entry.update.prediction
             held = "true" if update.held else "false"
-            numbers = (float(update.time_s), float(update.valence), float(update.arousal))
+            numbers = (float(update.time_s), float(prediction.valence), float(prediction.arousal))
             self._predictions.add(f"{update.index},{','.join(map(repr, numbers))},{held}")
-            details = (update.valence_sd, update.arousal_sd, update.confidence, entry.gain_db)
-            attention = " ".join(f"{weight:.4f}" for weight in update.attention or ())
+            details = (prediction.valence_sd, prediction.arousal_sd, prediction.confidence, entry.gain_db)
+            attention = " ".join(f"{weight:.4f}" for weight in prediction.attention or ())
             self._details.add(f"{update.index},{','.join(map(_rounded, details))},{attention}")
         elif isinstance(entry, Mark):
             text = _quoted(entry.text[:_MARK_CHARACTERS])

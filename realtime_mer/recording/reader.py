@@ -31,7 +31,7 @@ from realtime_mer.recording import (
 )
 from realtime_mer.recording.samples import from_pcm
 from realtime_mer.sources import MAX_CHANNELS
-from realtime_mer.types import LOWEST_RATE_HZ, FloatArray
+from realtime_mer.types import LOWEST_RATE_HZ, FloatArray, Prediction
 from realtime_mer.updates import Update
 
 # FLAC files are read in pieces of libFLAC's block: of a damaged file, soundfile gives only the reads before it.
@@ -278,7 +278,7 @@ def _updates(path: Path, began: Beginning, *, whole: bool) -> tuple[Update, ...]
         time_s, valence, arousal = (_number(text, where) for text in numbers)
         if time_s < before_s or max(abs(valence), abs(arousal)) > 1.0 or held not in _HELD:
             raise RecordingError(f"{where}: times rise, valence and arousal lie in -1 to 1, and held is true or false.")
-        updates.append(Update(expected, time_s, valence, arousal, _HELD[held], None))
+        updates.append(Update(expected, Prediction(time_s, valence, arousal), _HELD[held], None))
     return tuple(updates)
 
 

@@ -200,7 +200,8 @@ def update_line(update: Update, status: Status) -> str:
     """A prediction as one line, with what the input is: `12.5 s  valence +0.123  arousal -0.301  music`."""
     state = LevelState.MUSIC if status.level is None else status.level.state
     heard = f"{LevelState.SILENCE}, held" if update.held else str(state)
-    return f"{update.time_s:.1f} s  valence {update.valence:+.3f}  arousal {update.arousal:+.3f}  {heard}"
+    prediction = update.prediction
+    return f"{update.time_s:.1f} s  valence {prediction.valence:+.3f}  arousal {prediction.arousal:+.3f}  {heard}"
 
 
 def source_line(status: Status) -> str:
@@ -353,7 +354,7 @@ class _Page:
         return numbers
 
     def _value(self, name: str) -> float | None:
-        return float(getattr(self._updates[-1], name)) if self._updates else None
+        return float(getattr(self._updates[-1].prediction, name)) if self._updates else None
 
     def _value_line(self, name: str, width: int) -> Text:
         value = self._value(name)
@@ -497,7 +498,8 @@ def plain(text: str, encoding: str | None) -> str:
 
 def _cell(update: Update, rows: int, columns: int) -> tuple[int, int]:
     """Row and column of a prediction in the plane, from its upper left corner."""
-    valence, arousal = (min(max(value, -1.0), 1.0) for value in (update.valence, update.arousal))
+    values = (update.prediction.valence, update.prediction.arousal)
+    valence, arousal = (min(max(value, -1.0), 1.0) for value in values)
     return round((1 - arousal) / 2 * (rows - 1)), round((valence + 1) / 2 * (columns - 1))
 
 

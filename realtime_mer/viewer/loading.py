@@ -181,9 +181,14 @@ def _with(details: _Details | None, update: Update) -> Update:
     if details is None:
         return update
     valence_sd, arousal_sd, confidence = details.errors or (None, None, None)
-    return replace(
-        update, valence_sd=valence_sd, arousal_sd=arousal_sd, confidence=confidence, attention=details.attention
+    prediction = replace(
+        update.prediction,
+        valence_sd=valence_sd,
+        arousal_sd=arousal_sd,
+        confidence=confidence,
+        attention=details.attention,
     )
+    return replace(update, prediction=prediction)
 
 
 def _within(text: str, least: float, most: float) -> float:

@@ -154,5 +154,5 @@ def with_quadrants(updates: Iterable[Update], settings: QuadrantSettings) -> Ite
     tracker = QuadrantTracker(settings.hysteresis, settings.dwell_s)
     for update in updates:
         if not update.held:
-            tracker.step(update.valence, update.arousal, update.time_s)
+            tracker.step(update.prediction.valence, update.prediction.arousal, update.time_s)
         yield replace(update, quadrant=tracker.quadrant)

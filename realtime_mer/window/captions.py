@@ -76,7 +76,7 @@ def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[s
     osc_targets: for people: where OSC goes and where commands are taken, each with what is wrong with it in brackets.
     """
     latency_s = newest.latency_s if newest is not None and status.state is SourceState.RUNNING else None
-    confidence = None if newest is None else newest.confidence
+    confidence = None if newest is None else newest.prediction.confidence
     lost_sound = _lost_sound(status)
     return (
         Field("state", status.state.value, _TONE_OF_STATE[status.state]),

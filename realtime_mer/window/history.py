@@ -138,8 +138,8 @@ class History:
         """Takes new updates, oldest first."""
         for update in updates:
             self._updates.append(update)
-            self._whole["valence"].add(update.time_s, update.valence, held=update.held)
-            self._whole["arousal"].add(update.time_s, update.arousal, held=update.held)
+            self._whole["valence"].add(update.time_s, update.prediction.valence, held=update.held)
+            self._whole["arousal"].add(update.time_s, update.prediction.arousal, held=update.held)
             if self.first_s is None:
                 self.first_s = update.time_s
             if update.quadrant not in (0, self._quadrant):
@@ -170,8 +170,8 @@ class History:
 
     def _arrange(self) -> None:
         self.time_s = self._column([update.time_s for update in self._updates])
-        self.valence = self._column([update.valence for update in self._updates])
-        self.arousal = self._column([update.arousal for update in self._updates])
+        self.valence = self._column([update.prediction.valence for update in self._updates])
+        self.arousal = self._column([update.prediction.arousal for update in self._updates])
         self.held = np.array([update.held for update in self._updates], dtype=bool)
 
     @staticmethod

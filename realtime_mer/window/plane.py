@@ -66,8 +66,8 @@ def spread_of(history: History) -> Spread | None:
     newest = history.newest
     if newest is None:
         return None
-    if newest.valence_sd is not None and newest.arousal_sd is not None:
-        return Spread(newest.valence_sd, newest.arousal_sd, expected=True)
+    if newest.prediction.valence_sd is not None and newest.prediction.arousal_sd is not None:
+        return Spread(newest.prediction.valence_sd, newest.prediction.arousal_sd, expected=True)
     recent = (history.time_s > newest.time_s - SPREAD_S) & ~history.held
     if recent.sum() < 2:
         return None

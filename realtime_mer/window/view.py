@@ -156,7 +156,7 @@ class OperatorView(View):
         for timeline in self._timelines:
             timeline.show_ghost(head.ghost)
             timeline.show_time(status.time_s if newest is None else max(status.time_s, newest.time_s))
-        self._attention.show_weights(None if newest is None or head.ghost else newest.attention)
+        self._attention.show_weights(None if newest is None or head.ghost else newest.prediction.attention)
         self._meter.show_level(status.level if status.state is SourceState.RUNNING else None, status.gain_db)
         self.status_line.show_fields(status_fields(status, newest, osc_targets))
 
