@@ -99,8 +99,10 @@ def _libsndfile_reads(file: IO[bytes]) -> bool:
     if file_format == "OGG":
         from realtime_mer.sources.ffmpeg import packets_s
 
-        return abs(packets_s(file) - length_s) < _SAME_LENGTH_S
-    return _wav_length_is_right(file) if file_format in ("WAV", "WAVEX") else True
+        return bool(abs(packets_s(file) - length_s) < _SAME_LENGTH_S)
+    if file_format in ("WAV", "WAVEX"):
+        return _wav_length_is_right(file)
+    return True
 
 
 def _libsndfile_blocks(path: Path, file: IO[bytes]) -> Iterator[AudioBlock]:
