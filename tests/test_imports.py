@@ -30,6 +30,7 @@ ARROWS = {
     "sources": "config errors log types updates",
     "terminal": "moods updates",
     "types": "errors",
+    "updates": "types",
     "viewer": "atomic config endings errors live models moods recording sources types updates window",
     "window": "atomic config endings features log moods smoothing updates",
     "wiring": "config demo endings errors live log models osc priorities recording sources terminal updates window",

@@ -184,7 +184,7 @@ def describe_configuration(settings: ExtractionSettings) -> str:
 
     Two runs whose texts are equal extract the same features; a cache can use it as its key.
     """
-    libraries = {name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile")}
+    libraries = {name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile", "av")}
     return json.dumps({"settings": settings.to_dict(), "libraries": libraries, "code": _code_digest()}, sort_keys=True)
 
 
@@ -193,7 +193,7 @@ def _code_digest() -> str:
     digest = hashlib.sha256()
     package = files("realtime_mer")
     folders = ("features", "features/descriptors", "features/opensmile")
-    for name in ("types.py", "sources/grid.py", "sources/reading.py", *folders):
+    for name in ("types.py", "sources/grid.py", "sources/reading.py", "sources/ffmpeg.py", *folders):
         for path, content in _contents(package / name):
             digest.update(f"{path} {len(content)} ".encode() + content)
     return digest.hexdigest()

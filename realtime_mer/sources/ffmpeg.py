@@ -38,9 +38,8 @@ def ffmpeg_blocks(path: Path, file: IO[bytes]) -> Iterator[AudioBlock]:
             n_samples, rate_hz = n_samples + len(block.samples), block.rate_hz
     except FFmpegError as error:
         raise AudioFileError(f"{path} cannot be read as audio: {error.strerror}.") from error
-    if not n_samples:
-        raise AudioFileError(f"{path} cannot be read as audio: expected sound, got none.")
-    check_length(path, n_samples / rate_hz, guaranteed_s)
+    if n_samples:
+        check_length(path, n_samples / rate_hz, guaranteed_s)
 
 
 def packets_s(file: IO[bytes]) -> float:
@@ -74,7 +73,7 @@ def _blocks(path: Path, file: IO[bytes]) -> Iterator[AudioBlock]:
 def _frames(path: Path, container: InputContainer) -> Iterator[tuple[FloatArray, int]]:
     """Each decoded frame's samples, shape (n_samples, n_channels), and rate. Raises AudioFileError at a cut end."""
     if not container.streams.audio:
-        return
+        raise AudioFileError(f"{path} cannot be read as audio: expected sound, got none.")
     stream = container.streams.audio[0]
     n_channels = 0
     fails = False
