@@ -75,7 +75,7 @@ def in_a_row(songs: Sequence[Song], checkpoint: Checkpoint, pause_s: float) -> l
         for heard in (samples, pause):
             position += len(heard)
             if len(heard):
-                updates = session.hear(Capture(on_grid(heard)[0], rate_hz, 0, 0, None))
+                updates = session.process(Capture(on_grid(heard)[0], rate_hz, 0, 0, None))
                 predictions += [update.prediction for update in updates]
     predictions += [update.prediction for update in session.end_segment()]
     return [

@@ -45,7 +45,7 @@ from realtime_mer.features.engine import (
 from realtime_mer.features.extraction import ExtractionSettings, extract_stream
 from realtime_mer.features.gain import GainStage
 from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from realtime_mer.models.recogniser import Predictor
+from realtime_mer.models.predictor import Predictor
 from realtime_mer.sources.reading import read_blocks
 from realtime_mer.types import AudioBlock, FeatureFrame, FloatArray
 

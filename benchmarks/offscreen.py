@@ -63,7 +63,7 @@ def hear(songs: Sequence[Path], silence_s: float, longest_s: float = math.inf) -
     with contextlib.closing(Session(load_checkpoint(default_checkpoint_path()), LevelMeterSettings())) as session:
 
         def take(capture: Capture, name: str) -> None:
-            updates.extend(session.hear(capture))
+            updates.extend(session.process(capture))
             statuses.append(
                 Status(
                     name,

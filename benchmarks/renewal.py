@@ -20,7 +20,7 @@ from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S, N_FEATU
 from realtime_mer.features.extraction import FrameExtractor, frame_names
 from realtime_mer.features.gain import GainStage
 from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
-from realtime_mer.models.recogniser import Predictor
+from realtime_mer.models.predictor import Predictor
 from realtime_mer.types import FeatureFrame, FloatArray
 
 AGES_S = (1.0, 5.0, 30.0, 60.0, 120.0, 180.0)

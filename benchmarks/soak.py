@@ -255,7 +255,7 @@ def soak(
 
         sinks: list[Sink] = [check, osc, board]
         recognition = Recognition(
-            source, open_session, sinks, recorder, requests=requests, tell=osc.event, ignored_packets=lambda: 0
+            source, open_session, sinks, recorder, requests=requests, emit=osc.event, ignored_packets=lambda: 0
         )
         source.start()
 

@@ -1,4 +1,4 @@
-"""Puts a live run together from its settings: which source, which sinks, which display."""
+"""Builds a live run from its settings: its source, its sinks and its display."""
 
 from __future__ import annotations
 
@@ -40,16 +40,16 @@ _WAIT_S = 0.2
 
 
 def listen(settings: LiveSettings) -> None:
-    """`realtime-mer`: the sound card, or a file. Raises what run_live raises, and UsageError."""
+    """`realtime-mer`: listens to a sound card or a file. Raises what run_live raises, and UsageError."""
     source = _source(settings)
-    # What runs as fast as it can goes before nobody.
+    # Don't raise the priority of --fast runs.
     if not settings.input.fast:
         raise_priority()
     _run(settings, source)
 
 
 def demo(settings: LiveSettings, *, loop: bool, sound: bool) -> None:
-    """`realtime-mer demo`: the built-in piece."""
+    """`realtime-mer demo`: plays the built-in piece."""
     from realtime_mer.demo.source import DemoSource
 
     raise_priority()
@@ -57,10 +57,10 @@ def demo(settings: LiveSettings, *, loop: bool, sound: bool) -> None:
 
 
 def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
-    """`realtime-mer replay`: a recording again, as it was recorded; says how it compares.
+    """`realtime-mer replay`: replays a recording and prints how the predictions compare.
 
-    Returns False where a replay that came to its end differs. Raises RecordingError where the recording cannot be read,
-    or was made with another model.
+    Returns False if a complete replay differs. Raises RecordingError if the recording cannot be read or was made with
+    another model.
     """
     from realtime_mer.recording import RecordingError
     from realtime_mer.recording.check import ReplayCheck
@@ -71,8 +71,8 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
     settings = replace(settings, level=recording.settings.level)
     if _sha256(_checkpoint_path(settings)) != recording.checkpoint_sha256:
         raise RecordingError(
-            f"The recording {directory} was made with another model than {_checkpoint_path(settings)}. Give the model "
-            "that it was made with: --checkpoint PATH"
+            f"The recording {directory} was made with another model than {_checkpoint_path(settings)}. Replay it with "
+            "its own model: --checkpoint PATH"
         )
     check = ReplayCheck(recording)
     if not fast:
@@ -80,7 +80,7 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
 
     def is_as_recorded(came_to_end: bool) -> bool:
         if not came_to_end:
-            print("realtime-mer: The replay was ended early, and is not compared with the recording.", file=sys.stderr)
+            print("realtime-mer: The replay ended early, so it is not compared with the recording.", file=sys.stderr)
             return True
         print(f"realtime-mer: {check.verdict()}", file=sys.stderr)
         return check.identical
@@ -93,13 +93,13 @@ def _source(settings: LiveSettings) -> Source:
     audio_input = settings.input
     if audio_input.file is None:
         if audio_input.loop or audio_input.fast:
-            raise UsageError("--loop and --fast go with --input FILE: a sound card is always heard in real time.")
+            raise UsageError("--loop and --fast need --input FILE: a sound card always runs in real time.")
         from realtime_mer.sources.device import DeviceSource
 
         return DeviceSource(settings.audio)
     if audio_input.file == _STDIN:
         if audio_input.loop or audio_input.fast:
-            raise UsageError("--loop and --fast go with a file: standard input is heard as fast as it arrives.")
+            raise UsageError("--loop and --fast need a file: standard input is processed as fast as it arrives.")
         from realtime_mer.sources.pcm import PcmSource
 
         stream = None if sys.stdin is None else sys.stdin.buffer
@@ -116,12 +116,12 @@ def _run(
     beginning: Beginning | None = None,
     verdict: Callable[[bool], bool] = lambda _: True,
 ) -> bool:
-    """A whole run, and whether all was well with it. beginning: where a replay's recording began.
+    """A whole run; returns its verdict. beginning: where a replay's recording began.
 
-    verdict: says that at the end; it is told whether the source came to its end, before anybody ended the run.
+    verdict: gets whether the source came to its end, and returns whether the run succeeded.
     """
     with ending_by_signal() as stop:
-        # Where there is no window, nothing but this wants the main thread.
+        # Without a window, nothing else needs the main thread.
         main_thread = MainThread() if settings.display.plot else None
 
         def run() -> bool:
@@ -138,15 +138,15 @@ def _run_until(
     beginning: Beginning | None,
     main_thread: MainThread | None,
 ) -> bool:
-    """Whether the source came to its end. main_thread: for the window; None: none is wanted."""
+    """Returns whether the source came to its end. main_thread: for the window; None: no window."""
     board = Board(source.name)
     checkpoint_path = _checkpoint_path(settings)
-    # Read as a whole here already: a model that is not there should not open a device first.
+    # Read here, so that a missing model is reported before a device is opened.
     checkpoint_sha256 = _sha256(checkpoint_path)
     LOGGER.info("model %s, SHA-256 %s", checkpoint_path, checkpoint_sha256)
 
     def open_session() -> Session:
-        # Late, in the thread that recognises: this imports torch, and sound is coming in meanwhile.
+        # Late, in the recognition thread: this imports torch, and sound is coming in meanwhile.
         from realtime_mer.live.session import Session
         from realtime_mer.models.checkpoint import load_checkpoint
 
@@ -165,12 +165,12 @@ def _run_until(
         carry_out = commands_told(Controls(source, osc, requests, open_recorder).carry_out)
         control = _control(settings, carry_out, osc, opened)
         query = _query(settings, osc, control, opened)
-        # Only now: a source that cannot be opened should leave no folder behind.
+        # Only now: a source that cannot be opened must leave no folder behind.
         directory = settings.recording.directory
         recorder = None if directory is None else open_recorder(Path(directory))
         sinks: list[Sink] = [osc, board, *more_sinks, LogSink(osc.summary)]
 
-        def tell(event: Event) -> None:
+        def emit(event: Event) -> None:
             osc.event(event)
             match event:
                 case Event("event/mark", (int(number),)):
@@ -182,11 +182,11 @@ def _run_until(
             sinks,
             recorder,
             requests=requests,
-            tell=tell,
+            emit=emit,
             ignored_packets=lambda: control.ignored if control else 0,
         )
-        hand = _hand(source, carry_out, board, _destinations(osc, control, query))
-        display = _display(settings.display, board, hand, main_thread)
+        operator = _operator(source, carry_out, board, _destinations(osc, control, query))
+        display = _display(settings.display, board, operator, main_thread)
         return run_live(source, recognition, sinks, display, stop)
 
 
@@ -197,10 +197,10 @@ def _control(
         return None
     from realtime_mer.osc.control import ControlServer
 
-    def tell(ok: bool, name: str, text: str) -> None:
+    def acknowledge(ok: bool, name: str, text: str) -> None:
         osc.event(Event("status/ack" if ok else "status/error", (name, text)))
 
-    server = ControlServer(*parse_listen(settings.control.listen), carry_out, tell)
+    server = ControlServer(*parse_listen(settings.control.listen), carry_out, acknowledge)
     return opened.enter_context(contextlib.closing(server))
 
 
@@ -220,17 +220,16 @@ def _query(
 def _destinations(
     osc: OscSink, control: ControlServer | None, query: QueryServer | None
 ) -> Callable[[], Sequence[str]]:
-    """What goes over the network, for people."""
+    """Returns a function that lists what goes over the network, for people."""
     servers = [server for server in (control, query) if server is not None]
     return lambda: [*osc.summary(), *(server.summary() for server in servers)]
 
 
 @dataclass(frozen=True, slots=True)
-class _Hand:
-    """What whoever sits at this computer can do and see beside the board.
+class _Operator:
+    """What the operator at this computer can do and see beside the board.
 
-    toggle_pause: None where the source cannot rest. mark: notes this moment. destinations: what goes over the network,
-        for people.
+    toggle_pause: None if the source cannot pause. mark: marks this moment. destinations: what goes over the network.
     """
 
     toggle_pause: Callable[[], None] | None
@@ -240,7 +239,9 @@ class _Hand:
     destinations: Callable[[], Sequence[str]]
 
 
-def _hand(source: Source, carry_out: CarryOut, board: Board, destinations: Callable[[], Sequence[str]]) -> _Hand:
+def _operator(
+    source: Source, carry_out: CarryOut, board: Board, destinations: Callable[[], Sequence[str]]
+) -> _Operator:
     notices = Notices()
 
     def toggle_recording() -> None:
@@ -255,28 +256,27 @@ def _hand(source: Source, carry_out: CarryOut, board: Board, destinations: Calla
     def mark() -> None:
         carry_out("mark", (), lambda ok, text: notices.post(text, fault=not ok))
 
-    return _Hand(pause_toggle(source), toggle_recording, mark, notices, destinations)
+    return _Operator(pause_toggle(source), toggle_recording, mark, notices, destinations)
 
 
 def _display(
-    settings: DisplaySettings, board: Board, hand: _Hand, main_thread: MainThread | None
+    settings: DisplaySettings, board: Board, operator: _Operator, main_thread: MainThread | None
 ) -> Callable[[threading.Event], None]:
-    """The window where there is a display, and for as long as there is, else the terminal view, else nothing but
-    waiting."""
+    """Shows the window while there is a display, otherwise the terminal view, otherwise only waits for the end."""
 
     def show(stop: threading.Event) -> None:
-        if main_thread is not None and _show_window(settings, board, stop, hand, main_thread):
+        if main_thread is not None and _show_window(settings, board, stop, operator, main_thread):
             return
         if settings.terminal:
             from realtime_mer.terminal.view import TerminalView
 
-            view = TerminalView(board, quit_=stop.set, toggle_pause=hand.toggle_pause, osc=hand.destinations)
+            view = TerminalView(board, quit_=stop.set, toggle_pause=operator.toggle_pause, osc=operator.destinations)
             try:
                 view.run(stop)
             except BrokenPipeError:
                 raise
             except OSError as error:
-                # A full disk behind a redirected output must not end the show.
+                # A full disk behind redirected output must not end the run.
                 notify(f"no more lines: {error.strerror or error}")
                 _wait(stop)
         else:
@@ -286,15 +286,15 @@ def _display(
 
 
 def _wait(stop: threading.Event) -> None:
-    # In turns, since on Windows a wait without end does not hear Ctrl-C.
+    # In short waits: on Windows, a wait without a timeout ignores Ctrl-C.
     while not stop.wait(_WAIT_S):
         pass
 
 
 def _show_window(
-    settings: DisplaySettings, board: Board, stop: threading.Event, hand: _Hand, main_thread: MainThread
+    settings: DisplaySettings, board: Board, stop: threading.Event, operator: _Operator, main_thread: MainThread
 ) -> bool:
-    """Whether there could be a window, and the run is to end by now."""
+    """Returns whether the run has ended; False if there is no window, or no longer one."""
 
     def show() -> None:
         from realtime_mer.window import display_fault
@@ -309,18 +309,18 @@ def _show_window(
             board,
             stop,
             settings=settings,
-            toggle_pause=hand.toggle_pause,
-            toggle_recording=hand.toggle_recording,
-            mark=hand.mark,
-            notices=hand.notices,
-            osc=hand.destinations,
+            toggle_pause=operator.toggle_pause,
+            toggle_recording=operator.toggle_recording,
+            mark=operator.mark,
+            notices=operator.notices,
+            osc=operator.destinations,
             lost=lambda: main_thread.leave(lambda all_well: exit_code(lambda: OK if all_well() else FAILED)),
         )
 
     try:
         main_thread.do(show)
     except MainThreadLostError:
-        notify("the display is gone; the run goes on without a window, Ctrl-C ends it.")
+        notify("the display is gone; the run goes on without a window. Ctrl-C ends it.")
     return stop.is_set()
 
 

@@ -17,7 +17,12 @@ import torch
 from torch import Tensor
 
 from realtime_mer.features.engine import FRAME_S, HOP_S
+from realtime_mer.live.session import Session
 from realtime_mer.models.architectures import StreamingModel
+from realtime_mer.sources import Capture
+from realtime_mer.sources.grid import on_grid
+from realtime_mer.types import FloatArray
+from realtime_mer.updates import Update
 
 Float64Array = npt.NDArray[np.float64]
 # What a stage gives out: an array whose first axis is time, or a sequence of rows, each a number, an array, a tuple, or
@@ -33,19 +38,8 @@ FLOAT_TOLERANCE = 1e-6
 class Stage(Protocol):
     """A stage as the contract sees it; most are wrapped in a few lines by their test. A fresh stage is the only reset.
 
-    rate_hz: outputs per second. latency_s: how long after the end of the input it depends on an output appears.
-    receptive_field_s: how much input one output depends on; infinite where a state is carried on.
-    A stage that holds a thread or a file may have `close()`, which is called when it is done with.
+    If a stage has `close()`, it is called at the end.
     """
-
-    @property
-    def rate_hz(self) -> float: ...
-
-    @property
-    def latency_s(self) -> float: ...
-
-    @property
-    def receptive_field_s(self) -> float: ...
 
     def step(self, chunk: Any, /) -> Outputs:
         """The outputs that this chunk completes; the chunk's first axis is time."""
@@ -67,7 +61,6 @@ def verify_contract(
 ) -> None:
     """Asserts that a stage keeps the streaming contract.
 
-    - It declares its rate, latency and receptive field.
     - A fresh stage gives the same outputs for the same signal again, though another was abandoned in mid-stream.
     - The signal one element at a time, and in ragged chunks, gives the outputs of the whole signal at once.
     - It changes no input, keeps no reference to one, and does not write over outputs that it has handed out.
@@ -92,7 +85,6 @@ def verify_contract(
         raise ValueError(f"The tolerance must lie between 0 and {FLOAT_TOLERANCE}, not at {tolerance}.")
 
     stage = make_stage()
-    _check_declarations(stage)
     whole = _run(stage, signal, [len(signal)])
     if len(whole) == 0:
         raise AssertionError("The stage gave no output at all: a longer signal is needed.")
@@ -127,9 +119,6 @@ class ModelStage:
     def __init__(self, model: StreamingModel) -> None:
         self._model = model
         self._state = model.initial_state(1)
-        self.rate_hz = model.rate_hz
-        self.latency_s = model.latency_s
-        self.receptive_field_s = model.receptive_field_s
 
     def step(self, chunk: npt.NDArray[np.float32], /) -> Outputs:
         predictions = []
@@ -143,14 +132,28 @@ class ModelStage:
         return []
 
 
+class SessionStage:
+    """A session as a stage, the whole way from samples to updates: float32, shape (n_samples, n_channels)."""
+
+    def __init__(self, session: Session, rate_hz: int) -> None:
+        self._session = session
+        self._rate_hz = rate_hz
+        self.close = session.close
+
+    def step(self, chunk: FloatArray, /) -> list[Update]:
+        return self._session.process(Capture(on_grid(chunk)[0], self._rate_hz, 0, 0, None))
+
+    def flush(self) -> list[Update]:
+        return self._session.end_segment()
+
+
 def verify_model(
     model: StreamingModel, sequence: Tensor, *, stateful: bool = True, tolerance: float = FLOAT_TOLERANCE
 ) -> None:
     """Asserts that a model keeps the streaming contract: forward == step by step == ragged, in batches too.
 
-    A model declares rate_hz 2, latency_s 0 (a prediction is known when its frame is), and receptive_field_s in seconds
-    of sound: 1.0 for one frame, 4.5 for 8 frames of 1.0 s every 0.5 s, infinite for a state that is carried on.
-    It is set to evaluation mode.
+    A model declares receptive_field_s in seconds of sound: 1.0 for one frame, 4.5 for 8 frames of 1.0 s every 0.5 s,
+    infinite for a state that is carried on. It is set to evaluation mode.
 
     sequence: scaled features, float32, shape (batch, frames, n_features), with at least 2 different streams, 18 frames
         (one cycle of FRAME_CHUNKS), and more frames than a finite receptive field has.
@@ -210,20 +213,6 @@ def _check_receptive_field(model: StreamingModel, sequence: Tensor, tolerance: f
 
 def _expect_close(what: str, expected: Tensor, actual: Tensor, tolerance: float) -> None:
     _expect_same(what, expected.double().flatten(0, 1).numpy(), actual.double().flatten(0, 1).numpy(), tolerance)
-
-
-def _check_declarations(stage: Stage) -> None:
-    def declared(name: str) -> float:
-        value = getattr(stage, name, None)
-        if isinstance(value, bool) or not isinstance(value, int | float) or not value >= 0.0:
-            raise AssertionError(f"A stage must declare {name}; {type(stage).__name__} has {value!r}.")
-        return value
-
-    if not 0.0 < declared("rate_hz") < math.inf:
-        raise AssertionError(f"A stage's rate_hz must be positive and finite, not {stage.rate_hz}.")
-    if math.isinf(declared("latency_s")):
-        raise AssertionError("A stage's latency_s must be finite.")
-    declared("receptive_field_s")
 
 
 def _ragged_sizes(length: int, sizes: Sequence[int]) -> Iterator[int]:

@@ -46,7 +46,7 @@ def record(directory: Path, captures: list[Capture], updates: list[Update] | Non
     """A whole recording of these."""
     recorder = recorder_into(directory)
     for one in captures:
-        recorder.heard(one)
+        recorder.capture(one)
     for one_update in updates or []:
         recorder.update(one_update)
     recorder.close()

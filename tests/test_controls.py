@@ -127,7 +127,7 @@ class Real(Recognition):
             [],
             None,
             requests=Requests(),
-            tell=lambda _event: None,
+            emit=lambda _event: None,
             ignored_packets=lambda: 0,
         )
         self._session = cast(Session, Unheard())
@@ -615,14 +615,14 @@ def test_of_many_recordings_asked_for_at_once_one_is_begun_and_leaves_the_only_f
     (folder,) = [text for ok, text in answers if ok]
     assert [str(path) for path in real_run.place.iterdir()] == [folder]
     refusals = {text for ok, text in answers if not ok}
-    assert refusals <= {"A recording is being begun.", f"A recording is being made, in {folder}."}
+    assert refusals <= {"A recording is already being started.", f"A recording is already being made, in {folder}."}
     assert len(answers) == 20
 
 
 def test_while_a_recording_is_made_no_other_is_begun(real_run: RealRun) -> None:
     first = real_run.place / "take 1"
     assert real_run.ask("record/start", "take 1") == (True, str(first))
-    assert real_run.ask("record/start", "take 2") == (False, f"A recording is being made, in {first}.")
+    assert real_run.ask("record/start", "take 2") == (False, f"A recording is already being made, in {first}.")
     assert list(real_run.place.iterdir()) == [first]
     # One that has stopped is no hindrance.
     real_run.opened[0].fault = "The disk is full."

@@ -21,6 +21,7 @@ from scipy.signal import fftconvolve
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
+from realtime_mer.config import LevelMeterSettings
 from realtime_mer.demo import output as output_module
 from realtime_mer.demo import source as demo_module
 from realtime_mer.demo.instruments import RATE_HZ, samples_in
@@ -28,8 +29,8 @@ from realtime_mer.demo.mixing import limited
 from realtime_mer.demo.output import SoundOutput
 from realtime_mer.demo.piece import Movement, melody, movements, pitch_of, render
 from realtime_mer.demo.source import DemoSource
+from realtime_mer.live.session import Session
 from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
-from realtime_mer.models.recogniser import Recogniser
 from realtime_mer.sources import Capture
 from realtime_mer.sources.devices import DeviceError
 from realtime_mer.sources.grid import STEPS, on_grid
@@ -162,15 +163,15 @@ def moods() -> dict[Movement, tuple[float, float]]:
     """Mean valence and arousal of each movement, played in one piece through the real pipeline."""
     source = DemoSource(loop=False, sound=False, fast=True)
     source.start()
-    recogniser = Recogniser(load_checkpoint(default_checkpoint_path()), RATE_HZ)
-    predictions = []
+    session = Session(load_checkpoint(default_checkpoint_path()), LevelMeterSettings())
+    updates = []
     for capture in read_until(source, lambda _captures: source.state is SourceState.ENDED):
-        predictions += recogniser.step(capture.samples)
-    predictions += recogniser.flush()
+        updates += session.process(capture)
+    updates += session.end_segment()
     source.close()
     found = {}
     for movement in movements():
-        of_it = [p for p in predictions if movement.start_s + SETTLED_S <= p.time_s <= movement.end_s]
+        of_it = [u.prediction for u in updates if movement.start_s + SETTLED_S <= u.time_s <= movement.end_s]
         found[movement] = (
             float(np.mean([p.valence for p in of_it])),
             float(np.mean([p.arousal for p in of_it])),

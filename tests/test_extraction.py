@@ -129,18 +129,6 @@ def test_a_frames_descriptors_are_those_of_its_own_time(deam_root: Path) -> None
     np.testing.assert_array_equal(values[:, 260:], expected[: len(values)])
 
 
-def test_it_holds_the_stages_latencies_together() -> None:
-    with_all = FrameExtractor(WITH_DESCRIPTORS, 48_000)
-    least = FrameExtractor(DEAM_ONLY, ENGINE_RATE_HZ)
-    try:
-        assert least.latency_s == FeatureEngine.latency_s
-        assert with_all.latency_s == pytest.approx(FeatureEngine.latency_s + 0.01 + Resampler(48_000).latency_s)
-        assert (with_all.rate_hz, with_all.receptive_field_s) == (2.0, float("inf"))
-    finally:
-        with_all.close()
-        least.close()
-
-
 def test_a_bad_sample_spoils_nothing() -> None:
     samples = music(1.2)
     samples[1_000:1_003] = np.nan

@@ -93,7 +93,7 @@ def hear(samples: FloatArray) -> Heard:
             [heard],
             None,
             requests=Requests(),
-            tell=lambda _event: None,
+            emit=lambda _event: None,
             ignored_packets=lambda: 0,
         )
         source.start()

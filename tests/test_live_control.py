@@ -107,7 +107,7 @@ def test_it_can_be_paused_and_reset(steered: Steered) -> None:
 def test_what_is_recorded_in_the_middle_of_a_run_is_replayed_to_the_last_bit(steered: Steered) -> None:
     heard = steered.received
     assert steered.ask("record/start", "s", "middle") == (True, "middle")
-    assert steered.ask("record/start", "s", "other") == (False, "A recording is being made, in middle.")
+    assert steered.ask("record/start", "s", "other") == (False, "A recording is already being made, in middle.")
     assert not (steered.folder / "other").exists()
     assert steered.ask("mark", "s", "the solo")[0]
     heard.wait_for(lambda heard: 1 in heard.numbers("/mer/status/recording"), "that it records")

@@ -11,7 +11,7 @@ from realtime_mer.config import LevelMeterSettings
 from realtime_mer.live.recognition import Recognition
 from realtime_mer.live.requests import Requests
 from realtime_mer.live.session import Session
-from realtime_mer.models.recogniser import Predictor
+from realtime_mer.models.predictor import Predictor
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.types import FeatureFrame, Prediction, PredictionError
@@ -66,7 +66,7 @@ def test_one_frame_that_is_no_number_ends_no_run(error: Exception, monkeypatch: 
         [board],
         None,
         requests=Requests(),
-        tell=lambda _: None,
+        emit=lambda _: None,
         ignored_packets=lambda: 0,
     )
     assert recognition.run(threading.Event()), "it came to the music's end"
@@ -74,4 +74,4 @@ def test_one_frame_that_is_no_number_ends_no_run(error: Exception, monkeypatch: 
     assert asked > 3
     assert updates[-1].time_s > 6.0
     assert [update.index for update in updates] == list(range(len(updates)))
-    assert board.latest_status.detail == f"The engine had to be started afresh: {error}"
+    assert board.latest_status.detail == f"The engine had to be restarted: {error}"

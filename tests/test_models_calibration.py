@@ -95,7 +95,7 @@ def test_a_variance_that_cannot_be(numbers: dict[str, Any], error: type[Exceptio
 
 def updates_of(samples: FloatArray, *, calibrated: bool = True) -> list[Update]:
     session = Session(small_checkpoint("mlp", calibrated=calibrated), LevelMeterSettings())
-    updates = session.hear(Capture(samples, RATE_HZ, 0, 0, None))
+    updates = session.process(Capture(samples, RATE_HZ, 0, 0, None))
     return updates + session.end_segment()
 
 

@@ -53,14 +53,14 @@ def test_what_is_in_the_folder(tmp_path: Path) -> None:
     music_level = InputLevel(-3.0, -20.0, LevelState.MUSIC)
     status = Status("some device", SourceState.OPENING)
     recorder.status(status)
-    recorder.heard(capture(stereo[:1_000], 0, 44_100))
-    recorder.heard(capture(stereo[1_000:], 0, 44_100, 480))
+    recorder.capture(capture(stereo[:1_000], 0, 44_100))
+    recorder.capture(capture(stereo[1_000:], 0, 44_100, 480))
     for time_s in (0.1, 0.2):
         recorder.status(replace(status, state=SourceState.RUNNING, time_s=time_s, level=music_level))
     recorder.update(update(0))
     lost = 'It is "gone",\nfor now. \ud800'
     recorder.status(replace(status, state=SourceState.LOST, time_s=0.25, level=music_level, detail=lost))
-    recorder.heard(capture(eight, 2, 96_000))
+    recorder.capture(capture(eight, 2, 96_000))
     recorder.update(update(1, 1 / 3, held=True))
     recorder.mark(1, 0.125, "")
     recorder.mark(2, 0.25, hostile := '=1+1,"\n\x1b[2J\0\u202e\ud800' + "é" * 10**6)
@@ -132,7 +132,7 @@ def test_an_empty_folder_is_used(tmp_path: Path) -> None:
 def test_a_recording_is_on_the_disk_before_its_end(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "recording")
     samples = noise(50_000)
-    recorder.heard(capture(samples))
+    recorder.capture(capture(samples))
     recorder.update(update(0))
     wait_until(lambda: "0,1.0" in (tmp_path / "recording" / "predictions.csv").read_text())
     recorded = read_recording(tmp_path / "recording")
@@ -155,10 +155,10 @@ def test_a_full_disk_stops_the_recording_and_nothing_else(small_disk: Path) -> N
             # Until here, there was room.
             wait_until(lambda: "9,5.5" in (directory / "predictions.csv").read_text())
             assert recorder.fault == ""
-        recorder.heard(capture(samples[i * RATE_HZ : (i + 1) * RATE_HZ], 0, 2 * RATE_HZ))
+        recorder.capture(capture(samples[i * RATE_HZ : (i + 1) * RATE_HZ], 0, 2 * RATE_HZ))
         recorder.update(update(i))
     wait_until(lambda: recorder.fault != "")
-    recorder.heard(capture(samples[:RATE_HZ], 0, 2 * RATE_HZ))
+    recorder.capture(capture(samples[:RATE_HZ], 0, 2 * RATE_HZ))
     recorder.update(update(30))
     recorder.close()
     stopped = re.fullmatch(
@@ -185,7 +185,7 @@ from pathlib import Path
 from recordings import capture, noise, recorder_into, update
 recorder = recorder_into(Path({str(tmp_path / "recording")!r}))
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
-recorder.heard(capture(noise(80_000, 2)))
+recorder.capture(capture(noise(80_000, 2)))
 recorder.update(update(0))
 recorder.close()
 print(recorder.fault, recorder.lost_s)
@@ -207,14 +207,14 @@ def test_a_recording_that_is_taken_away_says_so(tmp_path: Path, gone: str) -> No
     directory = tmp_path / "recording"
     audio = directory / "audio-000.flac"
     recorder = recorder_into(directory)
-    recorder.heard(capture(noise(20_000)))
+    recorder.capture(capture(noise(20_000)))
     wait_until(lambda: audio.is_file() and audio.stat().st_size > 0)
     if gone == "the folder":
         shutil.rmtree(directory)
     else:
         (directory / gone).unlink()
     wait_until(lambda: recorder.fault != "")
-    recorder.heard(capture(noise(RATE_HZ)))
+    recorder.capture(capture(noise(RATE_HZ)))
     recorder.update(update(0))
     recorder.close()
     name = "audio-000.flac" if gone == "the folder" else gone
@@ -236,7 +236,7 @@ def test_a_disk_that_is_too_slow_makes_nobody_wait(tmp_path: Path, monkeypatch: 
     recorder = recorder_into(tmp_path / "recording")
     samples = noise(40 * RATE_HZ)
     for i in range(40):
-        recorder.heard(capture(samples[i * RATE_HZ : (i + 1) * RATE_HZ]))
+        recorder.capture(capture(samples[i * RATE_HZ : (i + 1) * RATE_HZ]))
         recorder.update(update(i))
         if i == 19:
             assert recorder.fault == "", "20 s of sound may wait"
@@ -270,7 +270,7 @@ def test_a_disk_that_hangs_keeps_nobody_for_ever(tmp_path: Path, monkeypatch: py
     monkeypatch.setattr(recorder_module, "_CLOSE_TIMEOUT_S", 0.1)
     monkeypatch.setattr(Folder, "write", lambda *_: free.wait(30.0))
     recorder = recorder_into(tmp_path / "recording")
-    recorder.heard(capture(noise(10)))
+    recorder.capture(capture(noise(10)))
     recorder.close()
     assert "the disk did not take its end" in recorder.fault
     free.set()
@@ -289,7 +289,7 @@ def test_a_disk_that_hangs_keeps_nobody_for_ever(tmp_path: Path, monkeypatch: py
 )
 def test_sound_that_flac_cannot_hold_stops_the_recording(tmp_path: Path, unusable: Capture, reason: str) -> None:
     recorder = recorder_into(tmp_path / "recording")
-    recorder.heard(unusable)
+    recorder.capture(unusable)
     recorder.close()
     assert recorder.fault.startswith(f"The recording stopped after 0.0 s of sound: {reason}")
     assert recorder.lost_s == pytest.approx(len(unusable.samples) / unusable.rate_hz)
@@ -301,8 +301,8 @@ import sys, time; sys.path.insert(0, "tests")
 from pathlib import Path
 from recordings import capture, noise, recorder_into, update, wait_until
 recorder = recorder_into(Path({str(tmp_path / "recording")!r}))
-recorder.heard(capture(noise(30_000, 2), 0))
-recorder.heard(capture(noise(50_000, 3), 1, dropped_samples=99))
+recorder.capture(capture(noise(30_000, 2), 0))
+recorder.capture(capture(noise(50_000, 3), 1, dropped_samples=99))
 recorder.update(update(0))
 wait_until(lambda: "0,1.0" in (recorder.directory / "predictions.csv").read_text())
 print("written", flush=True)
@@ -328,7 +328,7 @@ time.sleep(60)
 @pytest.mark.parametrize("late", ["sound", "an update"])
 def test_what_comes_after_the_end_makes_a_recording_no_whole_one(tmp_path: Path, late: str) -> None:
     recorder = recorder_into(tmp_path / "recording")
-    recorder.heard(capture(noise(RATE_HZ)))
+    recorder.capture(capture(noise(RATE_HZ)))
     recorder.update(update(0))
     recorder.close()
     recorder.status(Status("some device", SourceState.ENDED))
@@ -336,7 +336,7 @@ def test_what_comes_after_the_end_makes_a_recording_no_whole_one(tmp_path: Path,
     assert recorder.fault == read_recording(tmp_path / "recording").fault == "", "events are for people only"
     for _ in range(2):
         if late == "sound":
-            recorder.heard(capture(noise(RATE_HZ)))
+            recorder.capture(capture(noise(RATE_HZ)))
         else:
             recorder.update(update(1))
     recorder.close()
@@ -388,13 +388,13 @@ def test_an_end_in_the_middle_of_a_run_waits_for_nothing(tmp_path: Path, monkeyp
     monkeypatch.setattr(Folder, "write", slow_write)
     first, second = recorder_into(tmp_path / "first"), recorder_into(tmp_path / "second")
     sound = noise(2 * RATE_HZ)
-    first.heard(capture(sound[:RATE_HZ]))
+    first.capture(capture(sound[:RATE_HZ]))
     first.update(update(0))
     first.finish(open_end=True)
     assert not free.is_set()
     assert not first.is_ended
     for recorder in (first, second):
-        recorder.heard(capture(sound[RATE_HZ:], 1))
+        recorder.capture(capture(sound[RATE_HZ:], 1))
         recorder.update(update(0))
     first.mark(1, 1.0, "late")
     first.status(Status("some device", SourceState.LOST))
@@ -415,7 +415,7 @@ def test_an_end_in_the_middle_of_a_run_waits_for_nothing(tmp_path: Path, monkeyp
 
 def test_an_end_that_the_disk_does_not_take_is_a_fault(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "recording")
-    recorder.heard(capture(noise(RATE_HZ) * np.float32(1.0 / 3.0)))
+    recorder.capture(capture(noise(RATE_HZ) * np.float32(1.0 / 3.0)))
     recorder.finish(open_end=False)
     recorder.close()
     assert "a sample was not one of the 24-bit values" in recorder.fault
@@ -427,7 +427,7 @@ def test_an_end_that_the_disk_takes_only_in_part_is_a_fault_and_on_the_disk(
 ) -> None:
     """The last of the tables is taken away in the middle of the end, when the others are closed already."""
     recorder = recorder_into(tmp_path / "recording")
-    recorder.heard(capture(noise(RATE_HZ)))
+    recorder.capture(capture(noise(RATE_HZ)))
     wait_until(lambda: (recorder.directory / "audio-000.flac").exists())
     finish = Folder.finish
 
@@ -446,7 +446,7 @@ def test_where_a_recording_begins_is_on_the_disk_before_what_it_holds(tmp_path: 
     recorder = recorder_into(tmp_path / "recording")
     beginning = Beginning(7, 4.1, (1 / 3, -0.0))
     recorder.begin(beginning)
-    recorder.heard(capture(noise(RATE_HZ), 5))
+    recorder.capture(capture(noise(RATE_HZ), 5))
     recorder.update(with_prediction(update(7), time_s=4.6))
     wait_until(lambda: "7,4.6" in (tmp_path / "recording" / "predictions.csv").read_text())
     for fault in ("The recording was cut off: realtime-mer did not come to its end.", ""):

@@ -133,8 +133,8 @@ def session_updates(
 
     for one in captures:
         if recorder is not None:
-            recorder.heard(one)
-        send(session.hear(one))
+            recorder.capture(one)
+        send(session.process(one))
         send(session.wait(0.0))
     if not open_end:
         send(session.end_segment())
@@ -201,7 +201,7 @@ def test_a_part_of_a_run_replays_as_it_was(stream: list[Capture], open_end: bool
     last, _ = on_grid(music(2.0, 48_000, 2))
     then = capture(last, 9 if open_end else 10, 48_000)
     if open_end:
-        recorder.heard(then)
+        recorder.capture(then)
     recorder.finish(open_end=open_end)
     session_updates([then], recorder, recorder=None if open_end else recorder, session=session)
     assert recorder.fault == ""

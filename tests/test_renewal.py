@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import soundfile
 from checkpoints import small_checkpoint
-from contract import verify_contract
+from contract import SessionStage, verify_contract
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from realtime_mer.config import LevelMeterSettings
 from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S, FeatureEngine, opensmile_names
 from realtime_mer.features.extraction import ExtractionSettings, FrameExtractor
 from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
+from realtime_mer.live.session import Session
 from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
-from realtime_mer.models.recogniser import Predictor, Recogniser
+from realtime_mer.models.predictor import Predictor
 from realtime_mer.types import FeatureFrame, FloatArray, Prediction
 
 TIMEOUT_S = 30.0
@@ -95,7 +97,7 @@ def extracted(samples: FloatArray, renewal: RenewalSettings) -> tuple[list[Featu
     extractor = FrameExtractor(ExtractionSettings(), ENGINE_RATE_HZ, renewal)
     frames = extractor.step(samples)
     frames += extractor.flush()
-    return frames, extractor.n_renewals
+    return frames, extractor.engine.n_renewals
 
 
 @pytest.fixture(scope="module")
@@ -148,7 +150,7 @@ def test_what_counts_is_the_number_of_samples() -> None:
 def test_the_streaming_contract_holds_across_renewals() -> None:
     checkpoint = small_checkpoint("live")
     verify_contract(
-        lambda: Recogniser(checkpoint, 48_000, VERY_SOON),
+        lambda: SessionStage(Session(checkpoint, LevelMeterSettings(), renewal=VERY_SOON), 48_000),
         contract_signal(),
         one_by_one=False,
         chunks=(7_919, 1, 48_000),

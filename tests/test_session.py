@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -10,17 +11,19 @@ import numpy as np
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
+from contract import SessionStage, verify_contract
 from predictions import with_prediction
 
 from realtime_mer.config import LevelMeterSettings
 from realtime_mer.features.engine import FeatureEngineError
+from realtime_mer.features.renewal import RenewingEngine
 from realtime_mer.live.session import Session, predict_file
 from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
-from realtime_mer.models.recogniser import Recogniser
 from realtime_mer.recording import Beginning
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
-from realtime_mer.types import FloatArray, Prediction
+from realtime_mer.sources.reading import AudioFileError
+from realtime_mer.types import FloatArray
 from realtime_mer.updates import LevelState, Update
 
 RATE_HZ = 44_100
@@ -37,7 +40,7 @@ def captures(samples: FloatArray, sizes: Sequence[int], segment: int = 0, rate_h
 
 def updates_of(heard: Iterable[Capture], settings: LevelMeterSettings = SETTINGS) -> list[Update]:
     session = Session(small_checkpoint(), settings)
-    updates = [update for capture in heard for update in session.hear(capture)]
+    updates = [update for capture in heard for update in session.process(capture)]
     return updates + session.end_segment()
 
 
@@ -58,6 +61,19 @@ def whole(tune: FloatArray) -> list[Update]:
 @pytest.mark.parametrize("sizes", [[64], [441], [1, 4_410, 997], [16_384]])
 def test_cutting_changes_nothing(sizes: list[int], tune: FloatArray, whole: list[Update]) -> None:
     assert updates_of(captures(tune, sizes)) == whole
+
+
+def test_the_streaming_contract_sample_by_sample() -> None:
+    checkpoint = small_checkpoint()
+    verify_contract(lambda: SessionStage(Session(checkpoint, SETTINGS), 8_000), music(2.1, 8_000, 2))
+
+
+@pytest.mark.parametrize(("rate_hz", "n_channels", "calibrated"), [(44_100, 1, True), (48_000, 2, False)])
+def test_the_streaming_contract_in_ragged_chunks(rate_hz: int, n_channels: int, calibrated: bool) -> None:
+    checkpoint = small_checkpoint("live", calibrated=calibrated)
+    verify_contract(
+        lambda: SessionStage(Session(checkpoint, SETTINGS), rate_hz), music(2.1, rate_hz, n_channels), one_by_one=False
+    )
 
 
 def test_the_updates_are_what_predict_says_of_the_file(tune: FloatArray, whole: list[Update], tmp_path: Path) -> None:
@@ -86,7 +102,7 @@ def test_dropped_sound_takes_its_time_but_moves_nothing_before_it(tune: FloatArr
     first, second = tune[: 2 * RATE_HZ], tune[2 * RATE_HZ :]
     heard = [Capture(first, RATE_HZ, 0, 0, None), Capture(second, RATE_HZ, 0, RATE_HZ // 2, None)]
     session = Session(small_checkpoint(), SETTINGS)
-    updates = [update for capture in heard for update in session.hear(capture)] + session.end_segment()
+    updates = [update for capture in heard for update in session.process(capture)] + session.end_segment()
     assert [u.time_s for u in updates] == [1.0, 1.5, 2.0, 3.0, 3.5, 4.0]
     assert values(updates) == values(whole)
     assert (session.dropped_s, session.time_s) == (0.5, 4.5)
@@ -151,7 +167,7 @@ def test_where_real_music_stops_the_lights_stay_where_it_was(song: int, deam_roo
     stop = round(8.02 * rate_hz)
     sound = on_the_grid(np.concatenate([samples[:stop], np.zeros((2 * rate_hz, samples.shape[1]), np.float32)]))
     session = Session(load_checkpoint(default_checkpoint_path()), SETTINGS)
-    updates = session.hear(Capture(sound, rate_hz, 0, 0, None)) + session.end_segment()
+    updates = session.process(Capture(sound, rate_hz, 0, 0, None)) + session.end_segment()
     held = [update for update in updates if update.held]
     assert len(held) >= 2
     assert set(values(held)) == set(values(u for u in updates if u.time_s == 8.0))
@@ -187,32 +203,24 @@ def test_a_general_pause_ends_nothing() -> None:
     )
 
 
-class Failing:
-    """A recogniser whose engine has failed."""
-
-    def __init__(self, recogniser: Recogniser) -> None:
-        self._recogniser = recogniser
-        self.n_renewals = 0
-
-    def step(self, _samples: FloatArray) -> list[Prediction]:
-        raise FeatureEngineError("openSMILE stopped.")
-
-    def close(self) -> None:
-        self._recogniser.close()
-
-
-def test_after_an_error_a_fresh_engine_goes_on_where_one_had_worked(tune: FloatArray, whole: list[Update]) -> None:
+def test_after_an_error_a_fresh_engine_goes_on_where_one_had_worked(
+    tune: FloatArray, whole: list[Update], monkeypatch: pytest.MonkeyPatch
+) -> None:
     session = Session(small_checkpoint(), SETTINGS)
     assert not session.recover(), "there is nothing to go on with"
-    updates = session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    updates = session.process(Capture(tune, RATE_HZ, 0, 0, None))
     while len(updates) < 2:
         updates += session.wait(1.0)
-    assert session._stretch is not None
-    session._stretch.recogniser = Failing(session._stretch.recogniser)  # type: ignore[assignment]
-    with pytest.raises(FeatureEngineError):
-        session.hear(Capture(tune[:441], RATE_HZ, 0, 0, None))
+
+    def fail(_engine: RenewingEngine, _samples: FloatArray) -> None:
+        raise FeatureEngineError("openSMILE stopped.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RenewingEngine, "write", fail)
+        with pytest.raises(FeatureEngineError):
+            session.process(Capture(tune[:441], RATE_HZ, 0, 0, None))
     assert session.recover()
-    again = session.hear(Capture(tune, RATE_HZ, 0, 0, None)) + session.end_segment()
+    again = session.process(Capture(tune, RATE_HZ, 0, 0, None)) + session.end_segment()
     assert values(again) == values(whole), "a fresh engine and model"
     assert again[0].index == len(updates)
     assert again[0].time_s == pytest.approx(4.01 + 1.0)
@@ -220,7 +228,7 @@ def test_after_an_error_a_fresh_engine_goes_on_where_one_had_worked(tune: FloatA
 
 def test_an_engine_that_never_gave_anything_is_not_started_again(tune: FloatArray) -> None:
     session = Session(small_checkpoint(), SETTINGS)
-    session.hear(Capture(tune[:4_410], RATE_HZ, 0, 0, None))
+    session.process(Capture(tune[:4_410], RATE_HZ, 0, 0, None))
     assert not session.recover()
     session.close()
 
@@ -228,7 +236,7 @@ def test_an_engine_that_never_gave_anything_is_not_started_again(tune: FloatArra
 def test_the_backlog_is_what_the_engine_has_not_answered_yet(tune: FloatArray) -> None:
     session = Session(small_checkpoint(), SETTINGS)
     assert session.backlog_s == 0.0
-    updates = session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    updates = session.process(Capture(tune, RATE_HZ, 0, 0, None))
     assert session.backlog_s == 4.0 - (updates[-1].time_s if updates else 0.0)
     while len(updates) < 5:
         updates += session.wait(1.0)
@@ -239,8 +247,8 @@ def test_the_backlog_is_what_the_engine_has_not_answered_yet(tune: FloatArray) -
 
 def test_drops_at_the_end_of_a_stretch_take_their_time_too(tune: FloatArray) -> None:
     session = Session(small_checkpoint(), SETTINGS)
-    session.hear(Capture(tune, RATE_HZ, 0, 0, None))
-    session.hear(Capture(tune[:1], RATE_HZ, 0, RATE_HZ, None))
+    session.process(Capture(tune, RATE_HZ, 0, 0, None))
+    session.process(Capture(tune[:1], RATE_HZ, 0, RATE_HZ, None))
     session.end_segment()
     assert session.time_s == pytest.approx(5.0, abs=1e-4)
 
@@ -249,7 +257,7 @@ def test_a_session_can_begin_where_another_one_was(tune: FloatArray, whole: list
     session = Session(small_checkpoint(), SETTINGS)
     assert session.beginning == Beginning(0, 0.0, (0.0, 0.0)) == Beginning()
     heard = [*captures(tune, [4_410]), *captures(quiet(1.3), [997], 1)]
-    updates = [update for capture in heard for update in session.hear(capture)]
+    updates = [update for capture in heard for update in session.process(capture)]
     with pytest.raises(ValueError, match="can only begin with a segment"):
         _ = session.beginning
     updates += session.end_segment()
@@ -261,7 +269,7 @@ def test_a_session_can_begin_where_another_one_was(tune: FloatArray, whole: list
         # The quadrant begins afresh; a recording holds none.
         [
             (update.index, update.time_s, update.prediction.valence, update.prediction.arousal, update.held)
-            for update in [update for capture in then for update in one.hear(capture)] + one.end_segment()
+            for update in [update for capture in then for update in one.process(capture)] + one.end_segment()
         ]
         for one in (session, there)
     )
@@ -272,10 +280,10 @@ def test_a_session_can_begin_where_another_one_was(tune: FloatArray, whole: list
 
 def test_after_its_end_a_segment_goes_on_no_more(tune: FloatArray) -> None:
     session = Session(small_checkpoint(), SETTINGS)
-    session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    session.process(Capture(tune, RATE_HZ, 0, 0, None))
     session.end_segment()
     with pytest.raises(ValueError, match="Segment 0 has ended"):
-        session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+        session.process(Capture(tune, RATE_HZ, 0, 0, None))
 
 
 def test_latency_is_told_where_the_capture_had_a_time(tune: FloatArray) -> None:
@@ -292,7 +300,7 @@ def test_latency_is_told_where_the_capture_had_a_time(tune: FloatArray) -> None:
 def test_level_and_time_are_those_of_what_was_heard(tune: FloatArray) -> None:
     session = Session(small_checkpoint(), SETTINGS)
     assert (session.level, session.rate_hz, session.time_s, session.gain_db) == (None, None, 0.0, 0.0)
-    session.hear(Capture(tune[:RATE_HZ], RATE_HZ, 0, 0, None))
+    session.process(Capture(tune[:RATE_HZ], RATE_HZ, 0, 0, None))
     assert session.level is not None
     assert session.level.state is LevelState.MUSIC
     assert (session.rate_hz, session.time_s) == (RATE_HZ, 1.0)
@@ -307,7 +315,7 @@ def test_a_segment_too_short_for_a_frame(tune: FloatArray) -> None:
 
 def test_waiting_gives_the_updates_that_come_late(tune: FloatArray, whole: list[Update]) -> None:
     session = Session(small_checkpoint(), SETTINGS)
-    updates = session.hear(Capture(tune, RATE_HZ, 0, 0, None))
+    updates = session.process(Capture(tune, RATE_HZ, 0, 0, None))
     for _ in range(1_000):
         if len(updates) >= len(whole) - 1:
             break
@@ -316,3 +324,28 @@ def test_waiting_gives_the_updates_that_come_late(tune: FloatArray, whole: list[
     assert updates == whole[: len(updates)]
     assert len(updates) >= len(whole) - 1
     assert updates + session.end_segment() == whole
+
+
+def test_closing_ends_its_thread_and_can_be_repeated(tune: FloatArray) -> None:
+    before = threading.active_count()
+    for _ in range(3):
+        session = Session(small_checkpoint("mlp"), SETTINGS)
+        session.process(Capture(tune, RATE_HZ, 0, 0, None))
+        session.close()
+        session.close()
+    assert threading.active_count() == before
+
+
+def test_too_short_empty_and_broken_files(tmp_path: Path) -> None:
+    checkpoint = small_checkpoint("mlp")
+    soundfile.write(tmp_path / "short.wav", music(1.0), 44_100)
+    soundfile.write(tmp_path / "empty.wav", np.empty((0, 1)), 44_100)
+    for name in ("short.wav", "empty.wav"):
+        with pytest.raises(AudioFileError, match=rf"{name} is too short: the first prediction needs 1\.05 s of audio"):
+            predict_file(tmp_path / name, checkpoint)
+    soundfile.write(tmp_path / "enough.wav", music(1.06), 44_100)
+    assert [prediction.time_s for prediction in predict_file(tmp_path / "enough.wav", checkpoint)] == [1.0]
+    (tmp_path / "text.wav").write_text("no sound")
+    for name in ("text.wav", "nowhere.wav"):
+        with pytest.raises(AudioFileError, match=f"{name} cannot be read as audio"):
+            predict_file(tmp_path / name, checkpoint)

@@ -151,7 +151,7 @@ def read_until(sources: dict[Setup, DeviceSource], heard: dict[Setup, list[Captu
 def music_of(captures: list[Capture]) -> list[Update]:
     """The predictions of music."""
     session = Session(load_checkpoint(default_checkpoint_path()), LevelMeterSettings())
-    updates = [update for capture in captures for update in session.hear(capture)]
+    updates = [update for capture in captures for update in session.process(capture)]
     return [update for update in updates + session.end_segment() if not update.held]
 
 

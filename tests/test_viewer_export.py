@@ -58,8 +58,8 @@ def recording(tmp_path_factory: pytest.TempPathFactory) -> Recording:
     recorder = Recorder(folder, SETTINGS, "a <b>device</b> & more", SHA256)
     recorder.begin(Beginning(200, BEGAN_S, LOW))
     before, after = samples()
-    recorder.heard(capture(before, 3))
-    recorder.heard(capture(after, 3, dropped_samples=round(DROP_S * RATE_HZ)))
+    recorder.capture(capture(before, 3))
+    recorder.capture(capture(after, 3, dropped_samples=round(DROP_S * RATE_HZ)))
     for number in range(11):
         time_s = 1.0 + 0.5 * number
         recorder.update(
@@ -202,7 +202,7 @@ def test_a_recording_without_an_update_has_pictures_and_one_without_sound_no_vid
     with pytest.raises(OutputError, match="no sound"):
         make(empty, tmp_path / "empty.mp4")
     recorder = Recorder(tmp_path / "short", SETTINGS, "a device", SHA256)
-    recorder.heard(capture(samples()[0]))
+    recorder.capture(capture(samples()[0]))
     recorder.close()
     short = take_of_recording(read_recording(tmp_path / "short"))
     assert len(frames_of(make(short, tmp_path / "short.mp4", size_px=(SIDE_PX, SIDE_PX)))) == FRAMES_HZ

@@ -36,13 +36,13 @@ from realtime_mer.viewer.moments import Loss, Moments
 
 def test_what_was_marked_and_lost_is_known(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "r")
-    recorder.heard(capture(noise(4_000)))
+    recorder.capture(capture(noise(4_000)))
     recorder.mark(1, 0.25, 'a "chorus"')
     recorder.status(Status("a device", SourceState.RUNNING))
     recorder.status(Status("a device", SourceState.LOST, time_s=0.5))
     recorder.status(Status("a device", SourceState.LOST, "It is still gone.", time_s=0.5))
     recorder.status(Status("a device", SourceState.RUNNING, time_s=0.5))
-    recorder.heard(capture(noise(4_000), 1))
+    recorder.capture(capture(noise(4_000), 1))
     recorder.mark(2, 0.75, "")
     recorder.close()
     take = take_of_recording(read_recording(tmp_path / "r"))
@@ -69,7 +69,7 @@ def test_the_duration_of_a_loss_is_that_of_its_times_of_day(tmp_path: Path) -> N
 
 def test_what_a_prediction_told_of_itself_is_known_again(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "r")
-    recorder.heard(capture(noise(24_000)))
+    recorder.capture(capture(noise(24_000)))
     recorder.update(update(0))
     recorder.status(Status("a device", SourceState.RUNNING, gain_db=-3.25))
     weights = (0.125, 0.5, 0.375)
@@ -133,7 +133,7 @@ def test_tables_for_people_may_hold_anything(tmp_path: Path, text: str) -> None:
 def test_one_that_begins_in_mid_run_keeps_its_stream_time(tmp_path: Path) -> None:
     recorder = Recorder(tmp_path / "r", SETTINGS, "a device", SHA256)
     recorder.begin(Beginning(50, 30.0, (0.5, 0.5)))
-    recorder.heard(capture(noise(16_000), 7))
+    recorder.capture(capture(noise(16_000), 7))
     recorder.close()
     take = take_of_recording(read_recording(tmp_path / "r"))
     assert (take.start_s, take.end_s, take.pieces[0].start_s) == (30.0, 32.0, 30.0)
@@ -142,8 +142,8 @@ def test_one_that_begins_in_mid_run_keeps_its_stream_time(tmp_path: Path) -> Non
 
 def test_one_that_was_cut_off_goes_as_far_as_its_predictions(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "r")
-    recorder.heard(capture(noise(24_000), 0))
-    recorder.heard(capture(noise(24_000), 1))
+    recorder.capture(capture(noise(24_000), 0))
+    recorder.capture(capture(noise(24_000), 1))
     for index in range(9):
         recorder.update(update(index))
     table = tmp_path / "r" / "predictions.csv"

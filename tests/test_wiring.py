@@ -171,7 +171,7 @@ def test_a_low_sample_rate_is_warned_of_once(folder: Path) -> None:
     pcm = (music(3.0, 8_000) * 30_000).astype("<i2").tobytes()
     arguments = ["--input", "-", "--pcm-rate", "8000", "--pcm-channels", "1", "--no-osc", "--no-terminal"]
     _, errors = run(*arguments, folder=folder, stdin=pcm)
-    assert errors.count("At 8000 Hz the model hears nothing above 4 kHz") == 1
+    assert errors.count("At 8000 Hz the model gets nothing above 4 kHz") == 1
 
 
 def test_words_that_nobody_can_read_do_not_end_the_run(folder: Path, tmp_path: Path) -> None:

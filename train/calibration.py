@@ -21,7 +21,7 @@ from scipy.stats import spearmanr
 from realtime_mer.features.engine import FRAME_S, HOP_S
 from realtime_mer.models.calibration import Calibration, ErrorVariance
 from realtime_mer.models.checkpoint import Checkpoint
-from realtime_mer.models.recogniser import Predictor
+from realtime_mer.models.predictor import Predictor
 from realtime_mer.types import FeatureFrame
 from train.config import Config
 from train.data import Dataset, load_set

@@ -39,7 +39,7 @@ def headroom(settings: LiveSettings) -> list[Check]:
     with contextlib.closing(Session(checkpoint, LevelMeterSettings())) as session:
         began_s = time.monotonic()
         for start in range(0, len(music), block_samples):
-            n_updates += len(session.hear(Capture(music[start : start + block_samples], RATE_HZ, 0, 0, None)))
+            n_updates += len(session.process(Capture(music[start : start + block_samples], RATE_HZ, 0, 0, None)))
         n_updates += len(session.end_segment())
         took_s = time.monotonic() - began_s
     music_s = len(music) / RATE_HZ

@@ -20,7 +20,7 @@ from threadpoolctl import threadpool_limits
 
 from realtime_mer.features.conditioning import MonoMix, Resampler
 from realtime_mer.features.descriptors import DescriptorStage, descriptor_names
-from realtime_mer.features.engine import ENGINE_RATE_HZ, HOP_S, opensmile_names
+from realtime_mer.features.engine import ENGINE_RATE_HZ, opensmile_names
 from realtime_mer.features.gain import GainSettings, GainStage
 from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
 from realtime_mer.sources.reading import AudioFileError, read_blocks
@@ -62,72 +62,58 @@ def frame_names(settings: ExtractionSettings) -> tuple[str, ...]:
 class FrameExtractor:
     """Blocks of any size, rate and channel count in, frames out, under the streaming contract.
 
-    Mono mix, resampling to 44.1 kHz, level stage, then openSMILE and the descriptors side by side; frame k of both
-    covers stream time 0.5 k to 0.5 k + 1.0 s. `step` returns the frames that are ready and never waits for one;
-    `flush` ends the stream and returns the rest. A reset is a new extractor; call `close` on one that is not flushed.
-    renewal: when a stream without an end gets a new engine; None: as RenewalSettings has it.
-    Holds numpy's BLAS to one thread in the whole process.
+    Mono mix, resampling to 44.1 kHz, gain stage, then openSMILE and the descriptors side by side; frame k of both
+    covers stream time 0.5 k to 0.5 k + 1.0 s. Start a new stream with a new extractor; call `close` on one that is not
+    flushed. Limits numpy's BLAS to one thread in the whole process.
 
-    Raises FeatureEngineError where openSMILE cannot be loaded.
+    renewal: when a long stream gets a new openSMILE engine; None: the defaults of RenewalSettings.
+    engine: runs openSMILE; `engine.wait` waits for its next frame.
+
+    Raises FeatureEngineError if openSMILE cannot be loaded, ValueError for a rate that is not positive.
     """
 
-    rate_hz = 1.0 / HOP_S
-    receptive_field_s = RenewingEngine.receptive_field_s
-
     def __init__(self, settings: ExtractionSettings, rate_in_hz: int, renewal: RenewalSettings | None = None) -> None:
-        # Matrices are so small here that more threads only wait for one another, and take twice the CPU time.
+        # The matrices are so small that more threads only wait for each other and take twice the CPU time.
         threadpool_limits(1, user_api="blas")
         self._mono = MonoMix(rate_in_hz)
         self._resampler = Resampler(rate_in_hz)
-        self._level = None if settings.level is None else GainStage(settings.level, ENGINE_RATE_HZ)
+        self._gain = None if settings.level is None else GainStage(settings.level, ENGINE_RATE_HZ)
         self._descriptors = DescriptorStage() if settings.descriptors else None
-        self._engine = RenewingEngine(renewal)
         self._described: deque[FeatureFrame] = deque()
-
-    @property
-    def latency_s(self) -> float:
-        """How much sound past a frame's end may be needed before its features are there."""
-        level_s = 0.0 if self._level is None else self._level.latency_s
-        return self._resampler.latency_s + level_s + self._engine.latency_s
+        self.engine = RenewingEngine(renewal)
 
     @property
     def gain_db(self) -> float:
-        """The level stage's gain, in dB; 0 where there is no such stage, or before any music was heard."""
-        return 0.0 if self._level is None else self._level.gain_db
-
-    @property
-    def n_renewals(self) -> int:
-        """How often openSMILE has been renewed so far."""
-        return self._engine.n_renewals
+        """The gain stage's gain, in dB; 0 without a gain stage, or before any music."""
+        return 0.0 if self._gain is None else self._gain.gain_db
 
     def step(self, samples: FloatArray) -> list[FeatureFrame]:
-        """samples: float32, shape (n_samples, n_channels) or (n_samples,), the stream's next."""
-        self._hear(self._resampler.step(self._mono.step(samples)))
-        return self._joined(self._engine.frames())
+        """Takes the stream's next samples, float32, shape (n_samples, n_channels) or (n_samples,).
 
-    def wait(self, timeout_s: float) -> None:
-        """Returns when openSMILE has a frame, or after `timeout_s`."""
-        self._engine.wait(timeout_s)
+        Returns the frames that are ready, without waiting for any. Raises FeatureEngineError if openSMILE has stopped.
+        """
+        self._process(self._resampler.step(self._mono.step(samples)))
+        return self._joined(self.engine.frames())
 
     def flush(self) -> list[FeatureFrame]:
-        """Ends the stream; the frames that were still under way. A frame that is not whole is no frame."""
-        self._hear(self._resampler.flush())
-        if self._level is not None:
-            self._hear_levelled(self._level.flush())
-        return self._joined(self._engine.finish())
+        """Ends the stream and returns the remaining frames. An incomplete frame is left out."""
+        self._process(self._resampler.flush())
+        if self._gain is not None:
+            self._extract(self._gain.flush())
+        return self._joined(self.engine.finish())
 
     def close(self) -> None:
-        """Frees the engine at once, whatever it still held."""
-        self._engine.close()
+        """Frees the engine at once and drops unfinished frames. Can be called twice."""
+        self.engine.close()
 
-    def _hear(self, mono: FloatArray) -> None:
-        self._hear_levelled(mono if self._level is None else self._level.step(mono))
+    def _process(self, mono: FloatArray) -> None:
+        self._extract(mono if self._gain is None else self._gain.step(mono))
 
-    def _hear_levelled(self, mono: FloatArray) -> None:
-        # The descriptors first: when openSMILE has frame k, theirs is then sure to be there.
+    def _extract(self, mono: FloatArray) -> None:
+        # The descriptors first: when openSMILE has frame k, its descriptors are then there too.
         if self._descriptors is not None:
             self._described.extend(self._descriptors.step(mono))
-        self._engine.write(mono)
+        self.engine.write(mono)
 
     def _joined(self, frames: list[FeatureFrame]) -> list[FeatureFrame]:
         if self._descriptors is None:

@@ -73,15 +73,11 @@ class _Successor:
 
 
 class RenewingEngine:
-    """A FeatureEngine for a stream without an end: the same interface, the same frames, until the first renewal bit for
-    bit. When engines are renewed depends on the number of samples alone, however they come.
+    """A FeatureEngine for a stream of any length: the same methods and, until the first renewal, the same frames, bit
+    for bit. When engines are renewed depends only on the number of samples, not on how they are cut.
 
-    Raises what FeatureEngine raises.
+    n_renewals: how often a new engine has taken over so far. Raises what FeatureEngine raises.
     """
-
-    rate_hz = FeatureEngine.rate_hz
-    latency_s = FeatureEngine.latency_s
-    receptive_field_s = FeatureEngine.receptive_field_s
 
     def __init__(self, settings: RenewalSettings | None = None) -> None:
         settings = settings or RenewalSettings()
@@ -92,31 +88,21 @@ class RenewingEngine:
         self._successor: _Successor | None = None
         self._ending: FeatureEngine | None = None
         self._ready: deque[FeatureFrame] = deque()
-        self._heard_samples = 0
+        self._written_samples = 0
         self._next_index = 0
-        self._n_renewals = 0
-
-    @property
-    def names(self) -> tuple[str, ...]:
-        """The names of the 260 features, DEAM's, in the order of a frame's values."""
-        return self._engine.names
-
-    @property
-    def n_renewals(self) -> int:
-        """How often a new engine has taken over so far."""
-        return self._n_renewals
+        self.n_renewals = 0
 
     def write(self, samples: FloatArray) -> None:
         """As FeatureEngine.write."""
         start = 0
         while True:
-            to_renewal = self._period_samples - self._heard_samples % self._period_samples
+            to_renewal = self._period_samples - self._written_samples % self._period_samples
             piece = samples[start : start + min(to_renewal, ENGINE_RATE_HZ)]
             self._engine.write(piece)
             if self._successor is not None:
                 self._successor.engine.write(piece)
             start += len(piece)
-            self._heard_samples += len(piece)
+            self._written_samples += len(piece)
             self._collect()
             if len(piece) == to_renewal:
                 self._begin_successor()
@@ -169,7 +155,7 @@ class RenewingEngine:
             polls += 1
             if polls > MAX_POLLS:
                 raise FeatureEngineError("openSMILE is stuck: it no longer gives the frames of what it has heard.")
-        begins_frame = self._heard_samples // _HOP_SAMPLES
+        begins_frame = self._written_samples // _HOP_SAMPLES
         self._successor = _Successor(FeatureEngine(), begins_frame, begins_frame + self._warm_up_frames)
 
     def _collect(self) -> None:
@@ -191,7 +177,7 @@ class RenewingEngine:
     def _take_over(self, successor: _Successor) -> None:
         self._engine, self._first_frame = successor.engine, successor.begins_frame
         self._successor = None
-        self._n_renewals += 1
+        self.n_renewals += 1
 
     def _keep(self, frames: list[FeatureFrame]) -> None:
         """Those of the engine's frames whose turn it is, as the stream counts them."""

@@ -1,4 +1,4 @@
-"""A live run: a source, the thread that recognises, the sinks, and the display in the main thread; start to end."""
+"""A live run from start to end: a source, the recognition thread, the sinks, and the display in the main thread."""
 
 from __future__ import annotations
 
@@ -22,23 +22,23 @@ if TYPE_CHECKING:
     from realtime_mer.live.session import Session
     from realtime_mer.recording.recorder import Recorder
 
-# How long the recognising thread rests when there is neither sound nor a frame; openSMILE wakes it earlier.
+# How long the recognition thread rests when there is neither sound nor a frame; openSMILE wakes it earlier.
 _REST_S = 0.005
 _STATUS_INTERVAL_S = 0.1
 _JOIN_TIMEOUT_S = 0.9
-# With so much sound inside it openSMILE is behind, and is given no more: what comes waits where it can be dropped.
+# With more sound than this inside it, openSMILE is behind and gets no more: new sound waits where it can be dropped.
 _LARGEST_BACKLOG_S = 2.0
-# Below this, music's treble is missing from what the model was trained on.
+# Below this, treble is missing that the model was trained on.
 _LOWEST_FULL_RATE_HZ = 32_000
 
 
-# What the main thread does until the run ends: shows how things are, and sets the event when the user wants to end.
+# Runs in the main thread until the run ends: shows the state, and sets the event when the user wants to end.
 Display = Callable[[threading.Event], None]
 
 
 @dataclass(slots=True)
 class _Losses:
-    """How often the source was lost, and for how long, as seen by the recognising thread."""
+    """How often the source was lost, and for how long, as seen by the recognition thread."""
 
     n: int = 0
     past_s: float = 0.0
@@ -60,9 +60,9 @@ class _Losses:
 def run_live(
     source: Source, recognition: Recognition, sinks: Sequence[Sink], display: Display, stop: threading.Event
 ) -> bool:
-    """Runs until the source ends or `stop` is set, by the display or by anybody else; then source and sinks are closed.
+    """Runs until the source ends or `stop` is set, by the display or another thread; then closes source and sinks.
 
-    source: already started. sinks: what the recognition sends to, from the beginning. display: shown in this thread.
+    source: already started. sinks: those of the recognition. display: runs in this thread.
     Returns whether the source came to its end. Raises what the source, the session or the display raises.
     """
     failures: list[BaseException] = []
@@ -72,7 +72,7 @@ def run_live(
         nonlocal came_to_end
         try:
             came_to_end = recognition.run(stop)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread has to say it
+        except BaseException as error:  # noqa: BLE001 - whatever it is, the main thread raises it
             failures.append(error)
         finally:
             recognition.refuse_requests()
@@ -95,11 +95,11 @@ def run_live(
 
 
 class Recognition:
-    """What the recognising thread does: sound from the source, through the session, to every sink.
+    """The recognition thread: takes sound from the source through the session to every sink.
 
-    open_session: called in that thread, since it takes a second to import torch. recorder: the one that is there from
-    the beginning, or None. requests: what others ask for; it is done between two captures, by the methods below that
-    say so. tell: takes an event. ignored_packets: how many packets to the control port were no commands.
+    open_session: called in that thread, since it takes a second to import torch. recorder: one that is already running,
+    or None. requests: from other threads; they are carried out between two captures, by the methods below marked
+    "A request". emit: sends an event. ignored_packets: how many packets to the control port were no commands.
     """
 
     def __init__(
@@ -110,7 +110,7 @@ class Recognition:
         recorder: Recorder | None,
         *,
         requests: Requests,
-        tell: Callable[[Event], None],
+        emit: Callable[[Event], None],
         ignored_packets: Callable[[], int],
     ) -> None:
         self._source = source
@@ -122,11 +122,11 @@ class Recognition:
         self._recorder_unwanted = False
         self._ending_recorders: list[Recorder] = []
         self._requests = requests
-        self._tell_event = tell
+        self._emit = emit
         self._ignored_packets = ignored_packets
         self._losses = _Losses()
-        self._told: SourceState | None = None
-        self._told_s = 0.0
+        self._reported: SourceState | None = None
+        self._reported_s = 0.0
         self._warned_hz: int | None = None
         self._restarts = ""
         self._n_resets = 0
@@ -144,32 +144,32 @@ class Recognition:
                 self._send(self._updates(capture, state, behind))
                 self._losses.note(state)
                 self._requests.carry_out(self)
-                if state is not self._told or time.monotonic() - self._told_s >= _STATUS_INTERVAL_S:
-                    self._tell(state)
+                if state is not self._reported or time.monotonic() - self._reported_s >= _STATUS_INTERVAL_S:
+                    self._report(state)
                 if capture is None and not behind:
                     if state is SourceState.ENDED:
                         return True
                     if not self._goes_on(state):
                         stop.wait(_REST_S)
             self._send(self._session.end_segment())
-            self._tell(SourceState.ENDED)
+            self._report(SourceState.ENDED)
         return False
 
     def reset(self) -> str:
-        """A request: the model hears what comes as if the program had just begun."""
+        """A request: the model starts afresh, as if the program had just begun."""
         self._send(self._unless_broken(self._session.end_segment))
-        # Where that broke, the segment is still there, without anything in it that could break.
+        # If that failed, the segment is still open, without anything in it that could fail.
         self._session.end_segment()
-        # A recording shows it as another segment, and so a replay does the same there.
+        # It starts another segment, so that a recording replays in the same way.
         self._n_resets += 1
-        return "what was heard is forgotten"
+        return "the sound so far is forgotten"
 
     def prepare_recording(self) -> str:
-        """A request: a recorder is going to be made, since there is none; `start_` or `give_up_recording` follows."""
+        """A request: checks that a recording may begin; `start_recording` or `give_up_recording` follows."""
         if self._recorder is not None and not self._recorder.fault:
-            raise RefusedError(f"A recording is being made, in {self._recorder.directory}.")
+            raise RefusedError(f"A recording is already being made, in {self._recorder.directory}.")
         if self._recorder_awaited:
-            raise RefusedError("A recording is being begun.")
+            raise RefusedError("A recording is already being started.")
         self._recorder_awaited = True
         return ""
 
@@ -179,7 +179,7 @@ class Recognition:
         raise RefusedError(reason)
 
     def start_recording(self, recorder: Recorder) -> str:
-        """A request. The model begins afresh here, since only so can the recording be replayed as it was."""
+        """A request. The model starts afresh here, so that a replay gives the same predictions."""
         if self._recorder_unwanted:
             self.give_up_recording("It was stopped before it began.")
         self._recorder_awaited = False
@@ -191,7 +191,7 @@ class Recognition:
         return str(recorder.directory)
 
     def stop_recording(self) -> str:
-        """A request. A recorder that is still being made is not begun then."""
+        """A request. If the recorder is still being made, the recording does not start."""
         self._recorder_unwanted = self._recorder_awaited
         if self._recorder is None:
             if self._recorder_unwanted:
@@ -202,24 +202,24 @@ class Recognition:
         return str(recorder.directory)
 
     def mark(self, text: str) -> str:
-        """A request: this moment is noted in the recording, if there is one, and told to everybody."""
+        """A request: marks this moment in the recording, if there is one, and for all receivers."""
         self._n_marks += 1
         if self._recorder is not None:
             self._recorder.mark(self._n_marks, self._session.time_s, text)
-        self._tell_event(Event("event/mark", (self._n_marks,)))
+        self._emit(Event("event/mark", (self._n_marks,)))
         return f"mark {self._n_marks} at {self._session.time_s:.1f} s"
 
     def refuse_requests(self) -> None:
-        """After the run: whoever still waits for an answer gets one."""
+        """After the run: answers all requests that are still waiting."""
         self._requests.refuse_all()
 
     def close_recording(self) -> None:
-        """After the run: what was recorded has got where it should when this returns."""
+        """After the run: returns when everything is recorded."""
         for recorder in (*self._ending_recorders, *([] if self._recorder is None else [self._recorder])):
             recorder.close()
 
     def _end_recording(self, recorder: Recorder) -> None:
-        # Its thread writes on: this one does not wait for a disk.
+        # Its own thread finishes it: this one never waits for a disk.
         recorder.finish(open_end=True)
         self._ending_recorders = [r for r in (*self._ending_recorders, recorder) if not r.is_ended]
 
@@ -229,26 +229,26 @@ class Recognition:
             if self._n_resets:
                 capture = replace(capture, segment=capture.segment + self._n_resets)
             if self._recorder is not None:
-                self._recorder.heard(capture)
-            return self._unless_broken(partial(self._session.hear, capture))
+                self._recorder.capture(capture)
+            return self._unless_broken(partial(self._session.process, capture))
         if behind or self._goes_on(state):
             return self._unless_broken(partial(self._session.wait, _REST_S))
         return self._unless_broken(self._session.end_segment)
 
-    def _unless_broken(self, give: Callable[[], list[Update]]) -> list[Update]:
+    def _unless_broken(self, process: Callable[[], list[Update]]) -> list[Update]:
         try:
-            return give()
+            return process()
         # ValueError: a feature that is no number.
         except (FeatureEngineError, PredictionError, ValueError) as error:
-            # One bad frame must not end a night; an engine that never gave any will not give the next one either.
+            # One bad frame must not end a show, but an engine that has never given a frame would fail again.
             if not self._session.recover():
                 raise
-            self._restarts = f"The engine had to be started afresh: {error}"
+            self._restarts = f"The engine had to be restarted: {error}"
             LOGGER.warning("%s", self._restarts)
             return []
 
     def _goes_on(self, state: SourceState) -> bool:
-        """Whether what comes next follows what came last without a gap."""
+        """Whether the next sound follows the last one without a gap."""
         return state is SourceState.RUNNING or (state is SourceState.PAUSED and not self._source.interrupted_by_pause)
 
     def _send(self, updates: Sequence[Update]) -> None:
@@ -256,13 +256,13 @@ class Recognition:
             for sink in self._all_sinks():
                 sink.update(update)
 
-    def _tell(self, state: SourceState) -> None:
-        self._told, self._told_s = state, time.monotonic()
+    def _report(self, state: SourceState) -> None:
+        self._reported, self._reported_s = state, time.monotonic()
         source, session, recorder = self._source, self._session, self._recorder
         status = Status(
             source=source.name,
             state=state,
-            detail=source.detail or _hears_less(session.rate_hz) or self._restarts,
+            detail=source.detail or _low_rate_note(session.rate_hz) or self._restarts,
             time_s=session.time_s,
             level=session.level,
             gain_db=session.gain_db,
@@ -283,12 +283,12 @@ class Recognition:
         return [*self._sinks, *([] if self._recorder is None else [self._recorder])]
 
     def _warn_of_rate(self, rate_hz: int) -> None:
-        if rate_hz != self._warned_hz and (warning := _hears_less(rate_hz)):
+        if rate_hz != self._warned_hz and (warning := _low_rate_note(rate_hz)):
             notify(warning)
         self._warned_hz = rate_hz
 
 
-def _hears_less(rate_hz: int | None) -> str:
+def _low_rate_note(rate_hz: int | None) -> str:
     if rate_hz is None or rate_hz >= _LOWEST_FULL_RATE_HZ:
         return ""
-    return f"At {rate_hz} Hz the model hears nothing above {rate_hz / 2000:g} kHz; 44100 Hz or more is better."
+    return f"At {rate_hz} Hz the model gets nothing above {rate_hz / 2000:g} kHz; use 44100 Hz or more."

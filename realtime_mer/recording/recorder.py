@@ -26,7 +26,7 @@ _CLOSE_TIMEOUT_S = 5.0
 
 
 class Recorder:
-    """The sink that records: `heard` takes the sound, `update` and `status` what came of it.
+    """The sink that records: `capture` takes the sound, `update` and `status` the results.
 
     None of them waits: a thread writes, at most a second later. Where it cannot (the disk is full or too slow, the
     folder is gone), the recording stops there and what it holds until then can be replayed; `fault` says why, `lost_s`
@@ -80,7 +80,7 @@ class Recorder:
         """In the middle of a run, before anything else: the first capture must begin a segment, of any number."""
         self._put(beginning, 0.0)
 
-    def heard(self, capture: Capture) -> None:
+    def capture(self, capture: Capture) -> None:
         """Sound, in the order in which it is recognised; its samples must not be changed afterwards."""
         self._put(capture, _duration_s(capture))
 

@@ -85,7 +85,7 @@ def take_of_file(path: Path, checkpoint_path: Path, tell: Callable[[float], None
     Raises AudioFileError, CheckpointError, and what Session raises.
     """
     # torch takes a second to import; a recording needs none of it.
-    from realtime_mer.live.session import hear_file
+    from realtime_mer.live.session import process_file
     from realtime_mer.models.checkpoint import load_checkpoint
     from realtime_mer.sources.reading import AudioFileError
 
@@ -94,10 +94,10 @@ def take_of_file(path: Path, checkpoint_path: Path, tell: Callable[[float], None
     updates: list[Update] = []
     gains_db: list[float] = []
     n_samples, rate_hz, n_promised = 0, 1, _n_promised(path)
-    for heard in hear_file(path, load_checkpoint(checkpoint_path)):
-        updates += heard.updates
-        gains_db += len(heard.updates) * [heard.gain_db]
-        n_samples, rate_hz = n_samples + heard.n_samples, heard.rate_hz
+    for part in process_file(path, load_checkpoint(checkpoint_path)):
+        updates += part.updates
+        gains_db += len(part.updates) * [part.gain_db]
+        n_samples, rate_hz = n_samples + part.n_samples, part.rate_hz
         tell(min(n_samples / n_promised, 1.0))
     piece = Piece(path, rate_hz, 0, n_samples, 0.0)
     end_s = max(piece.end_s, updates[-1].time_s)

@@ -1,0 +1,49 @@
+"""From frames of features to valence and arousal, the same live, for a file and in training."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import torch
+
+from realtime_mer.features.extraction import frame_names
+from realtime_mer.models.checkpoint import Checkpoint
+from realtime_mer.models.live import LiveState
+from realtime_mer.types import FeatureFrame, Prediction, PredictionError
+
+
+class Predictor:
+    """Frames in, one prediction each: selects the model's features, scales them and runs the model, carrying its state.
+
+    If the checkpoint holds a calibration, each prediction comes with its expected error. Start a new stream with a new
+    Predictor. Limits torch to one thread in the whole process.
+
+    Raises CheckpointError if the checkpoint's parts do not fit together.
+    """
+
+    def __init__(self, checkpoint: Checkpoint) -> None:
+        # The matrices are so small that more threads would only wait for each other.
+        torch.set_num_threads(1)
+        position = {name: i for i, name in enumerate(frame_names(checkpoint.extraction))}
+        self._columns = np.array([position[name] for name in checkpoint.feature_names])
+        self._scaler = checkpoint.scaler
+        self._model = checkpoint.build_model()
+        self._state = self._model.initial_state(1)
+        self._calibration = checkpoint.calibration
+
+    def step(self, frame: FeatureFrame) -> Prediction:
+        """The prediction for the stream's next frame, as a FrameExtractor with the checkpoint's settings returns it.
+
+        Raises ValueError if a feature is NaN or infinite, PredictionError if the model's output is.
+        """
+        scaled = self._scaler.transform(frame.values[self._columns])
+        with torch.inference_mode():
+            outputs, self._state = self._model.step(torch.from_numpy(scaled)[None], self._state)
+        valence, arousal = outputs[0].tolist()
+        if not (math.isfinite(valence) and math.isfinite(arousal)):
+            raise PredictionError(f"The model's output at {frame.end_s} s is valence {valence}, arousal {arousal}.")
+        attention = tuple(self._state.attention[0].tolist()) if isinstance(self._state, LiveState) else None
+        if self._calibration is None:
+            return Prediction(frame.end_s, valence, arousal, attention=attention)
+        return Prediction(frame.end_s, valence, arousal, *self._calibration.after(frame.end_s), attention)
