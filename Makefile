@@ -46,7 +46,7 @@ lint: $(STAMP) ## Check style and format with ruff
 	$(BIN)/ruff format --check .
 
 types: $(STAMP) ## Check the types with mypy
-	$(BIN)/mypy realtime_mer train benchmarks tests
+	$(BIN)/mypy realtime_mer train benchmarks tests examples
 
 # Most of them wait for sound. The tests of one file share a sound server, or a display.
 PYTEST := $(BIN)/python -m pytest -n 2 --dist loadfile --durations 20 --durations-min 2

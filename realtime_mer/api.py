@@ -47,8 +47,8 @@ class Trajectory:
 
     time_s: the end of each one-second frame, in seconds from the beginning, shape (n,).
     valence, arousal: in [-1, 1], shape (n,).
-    valence_sd, arousal_sd: the expected standard deviation of the error, shape (n,); NaN if the model is not calibrated,
-        and in silence before the first music.
+    valence_sd, arousal_sd: the expected standard deviation of the error, shape (n,); NaN if the model is not
+        calibrated, and in silence before the first music.
     """
 
     time_s: npt.NDArray[np.float64]
@@ -94,7 +94,9 @@ class Recogniser:
 
     def __init__(self, *, rate_hz: int, checkpoint: str | Path | None = None) -> None:
         if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
-            raise UsageError(f"rate_hz: expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} samples per second, got {rate_hz}.")
+            raise UsageError(
+                f"rate_hz: expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} samples per second, got {rate_hz}."
+            )
         self._rate_hz = int(rate_hz)
         self._n_channels: int | None = None
         self._session = Session(load_checkpoint(chosen_checkpoint_path(checkpoint)), LevelMeterSettings())
@@ -111,7 +113,7 @@ class Recogniser:
         return [_prediction(update) for update in self._session.process(capture)]
 
     def finish(self) -> list[Prediction]:
-        """Ends the stream: the predictions for frames that were still being processed. The next block starts a new one."""
+        """Ends the stream and returns the predictions that were not ready yet. The next block starts a new stream."""
         return [_prediction(update) for update in self._session.end_segment()]
 
     def close(self) -> None:
@@ -121,7 +123,9 @@ class Recogniser:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def _checked(self, block: npt.ArrayLike) -> npt.NDArray[np.float32]:
@@ -193,7 +197,7 @@ class Listener(Iterator[Prediction]):
             [self],
             None,
             requests=Requests(),
-            tell=lambda _: None,
+            emit=lambda _: None,
             ignored_packets=lambda: 0,
         )
         source.start()
@@ -220,7 +224,9 @@ class Listener(Iterator[Prediction]):
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.close()
 
     def update(self, update: Update) -> None:
@@ -244,8 +250,8 @@ class Listener(Iterator[Prediction]):
 def listen(device: str = "default", *, checkpoint: str | Path | None = None) -> Listener:
     """Live predictions from a sound input, as an iterator.
 
-    device: as `realtime-mer devices` lists it: `default`, a number, or a part of a name. checkpoint: a model file; None:
-        the one in the package.
+    device: as `realtime-mer devices` lists it: `default`, a number, or a part of a name.
+    checkpoint: a model file; None: the one in the package.
     Raises DeviceError if the device cannot be opened; iterating raises CheckpointError or FeatureEngineError if the
     model or openSMILE cannot be loaded.
 

@@ -105,7 +105,7 @@ def test_an_array_that_cannot_be_used_is_refused(samples: FloatArray, expected: 
 
 def test_mistakes_are_refused_with_the_packages_error(tmp_path: Path, song: FloatArray, checkpoint: Path) -> None:
     assert issubclass(AudioFileError, mer.RealtimeMerError)
-    with pytest.raises(AudioFileError, match="missing.wav"):
+    with pytest.raises(AudioFileError, match=r"missing\.wav"):
         mer.predict(tmp_path / "missing.wav", checkpoint=checkpoint)
     with pytest.raises(UsageError, match="rate_hz"):
         mer.predict(song, checkpoint=checkpoint)
@@ -138,7 +138,10 @@ def test_what_fails_while_listening_is_raised_to_the_reader(song_file: Path, tmp
 @pytest.mark.slow
 @pytest.mark.parametrize("example", ["file_to_plot.py", "folder_to_data_frame.py"])
 def test_the_examples_with_files_run(example: str, song_file: Path, tmp_path: Path) -> None:
-    arguments = {"file_to_plot.py": [song_file, tmp_path / "out.png"], "folder_to_data_frame.py": [song_file.parent, tmp_path / "out.csv"]}
+    arguments = {
+        "file_to_plot.py": [song_file, tmp_path / "out.png"],
+        "folder_to_data_frame.py": [song_file.parent, tmp_path / "out.csv"],
+    }
     command = [sys.executable, str(ROOT / "examples" / example), *map(str, arguments[example])]
     subprocess.run(command, check=True, timeout=120, capture_output=True)
     (written,) = tmp_path.iterdir()

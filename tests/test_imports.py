@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # What each folder, and each module at the top, may import of the package; `__init__` is its version and public names.
 ARROWS = {
+    "api": "config errors live models sources types updates",
     "__main__": "cli",
     "cli": "__init__ config doctor endings log models osc_monitor predict sources viewer wiring workers",
     "config": "errors moods",
