@@ -115,7 +115,7 @@ def test_deams_own_features_serve_where_there_is_no_audio(tmp_path: Path) -> Non
     assert data.songs[1].features.shape == (79, 260)
     # A frame that ends at 15 s is the first with a label; the last one ends at 40 s.
     np.testing.assert_array_equal(np.flatnonzero(data.songs[1].labelled), np.arange(28, 79))
-    assert "2 columns separated by semicolons, but frameTime and DEAM's 260 features were expected.:" in printed
+    assert "column 2 should be 'F0final_sma_stddev', got 'nothing'" in printed
     assert "features/5.csv: song 5" in printed
     assert not data.prescribes_split
     split = data.split(3)

@@ -25,8 +25,7 @@ from train.deam import (
     SPLIT_NAMES,
     Deam,
     DeamError,
-    LeftOut,
-    Note,
+    Finding,
     Song,
     Split,
     load_deam,
@@ -242,7 +241,7 @@ def _with_features(
     found, reasons = _extracted(deam, extract)
     features = dict(found)
     left_out = [
-        LeftOut(song.song_id, _file(deam, song), reasons[song.song_id])
+        Finding(song.song_id, _file(deam, song), reasons[song.song_id])
         for song in deam.songs
         if song.song_id in reasons
     ]
@@ -251,17 +250,17 @@ def _with_features(
         for song in track(without_audio, "Reading DEAM's own features", console=console):
             path = _file(deam, song)
             try:
-                frame_start_s, values, _ = read_features_csv(path)
+                frame_start_s, values = read_features_csv(path)
             except DeamError as error:
-                left_out.append(LeftOut(song.song_id, path, _without_name(str(error), path)))
+                left_out.append(Finding(song.song_id, path, _without_name(str(error), path)))
             else:
                 features[song.song_id] = Features(frame_start_s, values)
     else:
         reason = "no audio to extract features from, and DEAM's own are not the ones that are asked for"
-        left_out += [LeftOut(song.song_id, _file(deam, song), reason) for song in without_audio]
+        left_out += [Finding(song.song_id, _file(deam, song), reason) for song in without_audio]
     for song in deam.songs:
         if song.song_id in features and not _aligned(song, features).labelled.any():
-            left_out.append(LeftOut(song.song_id, _file(deam, song), "no annotation at the end of any of its frames"))
+            left_out.append(Finding(song.song_id, _file(deam, song), "no annotation at the end of any of its frames"))
     gone = {entry.song_id for entry in left_out}
     used = tuple(song for song in deam.songs if song.song_id not in gone)
     deam = replace(deam, songs=used, left_out=(*deam.left_out, *left_out))
@@ -274,7 +273,7 @@ def _with_copies(deam: Deam, copy: int, extract: Extract) -> tuple[Deam, dict[in
     """The features of the songs' copies by song_id, and the folder with a note for each song that has none."""
     copies, reasons = _extracted(deam, extract)
     notes = [
-        Note(
+        Finding(
             song.song_id, _file(deam, song), f"no altered copy {copy}: {reasons.get(song.song_id, 'there is no audio')}"
         )
         for song in deam.songs

@@ -1,8 +1,8 @@
-"""DEAM on disk: which songs there are, where their sound is, and what listeners reported twice a second.
+"""Reads a DEAM folder: its songs, their audio or features, and the listeners' ratings, two per second.
 
 DEAM (Aljanaki, Yang and Soleymani, "Developing a benchmark for emotional analysis of music", PLoS ONE 2017) is read
-in its official layout, as its archives unpack, and as the excerpts of it that a `clips.csv` describes. What is wrong
-with one song leaves that song out and says so; what makes the whole unusable raises DeamError.
+in its official layout, as its archives unpack, and as excerpts that a `clips.csv` describes. A fault in one song leaves
+that song out and is reported; if the folder as a whole is unusable, DeamError is raised.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import math
 import os
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence, Set
+from collections.abc import Iterable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -30,19 +30,19 @@ Split = dict[str, tuple[int, ...]]
 AUDIO_SUFFIXES = (".mp3", ".wav", ".ogg", ".flac")
 SPLIT_NAMES = ("train", "validation", "test")
 ANNOTATION_STEP_S = 0.5
+_STEP_MS = round(ANNOTATION_STEP_S * 1000)
 
 _DIMENSIONS = ("valence", "arousal")
 _DYNAMIC = Path("annotations averaged per song") / "dynamic (per second annotations)"
 _AUDIO_FOLDER = "MEMD_audio"
 _FEATURES_FOLDER = "features"
 _CLIPS = {"clips": "clips.csv", "long": "clips_long.csv"}
-# Where DEAM's archives put the folders (one down), and the parents that unpacking adds (one or two).
+# DEAM's archives put the folders one level down, and unpacking adds one or two parents.
 _SEARCH_DEPTH = 3
-# Times in text have three to six digits; anything farther apart than this is another time.
 _TIME_TOLERANCE_S = 1e-3
 _FLOAT32_MAX = float(np.finfo(np.float32).max)
-# DEAM's tables have up to 5 MB, 1,802 rows and 1,224 columns; whatever is larger than this is something else, and would
-# take more memory than there is: each song has every column of its table, however short its row.
+# DEAM's tables have up to 5 MB, 1,802 rows and 1,224 columns. Anything larger than this is something else, and could
+# take more memory than there is.
 MAX_TABLE_BYTES = 2**24
 MAX_ROWS = 5_000
 MAX_COLUMNS = 2_000
@@ -50,7 +50,7 @@ _MAX_DIGITS = 9
 
 
 def _deam_feature_names() -> tuple[str, ...]:
-    """The 65 descriptors of the IS13-ComParE set, then their deltas: of each the standard deviation, then the mean."""
+    """Standard deviation and mean of the 65 descriptors of the IS13-ComParE set, then of their deltas."""
     voice = ("F0final", "voicingFinalUnclipped", "jitterLocal", "jitterDDP", "shimmerLocal", "logHNR")
     energy = ("audspec_lengthL1norm", "audspecRasta_lengthL1norm", "pcm_RMSenergy", "pcm_zcr")
     roll_offs = tuple(f"spectralRollOff{percent}.0" for percent in (25, 50, 75, 90))
@@ -71,18 +71,18 @@ DEAM_FEATURE_NAMES = _deam_feature_names()
 
 
 class DeamError(ValueError):
-    """What was found cannot be used as DEAM; the message says what was expected, where, and what came."""
+    """The folder cannot be used as DEAM; the message says what was expected, what was found, and where."""
 
 
 @dataclass(frozen=True, eq=False)
 class Song:
     """One song, or the stretch of it that `audio` holds.
 
-    audio: the sound, None where only features are there; its first sample lies at `audio_start_s` of song time.
-    features_csv: DEAM's own features of the song, see `read_features_csv`; None where there are none.
+    audio: the sound file, None if there are only features; its first sample is at `audio_start_s` of song time.
+    features_csv: DEAM's own features of the song, see `read_features_csv`; None if there are none.
     label_times_s: float64, shape (n,), ascending song time; labels: float32, shape (n, 2), valence and arousal,
-        each in [-1, 1]. Annotations reach beyond the audio where that is a stretch of the song.
-    split: "train", "validation" or "test" where the data set prescribes it.
+        each in [-1, 1]. Annotations extend beyond the audio if that is a stretch of the song.
+    split: "train", "validation" or "test" if the data set prescribes it.
     """
 
     song_id: int
@@ -95,37 +95,25 @@ class Song:
 
 
 @dataclass(frozen=True)
-class LeftOut:
-    """A song (None: a row or file that names none) that is not used, the file that shows it, and why."""
-
-    song_id: int | None
-    file: Path
-    reason: str
-
-    def __str__(self) -> str:
-        return _finding(self.file, self.song_id, self.reason)
-
-
-@dataclass(frozen=True)
-class Note:
-    """What is worth knowing of a song that is used (None: of several songs), and the file that shows it."""
+class Finding:
+    """Why a song is left out, or a note on it, and the file. song_id: None for several songs, or a row without one."""
 
     song_id: int | None
     file: Path
     text: str
 
     def __str__(self) -> str:
-        return _finding(self.file, self.song_id, self.text)
+        return f"{self.file}: {self.text}" if self.song_id is None else f"{self.file}: song {self.song_id}: {self.text}"
 
 
 @dataclass(frozen=True, eq=False)
 class Deam:
-    """What of a DEAM folder is used (`songs`, by ascending id), what is not, and what is worth knowing (`notes`)."""
+    """The songs of a DEAM folder that are used, by ascending id, what is left out, and notes on songs that are used."""
 
     root: Path
     songs: tuple[Song, ...]
-    left_out: tuple[LeftOut, ...]
-    notes: tuple[Note, ...]
+    left_out: tuple[Finding, ...]
+    notes: tuple[Finding, ...]
 
     def summary(self) -> str:
         """How many songs and annotation frames are used; everything left out, by reason, with file and song."""
@@ -133,23 +121,22 @@ class Deam:
         lines = [f"DEAM in {self.root}: {_count(len(self.songs), 'song')} with {_count(frames, 'annotation frame')}."]
         lines += _left_out_lines(self.left_out, self.root)
         if self.notes:
-            notes = ((note.text, note.file, note.song_id) for note in self.notes)
-            lines += ["Notes:", *_grouped_lines(notes, self.root)]
+            lines += ["Notes:", *_grouped_lines(self.notes, self.root)]
         return "\n".join(lines)
 
 
 def load_deam(root: Path, stretches: Literal["clips", "long"] = "clips") -> Deam:
-    """Reads DEAM's official layout or that of the excerpts, whichever lies in `root`.
+    """Reads DEAM's official layout or that of the excerpts, whichever is in `root`.
 
-    The official folders (`annotations`, `MEMD_audio`, `features`) are also found one or two folders further down, where
-    unpacking DEAM's archives leaves them. A folder with a `clips.csv` is one of excerpts; "long" takes its
+    The official folders (`annotations`, `MEMD_audio`, `features`) are also found up to three folders further down,
+    where unpacking DEAM's archives leaves them. A folder with a `clips.csv` is one of excerpts; "long" reads its
     `clips_long.csv`, the continuous stretches of some songs, instead.
 
-    Raises DeamError where nothing is recognised or no song is usable.
+    Raises DeamError if the layout is not recognised or no song is usable.
     """
     if not root.is_dir():
         raise DeamError(
-            f"{root} is {'a file' if root.exists() else 'not there'}; a folder with DEAM in it was expected."
+            f"Expected a folder with DEAM in it, but {root} {'is a file' if root.exists() else 'is missing'}."
         )
     folders = list(_folders(root))
     annotations = _find_annotations(root, folders)
@@ -161,71 +148,63 @@ def load_deam(root: Path, stretches: Literal["clips", "long"] = "clips") -> Deam
         recordings = _excerpt_recordings(excerpts / _CLIPS[stretches], findings)
         splits = _read_splits(excerpts / "splits.csv", recordings.keys() & labels.keys(), findings)
     elif stretches == "long":
-        raise DeamError(
-            f"{root} holds no excerpts, so no {_CLIPS['long']} either: the long stretches are theirs alone."
-        )
+        raise DeamError(f"{root} holds no excerpts, so it has no {_CLIPS['long']} with long stretches either.")
     else:
         recordings = _official_recordings(root, folders, findings)
 
     without_recording = sorted(labels.keys() - recordings.keys() - findings.song_ids)
     if excerpts is not None and stretches == "long":
-        # Few songs have one; those without are no fault of the data.
+        # Only few songs have one.
         if without_recording:
             text = f"no stretch of {_count(len(without_recording), 'annotated song')}"
-            findings.note(None, excerpts / _CLIPS["long"], text)
+            findings.notes.append(Finding(None, excerpts / _CLIPS["long"], text))
     else:
         for song_id in without_recording:
-            findings.leave_out(song_id, annotations / "valence.csv", "annotated, but neither audio nor features there")
+            findings.leave_out(song_id, annotations / "valence.csv", "annotated, but neither audio nor features found")
     for song_id in sorted(recordings.keys() - labels.keys() - findings.song_ids):
         for file in filter(None, (recordings[song_id].audio, recordings[song_id].features_csv)):
             findings.leave_out(song_id, file, "not annotated")
 
-    used = sorted((recordings.keys() & labels.keys()) - findings.song_ids)
-    if not used:
-        raise DeamError("\n".join([f"No song in {root} can be used.", *_left_out_lines(findings.left_out, root)]))
     songs = []
-    for song_id in used:
+    for song_id in sorted((recordings.keys() & labels.keys()) - findings.song_ids):
         recording = recordings[song_id]
-        label_times_s, values = labels[song_id]
         split = splits.get(song_id)
-        song = Song(song_id, recording.audio, recording.start_s, recording.features_csv, label_times_s, values, split)
-        songs.append(song)
-    notes = (note for note in findings.notes if note.song_id is None or note.song_id in used)
+        songs.append(Song(song_id, recording.audio, recording.start_s, recording.features_csv, *labels[song_id], split))
+    if not songs:
+        raise DeamError("\n".join([f"No song in {root} can be used.", *_left_out_lines(findings.left_out, root)]))
+    used = {None, *(song.song_id for song in songs)}
+    notes = (note for note in findings.notes if note.song_id in used)
     return Deam(root, tuple(songs), tuple(findings.left_out), tuple(notes))
 
 
 def has_long_stretches(root: Path) -> bool:
-    """Whether a folder of DEAM is one of excerpts with long stretches of some songs."""
+    """Whether a DEAM folder is one of excerpts with long stretches of some songs."""
     return any((folder / _CLIPS["long"]).is_file() for folder in _folders(root))
 
 
-def split_songs(song_ids: Iterable[int], seed: int, fractions: tuple[float, float, float] = (0.8, 0.1, 0.1)) -> Split:
-    """Songs by chance into "train", "validation" and "test", in these fractions; the same seed gives the same split.
+def split_songs(song_ids: Iterable[int], seed: int) -> Split:
+    """A random split by song: 80 % "train", 10 % "validation", 10 % "test"; the same seed gives the same split.
 
-    The order of `song_ids` does not matter. Raises ValueError for an id given twice, fractions that are no positive
-    parts of 1, or too few songs for each part to have one.
+    The order of `song_ids` does not matter. Raises ValueError if there are too few songs for each part to have one.
     """
-    ids = _distinct(song_ids)
-    if len(fractions) != len(SPLIT_NAMES) or min(fractions) <= 0 or not math.isclose(sum(fractions), 1.0):
-        raise ValueError(f"A split needs three positive fractions that add up to 1, not {fractions}.")
-    n_validation, n_test = (round(fraction * len(ids)) for fraction in fractions[1:])
-    n_train = len(ids) - n_validation - n_test
-    if min(n_train, n_validation, n_test) < 1:
-        raise ValueError(f"{_count(len(ids), 'song')} cannot be split {fractions}: a part would be empty.")
+    ids = sorted(song_ids)
+    n_held_out = round(0.1 * len(ids))
+    if n_held_out < 1:
+        raise ValueError(f"{_count(len(ids), 'song')} cannot be split 80/10/10: a part would be empty.")
     shuffled = np.random.default_rng(seed).permutation(ids)
-    parts = np.split(shuffled, [n_train, n_train + n_validation])
+    parts = np.split(shuffled, [len(ids) - 2 * n_held_out, len(ids) - n_held_out])
     return {name: _sorted_ids(part) for name, part in zip(SPLIT_NAMES, parts, strict=True)}
 
 
 def folds(song_ids: Iterable[int], n_folds: int, seed: int) -> tuple[Split, ...]:
     """Cross-validation by song: `n_folds` times "train" and "test", every song in exactly one "test".
 
-    The order of `song_ids` does not matter; the parts differ by one song at most. Raises ValueError for an id given
-    twice, fewer than two folds, or more folds than songs.
+    The order of `song_ids` does not matter; the parts differ by at most one song. Raises ValueError for fewer than two
+    folds, or more folds than songs.
     """
-    ids = _distinct(song_ids)
+    ids = sorted(song_ids)
     if not 2 <= n_folds <= len(ids):
-        raise ValueError(f"{_count(len(ids), 'song')} make 2 to {len(ids)} folds, not {n_folds}.")
+        raise ValueError(f"Expected 2 to {len(ids)} folds for {_count(len(ids), 'song')}, got {n_folds}.")
     parts = np.array_split(np.random.default_rng(seed).permutation(ids), n_folds)
     return tuple(
         {"train": _sorted_ids(np.concatenate(parts[:held_out] + parts[held_out + 1 :])), "test": _sorted_ids(part)}
@@ -233,48 +212,41 @@ def folds(song_ids: Iterable[int], n_folds: int, seed: int) -> tuple[Split, ...]
     )
 
 
-def read_features_csv(path: Path) -> tuple[TimeArray, FloatArray, tuple[str, ...]]:
+def read_features_csv(path: Path) -> tuple[TimeArray, FloatArray]:
     """DEAM's own features of one song: `frameTime;F0final_sma_stddev;…`, one row per frame of 1.0 s, every 0.5 s.
 
-    Returns frame_start_s (float64, shape (n,), song time), values (float32, shape (n, 260)) and DEAM_FEATURE_NAMES.
-
-    Raises DeamError, naming file, row and column, for anything else than the 260 features as finite numbers.
+    Returns frame_start_s (float64, shape (n,), song time) and values (float32, shape (n, 260)), the columns as in
+    DEAM_FEATURE_NAMES. Raises DeamError, naming the file, if it holds anything but the 260 features as finite numbers.
     """
-    (_, header), *rows = _csv_rows(path, delimiter=";") or [(1, [])]
+    header, *rows = _csv_rows(path, delimiter=";") or [[]]
     expected = ("frameTime", *DEAM_FEATURE_NAMES)
-    if len(header) != len(expected):
-        raise DeamError(
-            f"{path}: {_count(len(header), 'column')} separated by semicolons, but frameTime and DEAM's "
-            f"{len(DEAM_FEATURE_NAMES)} features were expected."
-        )
-    for column, (name, expected_name) in enumerate(zip(header, expected, strict=True), start=1):
-        if name != expected_name:
-            raise DeamError(f"{path}: column {column} is called {_cut(name)!r}, but DEAM's is {expected_name!r}.")
+    for number, (name, found) in enumerate(itertools.zip_longest(expected, header, fillvalue="nothing"), start=1):
+        if name != found:
+            raise DeamError(
+                f"{path}: expected frameTime and DEAM's 260 features as columns, separated by semicolons; column "
+                f"{number} should be {name!r}, got {_cut(found)!r}."
+            )
     if not rows:
         raise DeamError(f"{path}: no frame below the header.")
-    table = np.empty((len(rows), len(expected)))
-    for index, (line, cells) in enumerate(rows):
-        if len(cells) != len(expected):
-            raise DeamError(f"{path}, line {line}: {_count(len(cells), 'value')}, but {len(expected)} were expected.")
-        for column, text in enumerate(cells):
-            value = _number(text)
-            if value is None or not abs(value) <= _FLOAT32_MAX:
-                raise DeamError(f"{path}, line {line}, {expected[column]}: {_cut(text)!r} is no finite number.")
-            table[index, column] = value
+    for number, row in enumerate(rows, start=1):
+        if len(row) != len(expected):
+            raise DeamError(f"{path}: expected {len(expected)} values in row {number}, got {len(row)}.")
+    try:
+        table = np.array(rows, dtype=np.float64)
+    except ValueError as error:
+        raise DeamError(f"{path}: expected numbers: {_cut(str(error))}.") from error
+    for row_index, column in np.argwhere(~(np.abs(table) <= _FLOAT32_MAX)):
+        text = rows[row_index][column]
+        raise DeamError(f"{path}: expected a finite {expected[column]} in row {row_index + 1}, got {_cut(text)!r}.")
     frame_start_s = table[:, 0]
-    odd = np.flatnonzero(np.abs(np.diff(frame_start_s) - HOP_S) > _TIME_TOLERANCE_S)
-    if len(odd):
-        line = rows[int(odd[0]) + 1][0]
-        before, after = frame_start_s[odd[0] : odd[0] + 2]
-        raise DeamError(
-            f"{path}, line {line}: frameTime {after:g} after {before:g}, but steps of {HOP_S} s were expected."
-        )
-    return frame_start_s.copy(), table[:, 1:].astype(np.float32), DEAM_FEATURE_NAMES
+    if np.any(np.abs(np.diff(frame_start_s) - HOP_S) > _TIME_TOLERANCE_S):
+        raise DeamError(f"{path}: expected a frameTime every {HOP_S} s.")
+    return frame_start_s.copy(), table[:, 1:].astype(np.float32)
 
 
 @dataclass(frozen=True)
 class _Recording:
-    """What there is of a song besides annotations."""
+    """The files of a song, and the song time at which its audio starts."""
 
     audio: Path | None
     start_s: float
@@ -283,29 +255,23 @@ class _Recording:
 
 @dataclass
 class _Findings:
-    """What reading brings to light, in the order of reading.
+    """What is left out, and notes, in the order of reading. song_ids: the songs left out; one reason each is enough."""
 
-    song_ids: the songs that are left out. One reason is enough: later stages do not look at them again.
-    """
-
-    left_out: list[LeftOut] = field(default_factory=list)
+    left_out: list[Finding] = field(default_factory=list)
     song_ids: set[int] = field(default_factory=set)
-    notes: list[Note] = field(default_factory=list)
+    notes: list[Finding] = field(default_factory=list)
 
     def leave_out(self, song_id: int | None, file: Path, reason: str) -> None:
-        self.left_out.append(LeftOut(song_id, file, reason))
+        self.left_out.append(Finding(song_id, file, reason))
         if song_id is not None:
             self.song_ids.add(song_id)
-
-    def note(self, song_id: int | None, file: Path, text: str) -> None:
-        self.notes.append(Note(song_id, file, text))
 
 
 # ---- folders ----------------------------------------------------------------------------------------------------
 
 
 def _folders(root: Path) -> Iterator[Path]:
-    """`root` and the folders below it, level by level, each level by name; hidden ones and archivers' litter aside."""
+    """`root` and the folders below it, level by level, each level by name; without hidden ones and `__MACOSX`."""
     level = [root]
     for depth in range(_SEARCH_DEPTH + 1):
         yield from level
@@ -317,7 +283,7 @@ def _subfolders(folder: Path) -> list[Path]:
     try:
         with os.scandir(folder) as entries:
             names = sorted(entry.name for entry in entries if not entry.name.startswith((".", "__")) and entry.is_dir())
-    except OSError:  # a folder that may not be read holds nothing for us; if DEAM is in it, "not found" says so
+    except OSError:  # without permission
         return []
     return [folder / name for name in names]
 
@@ -352,77 +318,70 @@ def _listing(folder: Path, most: int = 8) -> str:
 # ---- tables -----------------------------------------------------------------------------------------------------
 
 
-def _csv_rows(path: Path, delimiter: str = ",") -> list[tuple[int, list[str]]]:
-    """The rows of a CSV file that hold anything, with line numbers; cells stripped, empty ones at the end gone."""
+def _csv_rows(path: Path, delimiter: str = ",") -> list[list[str]]:
+    """The rows of a CSV file that are not empty; cells are stripped, and empty ones at the end removed."""
     rows = []
     try:
         size = path.stat().st_size
         if size > MAX_TABLE_BYTES:
-            raise DeamError(f"{path} has {size:,} bytes; DEAM's tables have {MAX_TABLE_BYTES:,} at most.")
+            raise DeamError(f"{path}: expected at most {MAX_TABLE_BYTES:,} bytes, as DEAM's tables have, got {size:,}.")
         with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, delimiter=delimiter)
-            for row in reader:
+            for row in csv.reader(file, delimiter=delimiter):
                 cells = [cell.strip() for cell in row]
                 while cells and not cells[-1]:
                     cells.pop()
                 if cells:
-                    rows.append((reader.line_num, cells))
+                    rows.append(cells)
                 if len(rows) > MAX_ROWS:
-                    raise DeamError(f"{path} has more than {MAX_ROWS:,} rows, which no table of DEAM's has.")
+                    raise DeamError(f"{path}: expected at most {MAX_ROWS:,} rows, as DEAM's tables have.")
     except OSError as error:
         raise DeamError(f"{path} cannot be read: {error.strerror or error}.") from error
     except (UnicodeDecodeError, csv.Error) as error:
-        raise DeamError(f"{path} is no CSV file: {error}.") from error
+        raise DeamError(f"{path} is not a CSV file: {error}.") from error
     return rows
 
 
-def _rows_by_song(
-    path: Path, columns: Sequence[str], findings: _Findings
-) -> tuple[list[str], dict[int, tuple[int, list[str]]]]:
-    """A table with one row per song: its header, and line number and cells (filled up to the header) by song_id.
+def _rows_by_song(path: Path, columns: Sequence[str], findings: _Findings) -> tuple[list[str], dict[int, list[str]]]:
+    """A table with one row per song: its header, and by song_id the cells, as many as the header has.
 
     Rows without a usable song_id, and songs with several rows or with more values than columns, are left out.
-    Raises DeamError where one of `columns` is missing.
+    Raises DeamError if one of `columns` is missing.
     """
-    (_, header), *rows = _csv_rows(path) or [(1, [])]
+    header, *rows = _csv_rows(path) or [[]]
     for column in columns:
         if column not in header:
             found = ", ".join(header[:5]) or "nothing"
-            raise DeamError(f"{path}: the column {column} is missing; the header starts with: {_cut(found)}.")
+            raise DeamError(f"{path}: expected a column {column}; the header starts with: {_cut(found)}.")
     if len(header) > MAX_COLUMNS:
-        raise DeamError(f"{path}: {_count(len(header), 'column')}; DEAM's tables have {MAX_COLUMNS:,} at most.")
-    twice = sorted({column for column in header if header.count(column) > 1})
-    if twice:
-        raise DeamError(f"{path}: the header names {_cut(twice[0])!r} more than once.")
-    found_rows: defaultdict[int, list[tuple[int, list[str]]]] = defaultdict(list)
-    for line, cells in rows:
-        song_column = header.index("song_id")
+        raise DeamError(f"{path}: expected at most {MAX_COLUMNS:,} columns, got {len(header):,}.")
+    if len(set(header)) < len(header):
+        twice = next(column for column in header if header.count(column) > 1)
+        raise DeamError(f"{path}: the header has the column {_cut(twice)!r} more than once.")
+    song_column = header.index("song_id")
+    found_rows: defaultdict[int, list[list[str]]] = defaultdict(list)
+    for cells in rows:
         text = cells[song_column] if song_column < len(cells) else ""
         song_id = _song_id(text)
         if song_id is None:
-            findings.leave_out(None, path, f"line {line}: song_id {_cut(text)!r} is no integer")
+            findings.leave_out(None, path, f"song_id {_cut(text)!r} is not an integer")
         else:
-            found_rows[song_id].append((line, cells))
+            found_rows[song_id].append(cells)
     table = {}
     for song_id, candidates in found_rows.items():
-        line, cells = candidates[0]
         if len(candidates) > 1:
-            lines = ", ".join(str(line) for line, _ in candidates)
-            findings.leave_out(song_id, path, f"more than one row (lines {lines})")
-        elif len(cells) > len(header):
-            findings.leave_out(song_id, path, f"line {line}: {len(cells)} cells under {len(header)} columns")
+            findings.leave_out(song_id, path, "more than one row")
+        elif len(candidates[0]) > len(header):
+            findings.leave_out(song_id, path, f"{len(candidates[0])} cells for {len(header)} columns")
         else:
-            table[song_id] = line, cells + [""] * (len(header) - len(cells))
+            table[song_id] = candidates[0] + [""] * (len(header) - len(candidates[0]))
     return header, table
 
 
 def _song_id(text: str) -> int | None:
-    # Long digits are not even converted.
     return int(text) if text.isascii() and text.isdigit() and len(text) <= _MAX_DIGITS else None
 
 
 def _number(text: str) -> float | None:
-    """The number that `text` spells; None where it spells none."""
     try:
         return float(text)
     except ValueError:
@@ -435,90 +394,58 @@ def _number(text: str) -> float | None:
 def _read_labels(folder: Path, findings: _Findings) -> dict[int, tuple[TimeArray, FloatArray]]:
     """Times (n,) and labels (n, 2) of every song that is properly annotated in both dimensions."""
     files = [folder / f"{name}.csv" for name in _DIMENSIONS]
-    (valence_ms, valence), (arousal_ms, arousal) = (_read_dimension(file, findings) for file in files)
-    times_ms = np.union1d(valence_ms, arousal_ms)
+    valence, arousal = (_read_dimension(file, findings) for file in files)
     labels = {}
-    for song_id in sorted(valence.keys() | arousal.keys()):
+    for song_id in sorted((valence.keys() | arousal.keys()) - findings.song_ids):
+        for table, file in ((valence, files[0]), (arousal, files[1])):
+            if song_id not in table:
+                findings.leave_out(song_id, file, "annotated in the other dimension only")
         if song_id in findings.song_ids:
             continue
-        for table, file, other in ((valence, files[0], files[1]), (arousal, files[1], files[0])):
-            if song_id not in table:
-                findings.leave_out(song_id, other, f"annotated here, but not in {file.name}")
-                break
-        else:
-            both = np.full((len(times_ms), 2), np.nan)
-            both[np.searchsorted(times_ms, valence_ms), 0] = valence[song_id]
-            both[np.searchsorted(times_ms, arousal_ms), 1] = arousal[song_id]
-            rated = np.isfinite(both).all(axis=1)
-            if not rated.any():
-                findings.leave_out(song_id, files[0], "no time at which both valence and arousal are annotated")
-                continue
-            _note_gaps(folder, song_id, times_ms, both, findings)
-            labels[song_id] = (times_ms[rated] / 1000.0, both[rated].astype(np.float32))
+        of_valence, of_arousal = valence[song_id], arousal[song_id]
+        times_ms = sorted(of_valence.keys() & of_arousal.keys())
+        if not times_ms:
+            findings.leave_out(song_id, files[0], "no time at which both valence and arousal are annotated")
+            continue
+        unused = len(of_valence.keys() ^ of_arousal.keys())
+        if unused:
+            text = f"{_count(unused, 'value')} not used, without one of the other dimension at the same time"
+            findings.notes.append(Finding(song_id, folder, text))
+        if times_ms[-1] - times_ms[0] != (len(times_ms) - 1) * _STEP_MS:
+            findings.notes.append(Finding(song_id, folder, "a gap between the labels"))
+        values = [(of_valence[time_ms], of_arousal[time_ms]) for time_ms in times_ms]
+        labels[song_id] = np.array(times_ms) / 1000.0, np.array(values, dtype=np.float32)
     return labels
 
 
-def _read_dimension(
-    path: Path, findings: _Findings
-) -> tuple[npt.NDArray[np.int64], dict[int, npt.NDArray[np.float64]]]:
-    """The times of the columns, in ms, and each song's values at them, NaN where there is none."""
+def _read_dimension(path: Path, findings: _Findings) -> dict[int, dict[int, float]]:
+    """The values by song_id and time in ms; times without a value are left out."""
     header, rows = _rows_by_song(path, ["song_id"], findings)
     if header[0] != "song_id":
-        raise DeamError(f"{path}: the first column is {_cut(header[0])!r}, but song_id was expected there.")
-    columns = header[1:]
-    matches = [re.fullmatch(rf"sample_(\d{{1,{_MAX_DIGITS}}})ms", column, flags=re.ASCII) for column in columns]
-    for column, match in zip(columns, matches, strict=True):
+        raise DeamError(f"{path}: expected song_id as the first column, got {_cut(header[0])!r}.")
+    if len(header) < 2:
+        raise DeamError(f"{path}: expected columns sample_<time>ms after song_id.")
+    times_ms = []
+    for column in header[1:]:
+        match = re.fullmatch(rf"sample_(\d{{1,{_MAX_DIGITS}}})ms", column, flags=re.ASCII)
         if match is None:
-            raise DeamError(f"{path}: the column {_cut(column)!r} is not called sample_<time>ms.")
-    if not columns:
-        raise DeamError(f"{path}: no column sample_<time>ms after song_id.")
-    times_ms = np.array([int(match[1]) for match in matches if match], dtype=np.int64)
-    step_ms = round(ANNOTATION_STEP_S * 1000)
+            raise DeamError(f"{path}: expected columns sample_<time>ms, got {_cut(column)!r}.")
+        times_ms.append(int(match[1]))
     for before, after in itertools.pairwise(times_ms):
-        if after - before != step_ms:
-            raise DeamError(
-                f"{path}: the column sample_{before + step_ms}ms is missing: after sample_{before}ms comes "
-                f"sample_{after}ms, but steps of {step_ms} ms were expected."
-            )
+        if after - before != _STEP_MS:
+            raise DeamError(f"{path}: expected columns every {_STEP_MS} ms, got {after} ms after {before} ms.")
     table = {}
-    for song_id, (_, cells) in rows.items():
-        values = np.full(len(columns), np.nan)
-        for index, text in enumerate(cells[1:]):
-            if not text:
-                continue
-            value = _number(text)
-            if value is None:
-                findings.leave_out(song_id, path, f"{columns[index]} is {_cut(text)!r}, which is no number")
-                break
-            if abs(value) > 1.0:
-                findings.leave_out(song_id, path, f"{columns[index]} is {_cut(text)}, which is not in [-1, 1]")
-                break
-            values[index] = value
+    for song_id, cells in rows.items():
+        texts = {time_ms: text for time_ms, text in zip(times_ms, cells[1:], strict=True) if text}
+        numbers = {time_ms: _number(text) for time_ms, text in texts.items()}
+        bad = next((time_ms for time_ms, value in numbers.items() if value is None or abs(value) > 1.0), None)
+        if bad is not None:
+            found = _cut(texts[bad])
+            findings.leave_out(song_id, path, f"sample_{bad}ms is {found!r}, expected a number in [-1, 1]")
         else:
-            table[song_id] = values
-    return times_ms, table
-
-
-def _note_gaps(
-    folder: Path,
-    song_id: int,
-    times_ms: npt.NDArray[np.int64],
-    both: npt.NDArray[np.float64],
-    findings: _Findings,
-) -> None:
-    """Notes which of a song's annotations are not used: holes, and a tail that only one dimension has."""
-    there = np.isfinite(both)
-    end = int(np.flatnonzero(there.all(axis=1))[-1]) + 1
-    for column, name in enumerate(_DIMENSIONS):
-        file = folder / f"{name}.csv"
-        holes_ms = times_ms[:end][~there[:end, column]]
-        if len(holes_ms):
-            times = ", ".join(f"{time_ms / 1000:g}" for time_ms in holes_ms)
-            findings.note(song_id, file, f"no value at {times} s, so no label there")
-        n_more = int(there[end:, column].sum())
-        if n_more:
-            other = _DIMENSIONS[1 - column]
-            findings.note(song_id, file, f"{_count(n_more, 'value')} not used, after the end of {other}")
+            # In these tables a missing value is sometimes NaN.
+            table[song_id] = {t: value for t, value in numbers.items() if value is not None and not math.isnan(value)}
+    return table
 
 
 # ---- recordings -------------------------------------------------------------------------------------------------
@@ -529,17 +456,17 @@ def _official_recordings(root: Path, folders: Sequence[Path], findings: _Finding
     features_folder = _find_filled(folders, _FEATURES_FOLDER, (".csv",))
     if audio_folder is None and features_folder is None:
         raise DeamError(
-            f"{root} has DEAM's annotations, but no songs: neither a folder {_AUDIO_FOLDER} with audio "
-            f"({', '.join(AUDIO_SUFFIXES)}), nor a folder {_FEATURES_FOLDER} with <song_id>.csv, nor a "
-            f"{_CLIPS['clips']}, in it or up to {_SEARCH_DEPTH} folders below. Found there: {_listing(root)}."
+            f"{root} has DEAM's annotations, but no songs: expected a folder {_AUDIO_FOLDER} with audio "
+            f"({', '.join(AUDIO_SUFFIXES)}), a folder {_FEATURES_FOLDER} with <song_id>.csv, or a {_CLIPS['clips']}, "
+            f"in it or up to {_SEARCH_DEPTH} folders below. Found there: {_listing(root)}."
         )
-    audio = _files_by_song(audio_folder, AUDIO_SUFFIXES, findings) if audio_folder else {}
-    features = _files_by_song(features_folder, (".csv",), findings) if features_folder else {}
+    audio = _files_by_song(audio_folder, AUDIO_SUFFIXES, findings)
+    features = _files_by_song(features_folder, (".csv",), findings)
     if audio_folder and features_folder:
         for folder, files, others in ((audio_folder, audio, features), (features_folder, features, audio)):
             missing = sorted(others.keys() - files.keys() - findings.song_ids)
             if missing:
-                findings.note(None, folder, f"no file for {_songs(missing)}")
+                findings.notes.append(Finding(None, folder, f"no file for {_songs(missing)}"))
     return {
         song_id: _Recording(audio.get(song_id), 0.0, features.get(song_id))
         for song_id in audio.keys() | features.keys()
@@ -547,20 +474,13 @@ def _official_recordings(root: Path, folders: Sequence[Path], findings: _Finding
 
 
 def _find_filled(folders: Sequence[Path], name: str, suffixes: Sequence[str]) -> Path | None:
-    """The folder of that name that has such files in it, not merely a folder of the same name again."""
+    """The folder of that name that holds such files; an archive may unpack to a folder in one of the same name."""
     filled = [
         folder
         for folder in folders
         if folder.name == name and any(file.suffix.lower() in suffixes for file in _visible_files(folder))
     ]
     return _only(filled, f"A folder {name}")
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long for any file
-        return False
 
 
 def _visible_files(folder: Path) -> list[Path]:
@@ -570,15 +490,15 @@ def _visible_files(folder: Path) -> list[Path]:
         raise DeamError(f"{folder} cannot be read: {error.strerror or error}.") from error
 
 
-def _files_by_song(folder: Path, suffixes: Sequence[str], findings: _Findings) -> dict[int, Path]:
+def _files_by_song(folder: Path | None, suffixes: Sequence[str], findings: _Findings) -> Mapping[int, Path]:
     found: defaultdict[int, list[Path]] = defaultdict(list)
-    for file in _visible_files(folder):
+    for file in _visible_files(folder) if folder else []:
         song_id = _song_id(file.stem)
         if file.suffix.lower() not in suffixes:
-            # The song may have a proper file beside this one; where it has none, that is said of the song.
+            # The song may have a proper file beside this one.
             findings.leave_out(None, file, f"not one of {', '.join(suffixes)}")
         elif song_id is None:
-            findings.leave_out(None, file, f"the name {file.stem!r} is no song_id, which is an integer")
+            findings.leave_out(None, file, f"expected a song_id as the file's name, got {file.stem!r}")
         else:
             found[song_id].append(file)
     for song_id, files in found.items():
@@ -591,52 +511,44 @@ def _files_by_song(folder: Path, suffixes: Sequence[str], findings: _Findings) -
 def _excerpt_recordings(clips_csv: Path, findings: _Findings) -> dict[int, _Recording]:
     header, rows = _rows_by_song(clips_csv, ["song_id", "file", "start_s"], findings)
     recordings = {}
-    for song_id, (line, cells) in rows.items():
+    for song_id, cells in rows.items():
         name = Path(cells[header.index("file")])
-        audio = clips_csv.parent / name
         start_text = cells[header.index("start_s")]
         start_s = _number(start_text)
         if start_s is None or not 0.0 <= start_s < math.inf:
-            findings.leave_out(song_id, clips_csv, f"line {line}: start_s {_cut(start_text)!r} is no time in seconds")
+            findings.leave_out(song_id, clips_csv, f"expected start_s in seconds, got {_cut(start_text)!r}")
         elif name.is_absolute() or ".." in name.parts:
-            findings.leave_out(song_id, clips_csv, f"line {line}: file {_cut(str(name))!r} is outside of this folder")
-        elif not _is_file(audio):
-            findings.leave_out(song_id, audio, f"{clips_csv.name} names this audio, but it is not there")
+            findings.leave_out(song_id, clips_csv, f"the file {_cut(str(name))!r} is outside of this folder")
+        elif not _is_file(clips_csv.parent / name):
+            findings.leave_out(song_id, clips_csv, f"the file {_cut(str(name))!r} is missing")
         else:
-            recordings[song_id] = _Recording(audio, start_s, None)
-    names = [Path(cells[header.index("file")]) for _, cells in rows.values()]
-    named = {clips_csv.parent / name for name in names if not name.is_absolute() and ".." not in name.parts}
-    for folder in sorted({file.parent for file in named if _is_file(file)}):
-        for file in _visible_files(folder):
-            unnamed_id = _song_id(file.stem)
-            if file.suffix.lower() in AUDIO_SUFFIXES and file not in named and unnamed_id not in findings.song_ids:
-                # Where the song has audio of another name, only this file is not used.
-                song_left_out = None if unnamed_id in recordings else unnamed_id
-                findings.leave_out(song_left_out, file, f"audio that {clips_csv.name} does not name")
+            recordings[song_id] = _Recording(clips_csv.parent / name, start_s, None)
     return recordings
 
 
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for any file
+        return False
+
+
 def _read_splits(path: Path, song_ids: Set[int], findings: _Findings) -> dict[int, str]:
-    """The prescribed split by song; empty where there is no such file. Says which of `song_ids` it does not name."""
+    """The prescribed split by song; empty if there is no such file. Notes which of `song_ids` it does not name."""
     if not path.is_file():
         return {}
     header, rows = _rows_by_song(path, ["song_id", "split"], findings)
-    splits = {}
-    for song_id, (line, cells) in rows.items():
-        split = cells[header.index("split")]
-        if split in SPLIT_NAMES:
-            splits[song_id] = split
-        else:
-            findings.leave_out(
-                song_id, path, f"line {line}: split {_cut(split)!r} is not one of {', '.join(SPLIT_NAMES)}"
-            )
+    splits = {song_id: cells[header.index("split")] for song_id, cells in rows.items()}
+    for song_id, split in splits.items():
+        if split not in SPLIT_NAMES:
+            findings.leave_out(song_id, path, f"expected a split of {', '.join(SPLIT_NAMES)}, got {_cut(split)!r}")
     without_split = sorted(song_ids - splits.keys() - findings.song_ids)
     if without_split:
-        findings.note(None, path, f"no split for {_songs(without_split)}")
+        findings.notes.append(Finding(None, path, f"no split for {_songs(without_split)}"))
     return splits
 
 
-# ---- words ------------------------------------------------------------------------------------------------------
+# ---- messages ---------------------------------------------------------------------------------------------------
 
 
 def _cut(text: str, most: int = 80) -> str:
@@ -644,8 +556,8 @@ def _cut(text: str, most: int = 80) -> str:
     return text if len(text) <= most else f"{text[: most - 3]}..."
 
 
-def _count(n: int, noun: str, plural: str | None = None) -> str:
-    return f"{n:,} {noun if n == 1 else plural or noun + 's'}"
+def _count(n: int, noun: str) -> str:
+    return f"{n:,} {noun if n == 1 else noun + 's'}"
 
 
 def _songs(song_ids: Sequence[int]) -> str:
@@ -662,40 +574,29 @@ def _songs(song_ids: Sequence[int]) -> str:
     return f"{_count(len(song_ids), 'song')}: {text}"
 
 
-def _finding(file: Path, song_id: int | None, text: str) -> str:
-    return f"{file}: {text}" if song_id is None else f"{file}: song {song_id}: {text}"
-
-
-def _left_out_lines(left_out: Sequence[LeftOut], root: Path) -> Iterator[str]:
+def _left_out_lines(left_out: Sequence[Finding], root: Path) -> Iterator[str]:
     if not left_out:
         yield "Nothing was left out."
         return
     n_songs = len({entry.song_id for entry in left_out if entry.song_id is not None})
-    n_nameless = sum(entry.song_id is None for entry in left_out)
-    nameless = f" and {_count(n_nameless, 'entry', 'entries')} without a song of their own" if n_nameless else ""
-    yield f"Left out: {_count(n_songs, 'song')}{nameless}."
-    yield from _grouped_lines(((entry.reason, entry.file, entry.song_id) for entry in left_out), root)
+    n_others = sum(entry.song_id is None for entry in left_out)
+    others = f" and {n_others} rows or files that belong to no song" if n_others else ""
+    yield f"Left out: {_count(n_songs, 'song')}{others}."
+    yield from _grouped_lines(left_out, root)
 
 
-def _grouped_lines(findings: Iterable[tuple[str, Path, int | None]], root: Path) -> Iterator[str]:
-    """What was found (text, file, song), by text, then by file with all its songs; files are told from `root`."""
+def _grouped_lines(findings: Iterable[Finding], root: Path) -> Iterator[str]:
+    """Findings by text, then by file with all its songs; paths are relative to `root`."""
     by_text: defaultdict[str, defaultdict[Path, list[int]]] = defaultdict(lambda: defaultdict(list))
-    for text, file, song_id in findings:
-        song_ids = by_text[text][file.relative_to(root) if file.is_relative_to(root) else file]
-        if song_id is not None:
-            song_ids.append(song_id)
+    for finding in findings:
+        file = finding.file.relative_to(root) if finding.file.is_relative_to(root) else finding.file
+        song_ids = by_text[finding.text][file]
+        if finding.song_id is not None:
+            song_ids.append(finding.song_id)
     for text, files in by_text.items():
         yield f"  {text}:"
         for file, song_ids in files.items():
             yield f"    {file}" + (f": {_songs(sorted(song_ids))}" if song_ids else "")
-
-
-def _distinct(song_ids: Iterable[int]) -> list[int]:
-    ids = sorted(song_ids)
-    for before, after in itertools.pairwise(ids):
-        if before == after:
-            raise ValueError(f"Song {after} is given more than once.")
-    return ids
 
 
 def _sorted_ids(ids: npt.NDArray[np.int64]) -> tuple[int, ...]:
