@@ -1,8 +1,8 @@
 """Features of many audio files: extracted on all cores, once per content and configuration, and kept on disk.
 
-An entry's name is the SHA-256 of the audio file's bytes and of a text that describes whatever else decides the
-features (configuration, source code, library versions). Nothing else is asked, neither names nor dates, so an entry
-can be superfluous but never stale. Entries are never removed here; the folder may be deleted at any time.
+An entry's name is the SHA-256 of the audio file's bytes and of a text that describes everything else that the features
+depend on (configuration, source code, library versions). File names and dates do not matter, so an entry is never
+stale. Entries are never removed here; the folder may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ TimeArray = npt.NDArray[np.float64]
 Settings = TypeVar("Settings")
 Extractor = Callable[[Path, Settings], tuple[TimeArray, FloatArray]]
 
-# An entry is written under a name with this end, and gets its own only when it is whole.
+# An entry is written to a file with this suffix, and renamed when it is complete.
 _PART_SUFFIX = ".part"
 _READ_BYTES = 1 << 20
 _CRASHED = "the process that extracted it died, from a crash in a library or for lack of memory"
@@ -54,7 +54,7 @@ class Features:
 
 @dataclass(frozen=True)
 class Failure:
-    """An audio file that gave no features, and why."""
+    """An audio file without features, and why."""
 
     path: Path
     reason: str
@@ -65,7 +65,7 @@ class Failure:
 
 @dataclass(frozen=True, eq=False)
 class Extraction:
-    """The features by file, the files that gave none, and how many were there already; all in the order asked for."""
+    """The features by file, the files without any, and how many were cached; in the order of the request."""
 
     features: Mapping[Path, Features]
     failures: tuple[Failure, ...]
@@ -73,7 +73,7 @@ class Extraction:
 
 
 def default_cache_dir() -> Path:
-    """The platform's folder for this user's caches, and in it ours for features."""
+    """The features folder in the user's cache folder."""
     return platformdirs.user_cache_path("realtime-mer") / "features"
 
 
@@ -87,19 +87,19 @@ def extract_songs(
     jobs: int | None = None,
     console: Console | None = None,
 ) -> Extraction:
-    """The features of every file, from the cache where they are there, otherwise from `extract(path, settings)`.
+    """The features of every file, from the cache or else from `extract(path, settings)`.
 
     extract: a function of a module (worker processes import it), returning frame_start_s (n,) and values
-        (n, n_features) in finite numbers. Whatever it raises is a Failure of that file, not of the whole.
-    configuration: all that decides the features besides the audio, `settings` and the code of `extract` included.
-    cache_dir: default_cache_dir() where None. jobs: worker processes, default_jobs() where None.
-    console: where the progress bar goes; standard error where None.
+        (n, n_features) in finite numbers. An exception becomes a Failure of that file and does not stop the others.
+    configuration: everything that the features depend on besides the audio, including `settings` and the code of
+        `extract`.
+    cache_dir: by default default_cache_dir(). jobs: worker processes, by default default_jobs().
+    console: for the progress bar, by default standard error.
 
-    After Ctrl-C the workers are gone, KeyboardInterrupt is raised, and a later call goes on after the last file that
-    was finished. Call it from a program that is safe to import (`if __name__ == "__main__":`), as every use of
-    multiprocessing's "spawn" asks for.
+    Ctrl-C ends the workers and raises KeyboardInterrupt; a later call continues after the last finished file. Call it
+    from a program that is safe to import (`if __name__ == "__main__":`), since worker processes are spawned.
 
-    Raises FeatureCacheError where the cache folder cannot be written, ValueError for jobs < 1.
+    Raises FeatureCacheError if the cache folder cannot be written, ValueError for jobs < 1.
     """
     jobs = default_jobs() if jobs is None else jobs
     if jobs < 1:
@@ -108,7 +108,9 @@ def extract_songs(
     try:
         cache_dir.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise FeatureCacheError(f"The feature cache {cache_dir} cannot be made: {error.strerror or error}.") from error
+        raise FeatureCacheError(
+            f"The feature cache {cache_dir} cannot be created: {error.strerror or error}."
+        ) from error
     keys: dict[Path, str] = {}
     features: dict[str, Features] = {}
     missing: dict[str, Path] = {}
@@ -122,7 +124,7 @@ def extract_songs(
             except OSError as error:
                 unreadable[path] = f"it cannot be read: {error.strerror or error}"
             else:
-                # Files of the same content share an entry.
+                # Files with the same content share an entry.
                 cached = None if key in features or key in missing else _read_entry(cache_dir, key)
                 if cached is not None:
                     features[key] = cached
@@ -132,7 +134,6 @@ def extract_songs(
 
         if missing:
             task = progress.add_task("Extracting features", total=len(missing))
-
             job = _Job(extract, settings, configuration, cache_dir, run=uuid.uuid4().hex)
             try:
                 with contextlib.closing(run_in_workers(job, missing.items(), min(jobs, len(missing)))) as outcomes:
@@ -192,7 +193,7 @@ def _entry(cache_dir: Path, key: str) -> Path:
 
 
 def _read_entry(cache_dir: Path, key: str) -> Features | None:
-    """The entry of that key; None where there is none, or none that is whole (it will be made again)."""
+    """The entry with that key; None if there is none, or if it is damaged (then it is made again)."""
     try:
         with np.load(_entry(cache_dir, key), allow_pickle=False) as arrays:
             frame_start_s, values, stored_key = arrays["frame_start_s"], arrays["values"], str(arrays["key"])
@@ -203,11 +204,11 @@ def _read_entry(cache_dir: Path, key: str) -> Features | None:
 
 
 def _fault(frame_start_s: npt.NDArray[Any], values: npt.NDArray[Any]) -> str | None:
-    """What is wrong with a file's features; None where nothing is."""
+    """What is wrong with a file's features; None if nothing is."""
     if values.ndim != 2 or frame_start_s.shape != values.shape[:1]:
         return f"its features have the shapes {frame_start_s.shape} and {values.shape}, not (n,) and (n, n_features)"
     if not len(values):
-        return "too short: it gave not one frame"
+        return "too short for one frame"
     broken = np.argwhere(~np.isfinite(values))
     if len(broken):
         frame, feature = broken[0]
@@ -217,7 +218,7 @@ def _fault(frame_start_s: npt.NDArray[Any], values: npt.NDArray[Any]) -> str | N
 
 @dataclass(frozen=True)
 class _Job(Generic[Settings]):
-    """What a worker does with one file. `run` tells this run's unfinished files from those of another one."""
+    """What a worker does with one file. run: identifies the unfinished files of this run."""
 
     extract: Extractor[Settings]
     settings: Settings
@@ -226,7 +227,7 @@ class _Job(Generic[Settings]):
     run: str
 
     def __call__(self, item: tuple[str, Path]) -> str | None:
-        """Extracts into the cache; returns None, or why there are no features. Raises FeatureCacheError.
+        """Extracts into the cache; returns None, or the reason for having no features. Raises FeatureCacheError.
 
         item: the entry's key, and the audio file.
         """
@@ -235,10 +236,10 @@ class _Job(Generic[Settings]):
             frame_start_s, values = self.extract(path, self.settings)
             frame_start_s, values = np.asarray(frame_start_s, np.float64), np.asarray(values, np.float32)
             if _key(path, self.configuration) != key:
-                return "it was changed while it was being read"
-        except Exception as error:  # noqa: BLE001 - whatever a decoder or the extraction makes of a broken file
-            told = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
-            return str(error) if told else f"{type(error).__name__}: {error}"
+                return "it changed while it was being read"
+        except Exception as error:  # noqa: BLE001 - a decoder may raise anything for a broken file
+            explained = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
+            return str(error) if explained else f"{type(error).__name__}: {error}"
         fault = _fault(frame_start_s, values)
         if fault is not None:
             return fault
