@@ -1,9 +1,9 @@
-"""The obvious alternative: a rolling buffer of sound, extracted anew every 0.5 s with openSMILE's Python interface.
+"""The obvious alternative: a rolling buffer of sound, extracted again every 0.5 s with openSMILE's Python interface.
 
     python -m benchmarks.rolling RESULT.json FRAMES BUFFER_S
 
-Listens to the default input in real time and writes the seconds from the capture of each frame's last sample to its
-features, the median time of the two extractions, and the CPU time for a second of sound.
+Captures the default input in real time and writes the seconds from the capture of each frame's last sample to its
+features, the median time of the two extractions, and the CPU time per second of sound.
 """
 
 from __future__ import annotations
@@ -27,8 +27,6 @@ from realtime_mer.sources.device import DeviceSource
 from realtime_mer.types import FloatArray
 
 _ROW_S = 0.01
-_ROWS_PER_FRAME = round(FRAME_S / _ROW_S)
-_ROWS_PER_HOP = round(HOP_S / _ROW_S)
 _REST_S = 0.005
 _LEVELS = (opensmile.FeatureLevel.LowLevelDescriptors, opensmile.FeatureLevel.LowLevelDescriptors_Deltas)
 
@@ -36,8 +34,7 @@ _LEVELS = (opensmile.FeatureLevel.LowLevelDescriptors, opensmile.FeatureLevel.Lo
 class RollingExtractor:
     """DEAM's 260 features by `opensmile.Smile`: the 65 descriptors of ComParE_2016 and their 65 deltas.
 
-    The interface gives one or the other, so that each takes an extraction of its own. extractions_s: how long they
-    took.
+    The interface gives one or the other, so each takes an extraction of its own. extractions_s: their durations.
     """
 
     def __init__(self) -> None:
@@ -56,40 +53,25 @@ class RollingExtractor:
     def frame(self, buffer: FloatArray) -> FloatArray:
         """The features of the buffer's last second. buffer: mono, 44.1 kHz, at least 1 s. Returns shape (260,)."""
         first_row = round((len(buffer) / ENGINE_RATE_HZ - FRAME_S) / _ROW_S)
-        return self._features([rows[first_row:] for rows in self._rows(buffer)])
-
-    def frames(self, samples: FloatArray) -> FloatArray:
-        """The features of every frame, from all samples in one extraction. Returns shape (n_frames, 260)."""
-        rows = self._rows(samples)
-        n_frames = (min(map(len, rows)) - _ROWS_PER_FRAME) // _ROWS_PER_HOP + 1
-        starts = range(0, n_frames * _ROWS_PER_HOP, _ROWS_PER_HOP)
-        return np.stack(
-            [self._features([level[start : start + _ROWS_PER_FRAME] for level in rows]) for start in starts]
-        )
-
-    def _rows(self, samples: FloatArray) -> list[FloatArray]:
-        levels = []
+        statistics = []
         for smile, extractions_s in zip(self._smiles, self.extractions_s, strict=True):
             began_s = time.monotonic()
-            levels.append(smile.process_signal(samples, ENGINE_RATE_HZ).to_numpy())
+            rows = smile.process_signal(buffer, ENGINE_RATE_HZ).to_numpy()[first_row:]
             extractions_s.append(time.monotonic() - began_s)
-        return levels
-
-    def _features(self, levels: list[FloatArray]) -> FloatArray:
-        statistics = [statistic for rows in levels for statistic in (rows.mean(axis=0), rows.std(axis=0))]
+            statistics += [rows.mean(axis=0), rows.std(axis=0)]
         features = np.empty(len(self._columns), dtype=np.float32)
         features[self._columns] = np.concatenate(statistics)
         return features
 
 
 def listen(n_frames: int, buffer_s: float) -> dict[str, list[float] | float]:
-    """Extracts this many frames after a warm-up from the default input. What it took: the fields of latency.py."""
+    """Extracts this many frames after a warm-up from the default input; returns the fields of latency._RollingLive."""
     captures = note_captures()
     extractor = RollingExtractor()
     mono = MonoMix(ENGINE_RATE_HZ)
     ends = frame_ends(range(WARM_UP_FRAMES + n_frames), ENGINE_RATE_HZ)
     kept_samples = round(buffer_s * ENGINE_RATE_HZ)
-    buffer, heard = np.empty(0, dtype=np.float32), 0
+    buffer, n_captured = np.empty(0, dtype=np.float32), 0
     ready_s: list[float] = []
     cpu_s: list[float] = []
     with contextlib.closing(DeviceSource(AudioSettings())) as source:
@@ -102,13 +84,13 @@ def listen(n_frames: int, buffer_s: float) -> dict[str, list[float] | float]:
             if capture.segment or capture.dropped_samples:
                 raise BenchmarkError("The rolling buffer does not keep up with real time on this machine.")
             buffer = np.concatenate([buffer, mono.step(capture.samples)])
-            heard += len(capture.samples)
-            while len(ready_s) < len(ends) and heard >= (end := ends[len(ready_s)]):
-                until = len(buffer) - (heard - end)
+            n_captured += len(capture.samples)
+            while len(ready_s) < len(ends) and n_captured >= (end := ends[len(ready_s)]):
+                until = len(buffer) - (n_captured - end)
                 extractor.frame(buffer[max(until - kept_samples, 0) : until])
                 ready_s.append(time.monotonic())
                 cpu_s.append(time.process_time())
-            # What the next frame's buffer can still need.
+            # Enough for the next frame's buffer.
             buffer = buffer[-kept_samples - ENGINE_RATE_HZ :]
     trace = np.array(captures)
     check_rate(trace, ENGINE_RATE_HZ)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import astuple, replace
 from pathlib import Path
 
 import numpy as np
@@ -32,7 +32,7 @@ from train.augmentation import (
 )
 
 DEAM_ONLY = ExtractionSettings(level=None, descriptors=False)
-# Nothing is altered but the speed, which 1 leaves too.
+# Changes nothing.
 UNALTERED = Alteration(1.0, 0.0, 0.0, 100.0, 0.0, 4_000.0, 0.0)
 
 
@@ -51,26 +51,9 @@ def written(
 # --- the shelves
 
 
-@pytest.mark.parametrize("rate_hz", [44_100, 48_000])
 @given(frequency_hz=st.floats(80.0, 8_000.0), gain_db=st.floats(-4.0, 4.0), high=st.booleans())
-def test_a_shelf_has_its_gain_on_its_side_only(rate_hz: int, frequency_hz: float, gain_db: float, high: bool) -> None:
-    """At 0 Hz and at half the rate to the bit, at the corner half of it in dB (Bristow-Johnson)."""
-    section = shelf(frequency_hz, gain_db, rate_hz, high=high)
-    assert section.shape == (1, 6)
-    assert section[0, 3] == 1.0
-    _, response = scipy.signal.sosfreqz(section, worN=[0.0, frequency_hz, rate_hz / 2.0], fs=rate_hz)
-    bottom_db, corner_db, top_db = 20.0 * np.log10(np.abs(response))
-    near_db, far_db = (top_db, bottom_db) if high else (bottom_db, top_db)
-    assert near_db == pytest.approx(gain_db, abs=1e-6)
-    assert far_db == pytest.approx(0.0, abs=1e-6)
-    assert corner_db == pytest.approx(gain_db / 2.0, abs=1e-6)
-    assert (np.abs(np.roots(section[0, 3:])) < 1.0).all(), "stable"
-
-
-@pytest.mark.parametrize("high", [False, True])
-def test_a_shelf_is_the_analog_one(high: bool) -> None:
+def test_a_shelf_is_the_analog_one(frequency_hz: float, gain_db: float, high: bool) -> None:
     """H(s) = A (s² + √(A/Q²) s + A) / (A s² + √(A/Q²) s + 1) of the low shelf, Q = 1/√2, by the bilinear transform."""
-    frequency_hz, gain_db = 1_000.0, 3.0
     a = 10.0 ** (gain_db / 40.0)
     root = np.sqrt(2.0 * a)
     numerator, denominator = (a * np.array([1.0, root, a]), np.array([a, root, 1.0]))
@@ -82,13 +65,6 @@ def test_a_shelf_is_the_analog_one(high: bool) -> None:
     np.testing.assert_allclose(shelf(frequency_hz, gain_db, ENGINE_RATE_HZ, high=high)[0], expected, rtol=0, atol=1e-9)
 
 
-@pytest.mark.parametrize("high", [False, True])
-def test_a_shelf_of_0_db_changes_nothing(high: bool) -> None:
-    samples = noise(0.1)
-    filtered = scipy.signal.sosfilt(shelf(500.0, 0.0, ENGINE_RATE_HZ, high=high), samples, axis=0)
-    np.testing.assert_allclose(filtered, samples, rtol=0.0, atol=1e-12)
-
-
 # --- which alterations
 
 
@@ -97,30 +73,16 @@ def test_an_alteration_belongs_to_a_file_and_a_copy() -> None:
     assert alteration(Path("elsewhere/1002.mp3"), 1) == first
     others = [alteration(Path("1002.ogg"), 2), alteration(Path("1003.ogg"), 1), alteration(Path("1003.ogg"), 2)]
     assert len({first, *others}) == 4
-    # In every process, on every machine.
+    # The same in every process, on every machine.
     assert (first.speed, first.start_s) == pytest.approx((0.9852095, 2.2524330), abs=1e-6)
 
 
-def test_alterations_fill_their_ranges() -> None:
-    drawn = [alteration(Path(f"{song_id}.ogg"), 1) for song_id in range(400)]
-    ranges = {
-        "speed": (0.93, 1.07),
-        "start_s": (0.0, 2.5),
-        "gain_db": (-20.0, 6.0),
-        "low_shelf_hz": (80.0, 300.0),
-        "low_shelf_db": (-4.0, 4.0),
-        "high_shelf_hz": (2_000.0, 8_000.0),
-        "high_shelf_db": (-4.0, 4.0),
-    }
-    for name, (low, high) in ranges.items():
-        values = np.array([getattr(each, name) for each in drawn])
-        assert low <= values.min() < low + 0.05 * (high - low), name
-        assert high - 0.05 * (high - low) < values.max() <= high, name
-    correlations = np.corrcoef([[getattr(each, name) for each in drawn] for name in ranges])
-    assert np.abs(correlations - np.eye(7)).max() < 0.2, "one is drawn apart from the other"
+def test_the_changes_are_independent() -> None:
+    drawn = np.array([astuple(alteration(Path(f"{song_id}.ogg"), 1)) for song_id in range(400)])
+    assert np.abs(np.corrcoef(drawn.T) - np.eye(7)).max() < 0.2
 
 
-def test_the_description_names_settings_and_code() -> None:
+def test_the_description_has_settings_and_code() -> None:
     texts = [
         describe_alterations(AlteredExtraction(DEAM_ONLY, 1)),
         describe_alterations(AlteredExtraction(DEAM_ONLY, 2)),
@@ -144,8 +106,8 @@ def test_an_unaltered_copy_is_the_file(tmp_path: Path) -> None:
     assert altered.dtype == np.float32
 
 
-@pytest.mark.parametrize("gain_db", [-20.0, -6.0, 6.0, 20.0])
-def test_the_gain_clips_as_a_sound_card_does(tmp_path: Path, gain_db: float) -> None:
+@pytest.mark.parametrize("gain_db", [-20.0, 6.0])
+def test_the_gain_clips_like_a_sound_card(tmp_path: Path, gain_db: float) -> None:
     samples = noise(0.2, level=0.3)
     altered, _ = altered_audio(written(tmp_path, samples), replace(UNALTERED, gain_db=gain_db))
     np.testing.assert_allclose(altered, np.clip(10.0 ** (gain_db / 20.0) * samples, -1.0, 1.0), rtol=0.0, atol=1e-6)
@@ -158,7 +120,7 @@ def test_the_start_is_skipped(tmp_path: Path) -> None:
     np.testing.assert_allclose(altered, samples[8_820:], rtol=0.0, atol=1e-7)
 
 
-def test_both_shelves_are_heard(tmp_path: Path) -> None:
+def test_both_shelves_are_applied(tmp_path: Path) -> None:
     """Tones far below, between and far above the corners."""
     time_s = np.arange(ENGINE_RATE_HZ) / ENGINE_RATE_HZ
     tones_hz = (20.0, 800.0, 20_000.0)
@@ -170,21 +132,20 @@ def test_both_shelves_are_heard(tmp_path: Path) -> None:
     np.testing.assert_allclose(levels_db, [3.0, 0.0, -4.0], rtol=0.0, atol=0.2)
 
 
-@pytest.mark.parametrize("speed", [0.93, 1.0, 1.07])
-@pytest.mark.parametrize("rate_hz", [44_100, 48_000])
+@pytest.mark.parametrize(("speed", "rate_hz"), [(0.93, 44_100), (1.07, 48_000)])
 def test_speed_moves_tempo_and_pitch_together(tmp_path: Path, speed: float, rate_hz: int) -> None:
     time_s = np.arange(2 * rate_hz) / rate_hz
     path = written(tmp_path, 0.1 * np.sin(2.0 * np.pi * 440.0 * time_s), rate_hz=rate_hz)
     altered, played_at_hz = altered_audio(path, replace(UNALTERED, speed=speed))
     resampler = Resampler(played_at_hz)
-    heard = np.concatenate([resampler.step(altered[:, 0]), resampler.flush()])
-    assert len(heard) / ENGINE_RATE_HZ == pytest.approx(2.0 / speed, abs=1e-3)
-    spectrum = np.abs(np.fft.rfft(heard * np.hanning(len(heard)), 1 << 19))
+    played = np.concatenate([resampler.step(altered[:, 0]), resampler.flush()])
+    assert len(played) / ENGINE_RATE_HZ == pytest.approx(2.0 / speed, abs=1e-3)
+    spectrum = np.abs(np.fft.rfft(played * np.hanning(len(played)), 1 << 19))
     assert spectrum.argmax() * ENGINE_RATE_HZ / (1 << 19) == pytest.approx(440.0 * speed, abs=0.1)
 
 
 def test_a_file_at_a_low_rate_is_altered_too(tmp_path: Path) -> None:
-    """At 8 kHz 4 dB more or less in the treble: a level within some decibels of the original's."""
+    """The shelf's corner is above half the rate: the level stays within some decibels of the original's."""
     samples = noise(1.0)
     path = written(tmp_path, samples, rate_hz=8_000)
     altered, _ = altered_audio(path, replace(UNALTERED, high_shelf_hz=6_000.0, high_shelf_db=-4.0))
@@ -192,35 +153,28 @@ def test_a_file_at_a_low_rate_is_altered_too(tmp_path: Path) -> None:
     assert abs(20.0 * np.log10(altered.std() / samples.std())) < 5.0
 
 
-def test_what_is_no_audio_is_named(tmp_path: Path) -> None:
+def test_unusable_audio_is_named(tmp_path: Path) -> None:
+    start_s = alteration(Path("9.wav"), 1).start_s
     (tmp_path / "7.wav").write_bytes(b"no audio")
     with pytest.raises(AudioFileError, match=r"7\.wav cannot be read as audio"):
         extract_altered(tmp_path / "7.wav", AlteredExtraction(DEAM_ONLY, 1))
-    written(tmp_path, np.empty((0, 1), dtype=np.float32), "8.wav")
-    with pytest.raises(AudioFileError, match=r"8\.wav is too short"):
-        extract_altered(tmp_path / "8.wav", AlteredExtraction(DEAM_ONLY, 1))
-    path = written(tmp_path, noise(alteration(Path("9.wav"), 1).start_s + 0.5), "9.wav")
-    with pytest.raises(AudioFileError, match=r"9\.wav is too short"):
-        extract_altered(path, AlteredExtraction(DEAM_ONLY, 1))
-
-
-def test_a_file_that_ends_before_its_start_is_too_short(tmp_path: Path) -> None:
-    path = written(tmp_path, noise(alteration(Path("9.wav"), 1).start_s - 0.1), "9.wav")
-    with pytest.raises(AudioFileError, match=r"9\.wav is too short"):
-        extract_altered(path, AlteredExtraction(DEAM_ONLY, 1))
+    for duration_s in (0.0, start_s - 0.1, start_s + 0.5):
+        path = written(tmp_path, noise(duration_s), "9.wav")
+        with pytest.raises(AudioFileError, match=r"9\.wav is too short"):
+            extract_altered(path, AlteredExtraction(DEAM_ONLY, 1))
 
 
 # --- features
 
 
-@pytest.mark.parametrize("copy", [1, 2, 3])
+@pytest.mark.parametrize("copy", [1, 2])
 def test_frames_keep_the_songs_own_time(tmp_path: Path, copy: int) -> None:
     """A song that is silent until 4.0 s: frames that end before are silent, and those that end after are not."""
     samples = noise(7.0)
     samples[: 4 * ENGINE_RATE_HZ] = 0.0
     path = written(tmp_path, samples)
     altered = alteration(path, copy)
-    assert abs(altered.speed - 1.0) > 0.01, "a copy whose speed can be told"
+    assert abs(altered.speed - 1.0) > 0.01, "the speed differs"
     starts_s, values = extract_altered(path, AlteredExtraction(DEAM_ONLY, copy))
     np.testing.assert_allclose(np.diff(starts_s), 0.5 * altered.speed, rtol=0.0, atol=1e-9)
     ends_s = starts_s + 1.0
@@ -239,8 +193,8 @@ def test_an_altered_copy_is_the_altered_audio_extracted(tmp_path: Path, monkeypa
     monkeypatch.setattr(augmentation, "alteration", lambda path, copy: change)
     samples = noise(2.0)
     starts_s, values = extract_altered(written(tmp_path, samples), AlteredExtraction(DEAM_ONLY, 1))
-    by_hand = (10.0 ** (-6.0 / 20.0) * samples[11_025:].astype(np.float64)).astype(np.float32)
-    expected_s, expected = extract_file(written(tmp_path, by_hand, "8.wav"), DEAM_ONLY)
+    expected_audio = (10.0 ** (-6.0 / 20.0) * samples[11_025:].astype(np.float64)).astype(np.float32)
+    expected_s, expected = extract_file(written(tmp_path, expected_audio, "8.wav"), DEAM_ONLY)
     np.testing.assert_allclose(starts_s, expected_s + 0.25, rtol=0.0, atol=1e-9)
     # The shelves of 0 dB leave rounding of 1e-17.
     np.testing.assert_array_equal(values, expected)

@@ -140,7 +140,7 @@ def test_the_first_folds_alone_are_those_of_all() -> None:
 
 def test_a_model_without_parts_is_refused() -> None:
     config = parse_config({"model": {"name": "mlp"}, "training": {"epochs": 1}})
-    with pytest.raises(ConfigError, match="Only the model 'live' has parts to compare, not 'mlp'"):
+    with pytest.raises(ConfigError, match="Expected the model 'live'.*got 'mlp'"):
         cross_validate(config, data(), range(1, 16), 1, silent_console())
 
 

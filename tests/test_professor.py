@@ -1,4 +1,4 @@
-"""Professor forcing: the discriminator learns what can be told apart, and the model is pulled the other way."""
+"""Professor forcing: the discriminator learns to separate the passes, and the model to make them alike."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def a_pass(level: float, seed: int = 0) -> TrainingPass:
 
 
 class Taught(LiveModel):
-    """A model whose pass under labels is always the same."""
+    """A model whose taught pass is always the same."""
 
     def __init__(self, taught: TrainingPass) -> None:
         super().__init__(5, n_members=MEMBERS, n_embedding=8, n_hidden=HIDDEN)
@@ -58,7 +58,7 @@ def discriminator(professor: Professor) -> list[Tensor]:
 
 
 def test_it_learns_to_separate_two_obviously_different_passes() -> None:
-    """The model's loss is how surely its free pass is found out: ln 2 at first, when nothing is known."""
+    """The model's loss is ln 2 for an untrained discriminator and grows as it learns."""
     features, labels = batch()
     torch.manual_seed(0)
     professor, model = Professor(HIDDEN), Taught(a_pass(0.5))
@@ -72,7 +72,7 @@ def test_it_learns_to_separate_two_obviously_different_passes() -> None:
     assert {forcing for _, forcing in model.asked} == {1.0}
 
 
-def test_what_is_alike_cannot_be_separated() -> None:
+def test_equal_passes_cannot_be_separated() -> None:
     features, labels = batch()
     torch.manual_seed(0)
     professor = Professor(HIDDEN)
@@ -82,7 +82,7 @@ def test_what_is_alike_cannot_be_separated() -> None:
     assert sum(losses[-20:]) / 20 == pytest.approx(math.log(2.0), abs=0.15)
 
 
-def test_the_loss_moves_the_model_and_leaves_the_discriminator() -> None:
+def test_the_loss_trains_the_model_and_not_the_discriminator() -> None:
     model, (features, labels) = small_model().train(), batch()
     torch.manual_seed(0)
     professor = Professor(HIDDEN)
@@ -107,15 +107,15 @@ def test_the_loss_moves_the_model_and_leaves_the_discriminator() -> None:
     assert all(torch.equal(one, other) for one, other in zip(after, discriminator(professor), strict=True))
 
 
-def test_the_discriminators_own_step_leaves_the_model() -> None:
+def test_the_discriminators_step_does_not_change_the_model() -> None:
     model, (features, labels) = small_model().train(), batch()
     professor = Professor(HIDDEN)
     professor.loss(model, features, labels, model.training_pass(features))
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_against_a_discriminator_that_knows_the_model_becomes_alike() -> None:
-    """Free states are pulled from where they are found out towards those under labels."""
+def test_against_a_trained_discriminator_the_passes_become_alike() -> None:
+    """The loss moves the free states towards the taught ones."""
     features, labels = batch()
     torch.manual_seed(0)
     professor, model = Professor(HIDDEN), Taught(a_pass(0.5))
@@ -124,10 +124,10 @@ def test_against_a_discriminator_that_knows_the_model_becomes_alike() -> None:
     free = a_pass(-0.5, 500)
     states, predictions = free.states.requires_grad_(), free.predictions.requires_grad_()
     optimizer = torch.optim.Adam([states, predictions], lr=0.05)
-    found_out = professor.loss(model, features, labels, TrainingPass(predictions, states)).item()
+    before = professor.loss(model, features, labels, TrainingPass(predictions, states)).item()
     for _ in range(30):
         optimizer.zero_grad()
         loss = professor.loss(model, features, labels, TrainingPass(predictions, states))
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
-    assert loss.item() < 0.5 * found_out
+    assert loss.item() < 0.5 * before

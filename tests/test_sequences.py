@@ -1,4 +1,4 @@
-"""Labels where they belong, segments and batches."""
+"""Alignment of labels with frames, segments and batches."""
 
 from __future__ import annotations
 
@@ -36,12 +36,12 @@ def song_with(label_times_s: TimeArray, labels: FloatArray | None = None, audio_
 
 
 def frames(n: int, first_s: float = 0.0) -> tuple[TimeArray, FloatArray]:
-    """Frame starts, and features that tell the frame's number."""
+    """Frame starts, and features that hold the frame's number."""
     return first_s + 0.5 * np.arange(n, dtype=np.float64), np.repeat(np.arange(n, dtype=np.float32)[:, None], 3, axis=1)
 
 
 def sequence(song_id: int, labelled: list[bool], n_features: int = 3) -> SongSequence:
-    """Features tell song and frame; labels are the song's number, and 0 where there is none."""
+    """Features hold song and frame; labels are the song's number, or 0 without a label."""
     n = len(labelled)
     features = (song_id * 1000 + np.arange(n, dtype=np.float32))[:, None] + np.zeros((1, n_features), np.float32)
     labels = np.where(np.array(labelled, bool)[:, None], np.full((n, 2), song_id / 100), 0.0).astype(np.float32)
@@ -98,7 +98,7 @@ def test_align_is_linear_interpolation_and_never_extrapolation(labels: FloatArra
     assert not (aligned.labelled & ((at_s < times_s[0] - 0.002) | (at_s > times_s[-1] + 0.002))).any()
     for column in (0, 1):
         expected = np.interp(at_s, times_s, labels[:, column])
-        # One millisecond of the steepest slope possible: so much the tolerance may move a label.
+        # The tolerance may move a label by one millisecond of the steepest slope.
         np.testing.assert_allclose(aligned.labels[inside, column], expected[inside], atol=0.005)
     assert np.all(np.abs(aligned.labels) <= 1.0)
 
@@ -117,10 +117,10 @@ def test_float_sums_fall_on_the_grid() -> None:
 @pytest.mark.parametrize(
     ("frame_start_s", "values", "message"),
     [
-        (np.arange(3) * 0.5, np.zeros((4, 2), np.float32), r"shape \(3,\) and features of shape \(4, 2\)"),
-        (np.arange(3) * 0.5, np.zeros(3, np.float32), r"\(frames, n_features\) were expected"),
-        (np.zeros(0), np.zeros((0, 2), np.float32), "one frame at least"),
-        (np.arange(3) * 1.0, np.zeros((3, 2), np.float32), "not 0.5 s apart"),
+        (np.arange(3) * 0.5, np.zeros((4, 2), np.float32), r"got \(3,\) and \(4, 2\)"),
+        (np.arange(3) * 0.5, np.zeros(3, np.float32), r"got \(3,\) and \(3,\)"),
+        (np.zeros(0), np.zeros((0, 2), np.float32), "at least one frame"),
+        (np.arange(3) * 1.0, np.zeros((3, 2), np.float32), "expected frames 0.5 s apart"),
         (np.arange(3) * 0.5, np.array([[0, 0], [0, np.nan], [0, 0]], np.float32), "feature 1 of frame 1 is nan"),
     ],
 )
@@ -165,17 +165,6 @@ def test_a_random_segment_is_a_run_of_labelled_frames() -> None:
     assert min(starts.values()) > 60
 
 
-def test_random_segments_follow_the_generator() -> None:
-    sequences = [sequence(song_id, [True] * 50) for song_id in range(1, 20)]
-
-    def starts(seed: int) -> list[float]:
-        return [float(segment.end_s[0]) for segment in random_segments(sequences, np.random.default_rng(seed))]
-
-    assert starts(5) == starts(5)
-    assert starts(5) != starts(6)
-    assert len(set(starts(5))) > 5
-
-
 def test_songs_without_a_run_of_that_length_are_named() -> None:
     sequences = [sequence(1, [True] * 7 + [False] + [True] * 7), sequence(2, [True] * 8), sequence(3, [])]
     with pytest.raises(ValueError, match="No 8 consecutive labelled frames in song 1, 3:"):
@@ -183,18 +172,11 @@ def test_songs_without_a_run_of_that_length_are_named() -> None:
     assert len(random_segments(sequences[:2], np.random.default_rng(0), length=7)) == 2
 
 
-@pytest.mark.parametrize("length", [0, -1])
-def test_segments_of_no_length(length: int) -> None:
-    with pytest.raises(ValueError, match="at least one frame"):
-        random_segments([sequence(1, [True] * 9)], np.random.default_rng(0), length)
-    with pytest.raises(ValueError, match="at least one frame"):
-        consecutive_segments([sequence(1, [True] * 9)], length)
-
-
-def test_consecutive_segments() -> None:
-    segments = consecutive_segments([sequence(1, [True] * 18), sequence(2, [False, True, True, False, True])])
-    assert [(part.song_id, len(part.features)) for part in segments] == [(1, 8), (1, 8), (1, 2), (2, 2), (2, 1)]
-    assert [float(part.end_s[0]) for part in segments] == [1.0, 5.0, 9.0, 1.5, 3.0]
+def test_segments_of_no_length() -> None:
+    with pytest.raises(ValueError, match="at least 1, got 0"):
+        random_segments([sequence(1, [True] * 9)], np.random.default_rng(0), 0)
+    with pytest.raises(ValueError, match="at least 1, got -1"):
+        consecutive_segments([sequence(1, [True] * 9)], -1)
 
 
 @given(st.lists(st.lists(st.booleans(), max_size=30), max_size=4), st.integers(1, 9))
@@ -213,7 +195,7 @@ def test_consecutive_segments_have_every_labelled_frame_once(masks: list[list[bo
 # ---- batches ---------------------------------------------------------------------------------------------------
 
 
-def test_batch_is_filled_up_at_the_end() -> None:
+def test_a_batch_is_padded_at_the_end() -> None:
     short, long = sequence(1, [True, False]), sequence(2, [False, True, True, True])
     batch = pad_batch([short, long])
     assert batch.features.shape == (2, 4, 3)
@@ -227,14 +209,8 @@ def test_batch_is_filled_up_at_the_end() -> None:
     assert not batch.labels[0, 2:].any()
 
 
-def test_a_batch_is_a_copy() -> None:
-    whole = sequence(1, [True, True])
-    pad_batch([whole]).features.zero_()
-    assert whole.features[0, 0] == 1000
-
-
 def test_impossible_batches() -> None:
     with pytest.raises(ValueError, match="no sequence"):
         pad_batch([])
-    with pytest.raises(ValueError, match=r"not \[3, 4\]"):
+    with pytest.raises(ValueError, match=r"got \[3, 4\]"):
         pad_batch([sequence(1, [True]), sequence(2, [True], n_features=4)])

@@ -1,4 +1,4 @@
-"""Sets of songs in one stream: whose sound, and whose labels, are where."""
+"""Sets of songs in one stream: the place of each song's sound and labels."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ AUDIO_START_S = 30.0
 
 
 def song(song_id: int, audio: Path | None = None, labels_from_s: float = 15.0) -> Song:
-    """A song whose labels tell song and time: valence song_id / 10, arousal rises by .01 a second."""
+    """A song whose labels hold song and time: valence song_id / 10, arousal rises by .01 per second."""
     times_s = np.arange(labels_from_s, 45.25, 0.5)
     labels = np.stack([np.full(len(times_s), song_id / 10.0), times_s / 100.0], axis=1).astype(np.float32)
     return Song(song_id, audio, AUDIO_START_S, None, times_s, labels, None)
@@ -83,9 +83,6 @@ def test_a_song_without_usable_audio_is_named(tmp_path: Path) -> None:
     (tmp_path / "8.wav").write_bytes(b"no audio")
     with pytest.raises(AudioFileError, match=r"8\.wav cannot be read"):
         write_set([song(8, tmp_path / "8.wav")], tmp_path / "set.flac")
-
-
-def test_a_file_of_no_samples_is_named(tmp_path: Path) -> None:
     with pytest.raises(AudioFileError, match=r"8\.wav"):
         write_set([with_audio(tmp_path, 8, noise(0))], tmp_path / "set.flac")
 
@@ -94,7 +91,7 @@ def test_a_file_of_no_samples_is_named(tmp_path: Path) -> None:
 
 
 def a_set(durations_s: list[float]) -> tuple[SongSet, Features]:
-    """Songs 1, 2, … and features that tell the frame's number."""
+    """Songs 1, 2, … and features that hold the frame's number."""
     starts_s = np.cumsum([0.0, *durations_s])
     songs = tuple(song(i + 1) for i in range(len(durations_s)))
     n_frames = int((starts_s[-1] - 1.0) / 0.5) + 1
@@ -115,25 +112,25 @@ def test_every_frame_belongs_to_the_song_in_which_it_ends(durations_s: list[floa
         np.testing.assert_array_equal(sequence.end_s, 0.5 * sequence.features[:, 0] + 1.0)
         assert sequence.end_s[0] > start_s
         assert sequence.end_s[-1] <= end_s
-        # Labelled with what listeners said at that moment of that song.
+        # The labels of that moment of that song.
         np.testing.assert_allclose(sequence.labels[:, 0], sequence.song_id / 10.0, rtol=0.0, atol=1e-6)
         moment_s = AUDIO_START_S + sequence.end_s - start_s
         np.testing.assert_allclose(sequence.labels[:, 1], moment_s / 100.0, rtol=0.0, atol=1e-5)
         assert sequence.labelled.all()
 
 
-def test_frames_wholly_inside_have_the_labels_of_the_song_alone() -> None:
-    """Where a song begins at a multiple of 0.5 s, its frames are those that it has alone, and one before."""
+def test_frames_inside_have_the_labels_of_the_song_alone() -> None:
+    """If a song begins at a multiple of 0.5 s, its frames are those that it has alone, and one before."""
     song_set, features = a_set([10.0, 6.5, 8.0])
     second = set_sequences(song_set, features)[1]
     alone = align(song_set.songs[1], half_seconds(12), np.zeros((12, 1), dtype=np.float32))
     assert len(second.features) == 13
     np.testing.assert_array_equal(second.labels[1:], alone.labels)
     np.testing.assert_array_equal(second.labelled[1:], alone.labelled)
-    assert second.end_s[0] == 10.5, "this one began in the song before"
+    assert second.end_s[0] == 10.5, "this frame starts in the song before"
 
 
-def test_labels_before_a_song_are_not_made_up() -> None:
+def test_frames_before_the_annotations_have_no_label() -> None:
     """Annotations that begin at song time 31.0: the frame that ends at 30.5 has none."""
     song_set, features = a_set([4.0, 4.0])
     late = SongSet(
@@ -184,9 +181,4 @@ def test_songs_that_lead_in_have_no_labels(label_from: int) -> None:
     expected = [song.labelled if i >= label_from else [False] * len(song.labelled) for i, song in enumerate(songs)]
     np.testing.assert_array_equal(one.labelled, np.concatenate(expected))
     assert one.labelled.dtype == np.bool_
-    assert songs[0].labelled[0], "the songs themselves are as they were"
-
-
-def test_without_asking_all_labels_stay() -> None:
-    songs = sequences_of([3, 2])
-    assert joined(songs).labelled.sum() == 3
+    assert songs[0].labelled[0], "the songs themselves are not changed"

@@ -1,4 +1,4 @@
-"""The baselines against sums done by hand."""
+"""The baselines, compared with direct calculations."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ NAMES = tuple(f"feature {column}" for column in range(N_FEATURES))
 
 
 def half_labelled(song: SongSequence) -> SongSequence:
-    """The same without labels in the first 10 frames, where wrong ones would be noticed."""
+    """The same without labels in the first 10 frames, with wrong values in their place."""
     labelled = np.arange(len(song.features)) >= 10
     labels = np.where(labelled[:, None], song.labels, np.float32(1.0))
     return SongSequence(song.song_id, song.features, labels, labelled, song.end_s)
@@ -37,7 +37,7 @@ def test_the_running_mean_is_that_of_all_frames_so_far() -> None:
     np.testing.assert_allclose(running_mean([[1, 10], [3, 20], [8, 0]]), [[1, 10], [2, 15], [4, 10]])
 
 
-def test_the_constant_is_the_mean_of_the_labels_that_there_are() -> None:
+def test_the_constant_is_the_mean_of_the_labels() -> None:
     songs = [
         song_sequence(1, np.zeros((2, 3)), np.array([[0.1, 0.2], [0.3, 0.4]])),
         SongSequence(
@@ -52,7 +52,7 @@ def test_the_constant_is_the_mean_of_the_labels_that_there_are() -> None:
 
 
 @pytest.mark.parametrize("on_running_mean", [False, True])
-def test_ridge_is_the_closed_form_with_the_penalty_that_validation_likes_best(on_running_mean: bool) -> None:
+def test_ridge_is_the_closed_form_with_the_best_penalty_on_validation(on_running_mean: bool) -> None:
     training = [half_labelled(made_up_song(song_id)) for song_id in range(1, 9)]
     validation = [half_labelled(made_up_song(song_id)) for song_id in range(20, 23)]
     ridge = fit_ridge(training, validation, NAMES, on_running_mean=on_running_mean)
@@ -89,26 +89,26 @@ def test_ridge_is_the_closed_form_with_the_penalty_that_validation_likes_best(on
     np.testing.assert_allclose(predicted, np.clip(held_out @ ridge.coefficients + ridge.intercept, -1, 1), atol=1e-6)
 
 
-def test_penalties_are_chosen_for_each_dimension_on_its_own() -> None:
+def test_penalties_are_chosen_for_each_dimension() -> None:
     rng = np.random.default_rng(0)
 
     def song(song_id: int) -> SongSequence:
         features = rng.normal(size=(20, N_FEATURES))
-        # Valence follows the features to the letter, arousal not at all.
+        # Valence depends on the features, arousal does not.
         return song_sequence(song_id, features, np.stack([np.tanh(features[:, 0]), rng.uniform(-1, 1, 20)], axis=1))
 
     ridge = fit_ridge([song(i) for i in range(10)], [song(i) for i in range(10, 20)], NAMES, on_running_mean=False)
     assert ridge.alphas[0] < ridge.alphas[1]
 
 
-def test_ridge_stays_in_range_and_looks_at_nothing_ahead() -> None:
+def test_ridge_is_clipped_and_causal() -> None:
     scaler = Scaler("min_max", ("a",), np.array([0.0]), np.array([1.0]))
     ridge = RidgeBaseline(scaler, True, np.array([[1.0, -4.0]]), np.array([0.0, 0.5]), (1.0, 1.0))
     song = song_sequence(1, np.array([[0.1], [0.3], [0.8]]), np.zeros((3, 2)))
     np.testing.assert_allclose(ridge.predict([song])[0], [[0.1, 0.1], [0.2, -0.3], [0.4, -1.0]], atol=1e-6)
 
 
-def test_all_are_scored_on_the_same_songs_baselines_first() -> None:
+def test_all_are_scored_on_the_same_songs() -> None:
     data = made_up_data()
     split = split_songs(data.songs, 0)
     baselines = fit_baselines(data, split)

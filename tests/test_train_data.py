@@ -1,4 +1,4 @@
-"""From a DEAM folder to sequences: a handful of real clips, and DEAM's own features where there is no sound."""
+"""From a DEAM folder to sequences: a few real clips, and DEAM's own features without audio."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def cache_dir(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def folder(deam_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Four clips, one of them broken, one of them there as a long stretch too."""
+    """Four clips, one of them broken, one of them also as a long stretch."""
     folder = few_clips(deam_root, tmp_path_factory.mktemp("deam") / "few", SPLITS)
     (folder / "audio" / "1007.ogg").write_text("no music")
     (folder / "audio_long").mkdir()
@@ -37,6 +37,7 @@ def folder(deam_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+@pytest.mark.slow
 def test_real_clips_become_sequences(folder: Path, cache_dir: Path) -> None:
     console = silent_console()
     data = load_dataset(
@@ -54,21 +55,20 @@ def test_real_clips_become_sequences(folder: Path, cache_dir: Path) -> None:
             np.testing.assert_array_equal(getattr(sequence, name), getattr(expected, name))
         assert sequence.labelled.all()
 
-    # The broken clip is named, and counted out.
-    assert "songs with" in printed
+    # The broken clip is reported.
     assert "Left out: 1 song." in printed
     assert "audio/1007.ogg: song 1007" in printed
     assert "Their features: 54 frames, 54 of them with a label." in printed
     assert [entry.song_id for entry in data.deam.left_out] == [1007]
 
-    # What training takes: the clip and its altered copy; the one long stretch is there beside them.
+    # For training: the clip and its altered copy. The long stretch is separate.
     assert {song_id: len(taken) for song_id, taken in data.training.items()} == {18: 2, 219: 2, 1101: 2}
     assert list(data.long) == [219]
     assert len(data.long[219].features) > 30
     for song_id, (clip, copy, *_) in data.training.items():
         np.testing.assert_array_equal(clip.labels, data.songs[song_id].labels)
         assert not np.array_equal(copy.features[:5], clip.features[:5])
-        # A copy's frames are as far apart as it is fast, and have the label of the moment that they end at.
+        # The step between a copy's frames is proportional to its speed; labels are those at the frames' ends.
         steps = np.diff(copy.end_s)
         np.testing.assert_allclose(steps, steps[0])
         assert 0.46 < steps[0] < 0.54
@@ -83,7 +83,7 @@ def test_real_clips_become_sequences(folder: Path, cache_dir: Path) -> None:
         data.split(0)
 
 
-def test_a_folder_of_which_nothing_can_be_used_says_why(deam_root: Path, tmp_path: Path, cache_dir: Path) -> None:
+def test_an_unusable_folder_is_reported(deam_root: Path, tmp_path: Path, cache_dir: Path) -> None:
     folder = few_clips(deam_root, tmp_path / "few", {18: "train"})
     (folder / "audio" / "18.ogg").write_text("no music")
     with pytest.raises(DeamError, match=r"(?s)No song in .*few can be used.*audio/18.ogg: song 18"):
@@ -107,7 +107,7 @@ def load_official(root: Path, extraction: ExtractionSettings = DEAM_FEATURES) ->
     return data, console.file.getvalue()  # type: ignore[attr-defined]
 
 
-def test_deams_own_features_serve_where_there_is_no_audio(tmp_path: Path) -> None:
+def test_without_audio_deams_own_features_are_used(tmp_path: Path) -> None:
     root = official(tmp_path, range(1, 13))
     (root / "features" / "5.csv").write_text("frameTime;nothing\n0.0;1\n")
     data, printed = load_official(root)
@@ -124,16 +124,16 @@ def test_deams_own_features_serve_where_there_is_no_audio(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("extraction", [ExtractionSettings(GainSettings(), False), ExtractionSettings(None, True)])
-def test_deams_own_features_are_no_others(tmp_path: Path, extraction: ExtractionSettings) -> None:
-    with pytest.raises(DeamError, match="no audio to extract features from, and DEAM's own are not the ones"):
+def test_deams_own_features_do_not_replace_others(tmp_path: Path, extraction: ExtractionSettings) -> None:
+    with pytest.raises(DeamError, match="DEAM's own features are not the ones requested"):
         load_official(official(tmp_path, range(1, 3)), extraction)
 
 
-def test_a_song_whose_frames_have_no_label_is_left_out(tmp_path: Path) -> None:
+def test_a_song_without_labelled_frames_is_left_out(tmp_path: Path) -> None:
     root = official(tmp_path, range(1, 4))
     lines = (root / "features" / "2.csv").read_text().splitlines()
     (root / "features" / "2.csv").write_text("\n".join(lines[:20]))
     data, printed = load_official(root)
     assert list(data.songs) == [1, 3]
-    assert "no annotation at the end of any of its frames" in printed
+    assert "no annotation at the end of any frame" in printed
     assert "features/2.csv: song 2" in printed

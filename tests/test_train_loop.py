@@ -245,7 +245,7 @@ def test_songs_with_too_few_labels_are_counted_out_loud() -> None:
     config = parse_config({"model": {"name": "mlp"}, "training": {"epochs": 1}})
     fit(config, made_up_data(songs), split, console)
     assert "10 of 30 training sequences have too few labels to train on." in console.file.getvalue()  # type: ignore[attr-defined]
-    with pytest.raises(TrainingError, match="None of the 10 training sequences has labels enough"):
+    with pytest.raises(TrainingError, match="None of the 10 training sequences has enough labels"):
         fit(config, made_up_data(songs), split | {"train": tuple(range(1, 11))}, console)
 
 
@@ -308,7 +308,7 @@ def test_scores_are_counted_as_they_say() -> None:
     streaming = streaming_scores(Echo(2), songs)
     assert (streaming.n_songs, streaming.n_frames) == (2, 25)
     assert streaming.arousal.mse.value == pytest.approx((np.sum(frames**2) + 7) / 25)
-    with pytest.raises(TrainingError, match="No song has 8 labelled frames in a row"):
+    with pytest.raises(TrainingError, match="8 labelled frames in a row"):
         segment_scores(Echo(2), songs[1:])
 
 

@@ -1,8 +1,8 @@
-"""Songs as a stage hears them: other speeds, other equalisation, other levels, through the real extraction.
+"""Altered copies of songs: other speeds, other equalisation, other levels, through the real extraction.
 
-Each copy of a song is played a little faster or slower (as a DJ's pitch fader does: tempo and pitch together), begins
-somewhere within its first seconds, passes an equaliser, and comes at another gain. Listeners' ratings are kept: the
-changes are small against the differences between songs.
+Each copy of a song is played slightly faster or slower (tempo and pitch together, like a DJ's pitch fader), starts
+within the song's first seconds, passes an equaliser, and has another gain. It keeps the song's ratings: the changes are
+small compared with the differences between songs.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from realtime_mer.features.extraction import ExtractionSettings, extract_stream,
 from realtime_mer.sources.reading import AudioFileError, read_blocks
 from realtime_mer.types import AudioBlock, FloatArray
 
-# The ranges that are drawn from, uniformly.
+# Uniform ranges.
 _SPEED = (0.93, 1.07)
 _LATEST_START_S = 2.5
 _SHELF_DB = 4.0
@@ -53,7 +53,7 @@ class AlteredExtraction:
 
 
 def alteration(path: Path, copy: int) -> Alteration:
-    """The alteration of a file's n-th copy; the same whenever it is asked for."""
+    """The alteration of a file's n-th copy; deterministic."""
     rng = np.random.default_rng([zlib.crc32(path.stem.encode()), copy])
     return Alteration(
         speed=float(rng.uniform(*_SPEED)),
@@ -82,8 +82,8 @@ def shelf(frequency_hz: float, gain_db: float, rate_hz: int, *, high: bool) -> n
 
 
 def altered_audio(path: Path, altered: Alteration) -> tuple[FloatArray, int]:
-    """The altered audio, float32, shape (n_samples, n_channels), clipped at full scale as a sound card would, and the
-    rate in Hz at which it is to be played."""
+    """The altered audio, float32, shape (n_samples, n_channels), clipped at full scale like a sound card's, and its
+    sample rate in Hz."""
     blocks = list(read_blocks(path))
     if not blocks:
         raise AudioFileError(too_short(path))
@@ -106,8 +106,7 @@ def altered_audio(path: Path, altered: Alteration) -> tuple[FloatArray, int]:
 def extract_altered(path: Path, settings: AlteredExtraction) -> tuple[npt.NDArray[np.float64], FloatArray]:
     """All frames of an altered copy: starts, shape (frames,), and values, shape (frames, n).
 
-    A start is that of the frame's last second in the file's own time, so that the frame's end falls on the moment of
-    the song that it reached. Raises AudioFileError as `extract_file` does.
+    A start is 1.0 s before the frame's end in the file's own time. Raises AudioFileError as `extract_file` does.
     """
     altered = alteration(path, settings.copy)
     samples, rate_hz = altered_audio(path, altered)
@@ -138,5 +137,5 @@ def extract_at_gain(path: Path, settings: GainExtraction) -> tuple[npt.NDArray[n
 
 
 def describe_alterations(settings: AlteredExtraction | GainExtraction) -> str:
-    """What decides the features besides the extraction: these settings and this file's code."""
+    """What the features depend on besides the extraction: these settings and the code of this file."""
     return f"{asdict(settings)} {Path(__file__).read_text(encoding='utf-8')}"

@@ -1,6 +1,6 @@
-"""What a model has to beat: a constant, and ridge regression on single frames and on the mean of all frames so far.
+"""Baselines: a constant, and ridge regression on single frames and on the mean of all frames so far.
 
-All of them predict as a stage needs it: at each frame from that frame and the ones before it.
+All of them are causal: they predict at each frame from that frame and the ones before it.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from train.sequences import SongSequence
 
 Float64Array = npt.NDArray[np.float64]
 
-# The strengths of the ridge penalty that validation chooses from, for valence and for arousal on its own.
+# The ridge penalties to choose from on validation, for valence and arousal separately.
 ALPHAS = tuple(float(alpha) for alpha in np.logspace(0, 6, 13))
 
 
@@ -38,7 +38,7 @@ class Baseline(Protocol):
 
 @dataclass(frozen=True, eq=False)
 class Constant:
-    """The same for every frame. mean: shape (2,), the training labels' mean."""
+    """The same prediction for every frame. mean: shape (2,), the training labels' mean."""
 
     mean: Float64Array
 
@@ -81,7 +81,7 @@ def fit_constant(training: Sequence[SongSequence]) -> Constant:
 def fit_ridge(
     training: Sequence[SongSequence], validation: Sequence[SongSequence], names: Sequence[str], *, on_running_mean: bool
 ) -> RidgeBaseline:
-    """Ridge regression on signed-log standardised features, with the penalties of ALPHAS that validation likes best.
+    """Ridge regression on signed-log standardised features, with the penalties of ALPHAS that are best on validation.
 
     training, validation: features as extracted; names: the features' names.
     """

@@ -43,9 +43,9 @@ def cross_validate(config: Config, dataset: Dataset, console: Console) -> tuple[
         if config.training.keep == "last":
             split = {**split, "train": (*split["train"], *split["validation"])}
         result = fit(config, dataset, split, console)
-        heard = scaled(result.scaler, dataset.selected(held_out, result.scaler.names))
+        inputs = scaled(result.scaler, dataset.selected(held_out, result.scaler.names))
         by_song = predictions.setdefault(config.model.name, {})
-        by_song.update(zip(fold["test"], streaming_predictions(result.model, heard), strict=True))
+        by_song.update(zip(fold["test"], streaming_predictions(result.model, inputs), strict=True))
         long_ids = [song_id for song_id in fold["test"] if song_id in dataset.long]
         long_songs = dataset.selected([dataset.long[song_id] for song_id in long_ids], result.scaler.names)
         stretches.update(

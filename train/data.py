@@ -1,4 +1,4 @@
-"""DEAM as training takes it: for each song a sequence of features, from its sound or DEAM's own, and its labels."""
+"""The data for training: for each song of DEAM a sequence of features, extracted or DEAM's own, and its labels."""
 
 from __future__ import annotations
 
@@ -36,9 +36,9 @@ from train.features_cache import Extraction, Features, extract_songs
 from train.sequences import SongSequence, align
 from train.sets import joined, set_sequences, write_set
 
-# What DEAM's own features/<song_id>.csv hold.
+# The contents of DEAM's own features/<song_id>.csv.
 _DEAM_EXTRACTION = ExtractionSettings(level=None, descriptors=False)
-# Which songs make up a set is the same in every run: their features stay in the cache.
+# The songs of a set are the same in every run, so that their features stay in the cache.
 _SETS_SEED = 0
 
 Extract = Callable[[Sequence[Path]], Extraction]
@@ -48,12 +48,12 @@ Extract = Callable[[Sequence[Path]], Extraction]
 class Dataset:
     """The songs of a DEAM folder with their features.
 
-    deam: the folder; a song that gave no features stands in its `left_out`, not in its `songs`.
+    deam: the folder; a song without features is in its `left_out`, not in its `songs`.
     extraction: how the features were made. names: the features' names, in order.
-    songs: by song_id, each song as it is scored: the label of a frame is the one at its end.
+    songs: by song_id, each song; the label of a frame is the one at its end.
     training: by song_id, the sequences that training uses: the song itself and its altered copies.
-    long: by song_id, the long stretches as they are scored; empty where none were asked for.
-    sets: for each set its songs' frames in playing order (train.sets); empty where none were asked for.
+    long: by song_id, the long stretches; empty if not requested.
+    sets: for each set its songs' frames in playing order (train.sets); empty if not requested.
     """
 
     deam: Deam
@@ -66,13 +66,13 @@ class Dataset:
 
     @property
     def prescribes_split(self) -> bool:
-        """Whether the data come with a split of their own."""
+        """Whether the data define a split."""
         return any(song.split is not None for song in self.deam.songs)
 
     def split(self, seed: int) -> Split:
-        """The split that the data prescribe, or else the seed's random one: 80 % train, 10 % validation, 10 % test.
+        """The split that the data define, or else the seed's random one: 80 % train, 10 % validation, 10 % test.
 
-        Raises DeamError where a prescribed part has no song, ValueError where there are too few songs to split.
+        Raises DeamError if a part of a defined split has no song, ValueError if there are too few songs to split.
         """
         if not self.prescribes_split:
             return split_songs(self.songs, seed)
@@ -85,7 +85,7 @@ class Dataset:
     def selected(self, sequences: Sequence[SongSequence], names: Sequence[str]) -> list[SongSequence]:
         """Sequences of this data set with these features only, in this order.
 
-        Raises ValueError for a feature that the data do not have.
+        Raises ValueError for an unknown feature.
         """
         columns = {name: column for column, name in enumerate(self.names)}
         missing = [name for name in names if name not in columns]
@@ -95,10 +95,10 @@ class Dataset:
         return [replace(sequence, features=sequence.features[:, chosen]) for sequence in sequences]
 
     def set_runs(self, song_ids: Iterable[int]) -> list[SongSequence]:
-        """What training takes of the sets: each song after the song before it, which leads in without labels.
+        """Training sequences from the sets: each song preceded by the song before it, without that song's labels.
 
-        Only where both are among `song_ids`. Of the song before those two something may still be heard, as far back as
-        descriptors and level stage remember, but none of its labels.
+        Only if both are among `song_ids`. The features may still depend on the song before these two, as far back as
+        descriptors and gain stage remember, but its labels are not used.
         """
         allowed = frozenset(song_ids)
         return [
@@ -121,15 +121,15 @@ def load_dataset(
     sets: int = 0,
     set_songs: int = 60,
 ) -> Dataset:
-    """Reads a DEAM folder and extracts the features of its songs, or takes them from the cache.
+    """Reads a DEAM folder and extracts the features of its songs, or reads them from the cache.
 
-    A song without audio takes part with DEAM's own features, where `extraction` asks for just those. Prints how many
-    songs and annotation frames are used, and everything left out.
+    For a song without audio DEAM's own features are used, if `extraction` asks for just those. Prints how many songs
+    and annotation frames are used, and everything left out.
 
-    cache_dir, jobs: as in train.features_cache.extract_songs. The others: as in train.config.TrainingConfig.
+    cache_dir, jobs: as in train.features_cache.extract_songs. long_stretches: also load those, for scoring. The
+    others: as in train.config.TrainingConfig.
 
-    Raises DeamError where the folder is no DEAM or no song of it is usable, FeatureCacheError where the cache cannot
-    be used.
+    Raises DeamError if the folder is not DEAM or no song is usable, FeatureCacheError if the cache cannot be used.
     """
     extract_cached = partial(extract_songs, cache_dir=cache_dir, jobs=jobs, console=console)
     configuration = describe_configuration(extraction)
@@ -171,9 +171,9 @@ def load_at_gain(
     jobs: int | None = None,
     console: Console,
 ) -> list[SongSequence]:
-    """Songs of a data set, played at another input gain into a 16-bit sound card, in the order of `song_ids`.
+    """Songs of a data set at another input gain into a 16-bit sound card, in the order of `song_ids`.
 
-    Raises DeamError for a song that gives no features so.
+    Raises DeamError for a song without features at this gain.
     """
     settings = GainExtraction(dataset.extraction, gain_db)
     configuration = describe_configuration(dataset.extraction) + describe_alterations(settings)
@@ -188,7 +188,7 @@ def load_at_gain(
     features, reasons = _extracted(songs, extract)
     for song_id in song_ids:
         if song_id not in features:
-            raise DeamError(f"Song {song_id} gives no features at {gain_db} dB: {reasons.get(song_id, 'no audio')}")
+            raise DeamError(f"Song {song_id} has no features at {gain_db} dB: {reasons.get(song_id, 'no audio')}")
     return [_aligned(by_id[song_id], features) for song_id in song_ids]
 
 
@@ -200,7 +200,7 @@ def load_set(
     jobs: int | None = None,
     console: Console,
 ) -> tuple[SongSequence, ...]:
-    """These songs played one after the other through the extraction in one piece; each song's frames, in order."""
+    """The frames of each of these songs, played one after the other through the extraction in one piece."""
     configuration = describe_configuration(dataset.extraction)
 
     def extract(files: Sequence[Path]) -> Extraction:
@@ -215,7 +215,7 @@ def load_set(
 def _sets(dataset: Dataset, extract: Extract, n_sets: int, n_songs: int) -> tuple[tuple[SongSequence, ...], ...]:
     """Sets of training songs in random order, each played through the extraction in one piece.
 
-    Raises DeamError where there are too few songs with audio.
+    Raises DeamError if there are too few songs with audio.
     """
     in_training = frozenset(dataset.split(_SETS_SEED)["train"])
     songs = [song for song in dataset.deam.songs if song.song_id in in_training and song.audio is not None]
@@ -230,14 +230,14 @@ def _played(sets: Sequence[Sequence[Song]], extract: Extract) -> tuple[tuple[Son
         written = [write_set(songs, Path(folder) / f"{k}.flac") for k, songs in enumerate(sets)]
         extracted = extract([each.file for each in written])
     if extracted.failures:
-        raise DeamError(f"A set gave no features: {extracted.failures[0]}")
+        raise DeamError(f"A set has no features: {extracted.failures[0]}")
     return tuple(tuple(set_sequences(each, extracted.features[each.file])) for each in written)
 
 
 def _with_features(
     deam: Deam, extraction: ExtractionSettings, extract: Extract, console: Console
 ) -> tuple[Deam, dict[int, Features]]:
-    """The features by song_id, and the folder with the songs that have some, and a label at the end of some frame."""
+    """The features by song_id, and the folder with only the songs that have features and a labelled frame."""
     found, reasons = _extracted(deam, extract)
     features = dict(found)
     left_out = [
@@ -256,11 +256,11 @@ def _with_features(
             else:
                 features[song.song_id] = Features(frame_start_s, values)
     else:
-        reason = "no audio to extract features from, and DEAM's own are not the ones that are asked for"
+        reason = "no audio, and DEAM's own features are not the ones requested"
         left_out += [Finding(song.song_id, _file(deam, song), reason) for song in without_audio]
     for song in deam.songs:
         if song.song_id in features and not _aligned(song, features).labelled.any():
-            left_out.append(Finding(song.song_id, _file(deam, song), "no annotation at the end of any of its frames"))
+            left_out.append(Finding(song.song_id, _file(deam, song), "no annotation at the end of any frame"))
     gone = {entry.song_id for entry in left_out}
     used = tuple(song for song in deam.songs if song.song_id not in gone)
     deam = replace(deam, songs=used, left_out=(*deam.left_out, *left_out))
@@ -270,12 +270,10 @@ def _with_features(
 
 
 def _with_copies(deam: Deam, copy: int, extract: Extract) -> tuple[Deam, dict[int, Features]]:
-    """The features of the songs' copies by song_id, and the folder with a note for each song that has none."""
+    """The features of the songs' copies by song_id, and the folder with a note for each song without one."""
     copies, reasons = _extracted(deam, extract)
     notes = [
-        Finding(
-            song.song_id, _file(deam, song), f"no altered copy {copy}: {reasons.get(song.song_id, 'there is no audio')}"
-        )
+        Finding(song.song_id, _file(deam, song), f"no altered copy {copy}: {reasons.get(song.song_id, 'no audio')}")
         for song in deam.songs
         if song.song_id not in copies
     ]
@@ -283,7 +281,7 @@ def _with_copies(deam: Deam, copy: int, extract: Extract) -> tuple[Deam, dict[in
 
 
 def _extracted(deam: Deam, extract: Extract) -> tuple[dict[int, Features], dict[int, str]]:
-    """By song_id, the features of the songs that have audio, or why it gave none."""
+    """By song_id, the features of the songs with audio, or the reason for having none."""
     audio = {song.song_id: song.audio for song in deam.songs if song.audio is not None}
     extracted = extract(list(audio.values()))
     reasons = {failure.path: failure.reason for failure in extracted.failures}
@@ -299,7 +297,7 @@ def _aligned(song: Song, features: Mapping[int, Features]) -> SongSequence:
 
 
 def _aligned_copy(song: Song, copy: Features) -> SongSequence:
-    """As `align`, frame by frame: played faster or slower, frames are not 0.5 s apart in the song's own time."""
+    """Like `align`, frame by frame: at another speed, frames are not 0.5 s apart in the song's own time."""
     frames = [
         align(song, copy.frame_start_s[k : k + 1], copy.values[k : k + 1]) for k in range(len(copy.frame_start_s))
     ]
@@ -313,12 +311,12 @@ def _aligned_copy(song: Song, copy: Features) -> SongSequence:
 
 
 def _file(deam: Deam, song: Song) -> Path:
-    """The file that a song's features come from."""
+    """The file of a song's features."""
     return song.audio or song.features_csv or deam.root
 
 
 def _without_name(reason: str, path: Path) -> str:
-    """What is wrong with a file, without its name, so that the summary can put songs with the same reason together."""
+    """The reason without the file's name, so that the summary can group songs by reason."""
     return reason.removeprefix(str(path)).lstrip(":, ")
 
 

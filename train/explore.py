@@ -1,6 +1,6 @@
-"""What each choice in the live model is worth: variants of configs/live_model.toml, compared by cross-validation.
+"""Compares variants of configs/live_model.toml by cross-validation, to measure what each choice is worth.
 
-No test song takes part, neither in training nor in scoring: these numbers are for choosing.
+The test songs are not used, neither for training nor for scoring: these numbers are for choosing.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _N_FOLDS = 5
 
 @dataclass(frozen=True)
 class Variant:
-    """A change to the base configuration: what it is about, and the values it sets, table by table."""
+    """A change to the base configuration. changes: the values it sets, by table."""
 
     group: str
     name: str
@@ -43,8 +43,8 @@ def _arguments(**values: Any) -> dict[str, dict[str, Any]]:
     return {"model": {"arguments": values}}
 
 
-# Choices are compared on clips alone, which train three times as fast, and with the noise that they turned out not to
-# need; the sets, which the stage needs, come on top.
+# Variants are compared on clips alone, which train three times as fast, and with a noise that proved unnecessary. The
+# shipped model adds sets.
 _BASE_CHANGES = _training(sets=0, curriculum=[2, 2, 2, 2, 6, 18], sequence_noise=0.3)
 BASE = Variant("base", "configs/live_model.toml on clips alone, sequence noise .3")
 VARIANTS = (
@@ -103,7 +103,7 @@ class Outcome:
 
 
 def changed(base: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested values with other nested values over them; neither is altered."""
+    """Nested values updated with other nested values; neither argument is changed."""
     result = copy.deepcopy(dict(base))
     for key, value in changes.items():
         below = result.get(key)
@@ -129,7 +129,7 @@ def cross_validate(
         inputs = scaled(result.scaler, dataset.selected(songs, result.scaler.names))
         held_out += songs
         if not isinstance(result.model, LiveModel):
-            raise ConfigError(f"Only the model 'live' has parts to compare, not {config.model.name!r}.")
+            raise ConfigError(f"Expected the model 'live', which has parts to compare, got {config.model.name!r}.")
         for part, share in (("model", result.model.linear_share), ("network", 0.0), ("linear", 1.0)):
             result.model.linear_share = share
             predictions[part] += streaming_predictions(result.model, inputs)
@@ -140,14 +140,14 @@ def cross_validate(
 def explore(
     deam_root: Path, base: Mapping[str, Any], n_folds: int, names: Sequence[str], console: Console, **loading: Any
 ) -> list[Outcome]:
-    """Cross-validates the base, and the variants whose group or name is in `names` (all, where it is empty).
+    """Cross-validates the base, and the variants whose group or name is in `names` (all if it is empty).
 
-    Raises ConfigError for a name that no variant has.
+    Raises ConfigError for an unknown name. loading: as in train.data.load_dataset.
     """
     known = {variant.group for variant in VARIANTS} | {variant.name for variant in VARIANTS}
     for name in names:
         if name not in known:
-            raise ConfigError(f"There is no variant {name!r}. There are: {', '.join(sorted(known))}.")
+            raise ConfigError(f"Expected a variant of {', '.join(sorted(known))}, got {name!r}.")
     outcomes = []
     datasets: dict[tuple[Any, ...], Dataset] = {}
     for variant in VARIANTS:

@@ -24,20 +24,20 @@ from train.metrics import Scores, score
 from train.professor import Professor
 from train.sequences import SEGMENT_FRAMES, SongSequence, consecutive_segments, pad_batch, random_segments
 
-# Songs side by side when predicting; it changes nothing but speed.
+# Songs per batch when predicting; affects only the speed.
 _PREDICTION_BATCH = 256
 
 
 class TrainingError(ValueError):
-    """Training cannot begin with these songs, or went astray."""
+    """Training cannot start with these songs, or has diverged."""
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """What is known after an epoch (1, 2, …); valence first, then arousal.
+    """The scores after an epoch (1, 2, …); valence first, then arousal.
 
     training_mse: the mean of the steps' losses. streaming_*: validation, see `streaming_scores`. segments_*:
-    validation, see `segment_scores`; None where training was not on segments.
+    validation, see `segment_scores`; None if training was not on segments.
     """
 
     epoch: int
@@ -50,7 +50,7 @@ class Epoch:
 
     @property
     def selection_mse(self) -> float:
-        """What the best epoch has least of: the loss in the training's own protocol, on validation."""
+        """The criterion for the best epoch: the validation error in the protocol of training."""
         return float(np.mean(self.streaming_mse if self.segments_mse is None else self.segments_mse))
 
     def to_dict(self) -> dict[str, Any]:
@@ -82,10 +82,10 @@ def fit(
 ) -> TrainingResult:
     """Trains a model on the songs of split["train"] and keeps the best epoch on split["validation"], or the last.
 
-    The same configuration, songs and library versions give the same weights bit for bit: everything random comes from
-    the seed, and torch is set to one thread, which for models of this size is also the fastest.
+    The same configuration, songs and library versions give the same weights bit for bit: all randomness comes from the
+    seed, and torch is set to one thread, which is also fastest for models of this size.
 
-    Raises TrainingError where there is nothing to train on, or the loss is no longer a finite number.
+    Raises TrainingError if there is nothing to train on, or the loss is not finite.
     """
     began_s = time.monotonic()
     training = config.training
@@ -93,7 +93,7 @@ def fit(
     torch.manual_seed(training.seed)
     rng = np.random.default_rng(training.seed)
 
-    # The songs, scaled by what the training songs span.
+    # The songs, scaled by the statistics of the training songs.
     names = config.features.selected(dataset.names)
     unscaled = dataset.selected(
         [sequence for song_id in split["train"] for sequence in dataset.training[song_id]], names
@@ -107,7 +107,7 @@ def fit(
     else:
         usable = [song for song in songs if song.labelled.any()]
     if not usable:
-        raise TrainingError(f"None of the {len(songs)} training sequences has labels enough to train on.")
+        raise TrainingError(f"None of the {len(songs)} training sequences has enough labels to train on.")
     if len(usable) < len(songs):
         console.print(f"{len(songs) - len(usable)} of {len(songs)} training sequences have too few labels to train on.")
 
@@ -133,7 +133,7 @@ def fit(
     with _progress(console) as progress:
         task = progress.add_task(f"{config.model.name}, seed {training.seed}", total=training.epochs, score="")
         for number in range(1, training.epochs + 1):
-            # What this epoch sees of the songs.
+            # The sequences of this epoch.
             run_frames = None
             if training.protocol == "segments":
                 sequences = [
@@ -183,7 +183,7 @@ def fit(
                 schedule.step()
                 losses.append(loss.item())
 
-            # What the epoch was worth.
+            # Validation.
             streaming = streaming_scores(model, validation, n_bootstrap=1)
             segments = segment_scores(model, validation, n_bootstrap=1) if training.protocol == "segments" else None
             epoch = Epoch(
@@ -214,7 +214,7 @@ def scaled(scaler: Scaler, sequences: Sequence[SongSequence]) -> list[SongSequen
 
 
 def streaming_predictions(model: StreamingModel, sequences: Sequence[SongSequence]) -> list[FloatArray]:
-    """What the model says when it steps through each sequence from its first frame: (frames, 2) for each.
+    """The model's predictions when stepping through each sequence from its first frame: (frames, 2) for each.
 
     sequences: with scaled features. Leaves the model in evaluation mode.
     """
@@ -224,23 +224,23 @@ def streaming_predictions(model: StreamingModel, sequences: Sequence[SongSequenc
 def streaming_scores(model: StreamingModel, sequences: Sequence[SongSequence], n_bootstrap: int = 1000) -> Scores:
     """The score that counts: every labelled frame, predicted causally from the song's first frame on.
 
-    sequences: with scaled features, each with a label at least.
+    sequences: with scaled features, each with at least one label.
     """
     return score_sequences(streaming_predictions(model, sequences), sequences, n_bootstrap)
 
 
 def segment_scores(model: StreamingModel, sequences: Sequence[SongSequence], n_bootstrap: int = 1000) -> Scores:
     """The published protocol's score: each song's labelled frames are cut into consecutive segments of 8, and the model
-    sees each segment as a whole. Frames that are left over, fewer than 8, do not count.
+    sees each segment as a whole. Remaining frames, fewer than 8, do not count.
 
-    sequences: with scaled features. Raises TrainingError where the model takes no segments, or no segment is there.
+    sequences: with scaled features. Raises TrainingError if the model takes no segments, or there is no segment.
     """
     model.eval()
     if not isinstance(model, SegmentModel):
         raise TrainingError(f"{type(model).__name__} does not predict segments.")
     segments = _whole_segments(sequences)
     if not segments:
-        raise TrainingError(f"No song has {SEGMENT_FRAMES} labelled frames in a row, so there is no segment to score.")
+        raise TrainingError(f"No song has a segment to score: {SEGMENT_FRAMES} labelled frames in a row.")
     predictions = _predictions(model.forward_segment, segments)
     by_song: dict[int, list[int]] = {}
     for index, segment in enumerate(segments):
@@ -255,7 +255,7 @@ def segment_scores(model: StreamingModel, sequences: Sequence[SongSequence], n_b
 def score_sequences(
     predictions: Sequence[FloatArray], sequences: Sequence[SongSequence], n_bootstrap: int = 1000
 ) -> Scores:
-    """Holds predictions, (frames, 2) for each sequence, against the labels that there are."""
+    """Compares predictions, (frames, 2) for each sequence, with the labels."""
     return score(
         predictions,
         [sequence.labels for sequence in sequences],
@@ -271,7 +271,7 @@ def _predictions(
     predictions: list[FloatArray] = []
     for start in range(0, len(sequences), _PREDICTION_BATCH):
         part = sequences[start : start + _PREDICTION_BATCH]
-        # What is added at a sequence's end comes after everything that is kept, and changes nothing causal.
+        # Padding comes after a sequence's end, so it does not change causal predictions.
         batch = predict(pad_batch(part).features).numpy()
         predictions += [rows[: len(sequence.features)] for rows, sequence in zip(batch, part, strict=True)]
     return predictions
@@ -284,12 +284,12 @@ def _whole_segments(sequences: Sequence[SongSequence]) -> list[SongSequence]:
 def _batches(
     sequences: Sequence[SongSequence], batch_songs: int, rng: np.random.Generator
 ) -> list[npt.NDArray[np.intp]]:
-    """The sequences in random batches. Only neighbours in length share one, so that little is computed in vain."""
+    """The sequences in random batches, each of similar lengths, so that there is little padding."""
     order = rng.permutation(len(sequences))
     lengths = np.array([len(sequences[index].features) for index in order])
     if (lengths == lengths[0]).all():
         return [order[start : start + batch_songs] for start in range(0, len(order), batch_songs)]
-    # Stable: equally long ones stay in random order.
+    # A stable sort keeps sequences of equal length in random order.
     by_length = order[np.argsort(lengths, kind="stable")]
     batches = [by_length[start : start + batch_songs] for start in range(0, len(order), batch_songs)]
     return [batches[index] for index in rng.permutation(len(batches))]
@@ -297,7 +297,7 @@ def _batches(
 
 @torch.no_grad()
 def _fit_linear(model: LiveModel, songs: Sequence[SongSequence], penalty: float) -> None:
-    """The linear readout, from every labelled training frame."""
+    """Fits the linear readout on every labelled training frame."""
     inputs, labels = [], []
     for start in range(0, len(songs), _PREDICTION_BATCH):
         batch = pad_batch(songs[start : start + _PREDICTION_BATCH])

@@ -1,7 +1,7 @@
-"""How good predictions are: over all frames, between songs, and within a song; each with its uncertainty.
+"""Scores of predictions over all frames, between songs, and within songs, each with its uncertainty.
 
-Inside a ten-second clip nearly all of the labels' variance lies between songs, so that pooled R² rewards knowing a
-song's level; what lights follow is the change within a song. Both stand side by side here.
+In ten-second clips nearly all of the labels' variance lies between songs, so pooled R² rewards knowing a song's mean;
+lights follow the change within a song. So both kinds of scores are given.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ class DimensionScores:
         evaluate reproducibility", Biometrics 1989, with population moments).
     between_song_r2: R² of the songs' mean predictions for the songs' mean labels, every song counting once.
     within_song_r, within_song_ccc: Pearson's r and Lin's coefficient inside each song, averaged over the songs whose
-        labels change. Constant predictions for such a song follow nothing and count as 0 in both.
+        labels change. Constant predictions for such a song count as 0 in both.
     within_song_rmse: the root mean squared error inside each song, averaged over all songs.
-    n_constant_labels: songs whose labels do not change; they have no part in within_song_r and within_song_ccc.
+    n_constant_labels: songs whose labels do not change; they are excluded from within_song_r and within_song_ccc.
     n_constant_predictions: songs whose predictions do not change.
 
-    A score is NaN where it is undefined: R² where labels (or the songs' means) do not vary, within_song_r and
-    within_song_ccc where no song's labels change. Resamples without a defined score are left out of its interval.
+    A score is NaN if it is undefined: R² if labels (or the songs' means) do not vary, within_song_r and within_song_ccc
+    if no song's labels change. Resamples with an undefined score are left out of its interval.
     """
 
     r2: Estimate
@@ -61,7 +61,7 @@ class DimensionScores:
 
 @dataclass(frozen=True)
 class Scores:
-    """The scores of one set of predictions, and what they were computed from."""
+    """The scores of one set of predictions, and what they are based on."""
 
     valence: DimensionScores
     arousal: DimensionScores
@@ -83,23 +83,23 @@ def score(
     n_bootstrap: int = 1000,
     seed: int = 0,
 ) -> Scores:
-    """Holds predictions against labels, song by song.
+    """Compares predictions with labels, song by song.
 
     predictions, labels: one array of shape (frames, 2) per song, column 0 valence, column 1 arousal.
     masks: optional, one boolean array of shape (frames,) per song; only frames where it is True are scored.
     n_bootstrap: resamples of the songs, with replacement. The same number of songs and seed give the same resamples,
-        so that the intervals of two models on the same songs are comparable.
+        so the intervals of two models on the same songs are comparable.
 
-    Raises ValueError, naming the song by its position, where lengths or shapes do not fit, a song has no frame to
-    score, or a scored value is NaN or infinite.
+    Raises ValueError, naming the song by its index, if lengths or shapes do not match, a song has no frame to score, or
+    a scored value is NaN or infinite.
     """
     if n_bootstrap < 1:
-        raise ValueError(f"n_bootstrap must be at least 1, not {n_bootstrap}.")
+        raise ValueError(f"n_bootstrap: expected at least 1, got {n_bootstrap}.")
     predicted, labelled, lengths = _joined(predictions, labels, masks)
     n_songs = len(lengths)
     sums_by_song, constant_labels, constant_predictions = _song_sums(predicted, labelled, lengths)
 
-    # Every score is a function of sums over songs, so a resample is a sum weighted by how often each song was drawn.
+    # Every score is a function of sums over songs, so a resample is a sum weighted by the number of draws of each song.
     times_drawn = np.random.default_rng(seed).multinomial(n_songs, np.full(n_songs, 1.0 / n_songs), size=n_bootstrap)
     values = _scores_from_sums({name: song_sums.sum(axis=0) for name, song_sums in sums_by_song.items()})
     resampled = _scores_from_sums({name: times_drawn @ song_sums for name, song_sums in sums_by_song.items()})
@@ -150,10 +150,8 @@ def _joined(
 ) -> tuple[Float64Array, Float64Array, npt.NDArray[np.int64]]:
     """The scored frames of all songs, one song after another, each (frames, 2), and the songs' numbers of frames."""
     if len(predictions) != len(labels) or (masks is not None and len(masks) != len(labels)):
-        counts = f"{len(predictions)} songs of predictions, {len(labels)} of labels"
-        raise ValueError(
-            f"Expected as many of each: {counts}" + ("." if masks is None else f", {len(masks)} of masks.")
-        )
+        counts = [len(songs) for songs in (predictions, labels, masks) if songs is not None]
+        raise ValueError(f"Expected predictions, labels and masks of as many songs each, got {counts}.")
     if len(labels) == 0:
         raise ValueError("There is no song to score.")
     predicted, labelled = [], []
@@ -162,21 +160,21 @@ def _joined(
         song_labels = np.asarray(labels[song], dtype=np.float64)
         if song_labels.ndim != 2 or song_labels.shape[1] != 2 or song_predictions.shape != song_labels.shape:
             raise ValueError(
-                f"Song {song}: predictions and labels must both have shape (frames, 2), but have "
-                f"{song_predictions.shape} and {song_labels.shape}."
+                f"Song {song}: expected predictions and labels of shape (frames, 2), got {song_predictions.shape} and "
+                f"{song_labels.shape}."
             )
         if masks is not None:
             mask = np.asarray(masks[song])
             if mask.shape != song_labels.shape[:1] or mask.dtype != np.bool_:
                 raise ValueError(
-                    f"Song {song}: its mask must be boolean, one value for each of {len(song_labels)} frames."
+                    f"Song {song}: expected a boolean mask of {len(song_labels)} frames, got {mask.dtype} {mask.shape}."
                 )
             song_predictions, song_labels = song_predictions[mask], song_labels[mask]
         if len(song_labels) == 0:
             raise ValueError(f"Song {song} has no frame to score; leave it out.")
         for what, values in (("predictions", song_predictions), ("labels", song_labels)):
             if not np.isfinite(values).all():
-                raise ValueError(f"Song {song}: its {what} hold a NaN or infinite value; mask such frames.")
+                raise ValueError(f"Song {song}: its {what} have a NaN or infinite value; mask such frames.")
         predicted.append(song_predictions)
         labelled.append(song_labels)
     return np.concatenate(predicted), np.concatenate(labelled), np.array([len(values) for values in labelled])
@@ -185,7 +183,7 @@ def _joined(
 def _song_sums(
     predicted: Float64Array, labelled: Float64Array, lengths: npt.NDArray[np.int64]
 ) -> tuple[dict[str, Float64Array], npt.NDArray[np.bool_], npt.NDArray[np.bool_]]:
-    """What each song adds to the sums that the scores are made of, every entry of shape (n_songs, 2); and which songs'
+    """Each song's terms of the sums that the scores are based on, every entry of shape (n_songs, 2); and which songs'
     labels, and predictions, are constant."""
     starts = np.concatenate([[0], np.cumsum(lengths)[:-1]])
     n_frames = np.repeat(lengths[:, None].astype(np.float64), 2, axis=1)
@@ -197,7 +195,7 @@ def _song_sums(
         return np.asarray(np.maximum.reduceat(values, starts, axis=0) == np.minimum.reduceat(values, starts, axis=0))
 
     constant_labels, constant_predictions = constant(labelled), constant(predicted)
-    # No score changes when both are shifted alike, and around 0 the sums of squares lose no digits.
+    # Centred, so that sums of squares lose no digits; a common shift changes no score.
     centre = labelled.mean(axis=0)
     p, y = predicted - centre, labelled - centre
     mean_p, mean_y = per_song(p) / n_frames, per_song(y) / n_frames
@@ -251,7 +249,7 @@ def _scores_from_sums(sums: Mapping[str, Float64Array]) -> dict[str, Float64Arra
 
 
 def _ratio(numerator: Float64Array, denominator: Float64Array) -> Float64Array:
-    """The quotient, NaN where the denominator is a variance (or a count) of nothing."""
+    """The quotient, NaN if the denominator, a variance or a count, is 0."""
     quotient = np.full(np.shape(numerator), np.nan)
     np.divide(numerator, denominator, out=quotient, where=denominator > _NO_VARIANCE)
     return quotient

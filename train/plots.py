@@ -1,4 +1,4 @@
-"""Pictures of a training run: how it went, epoch by epoch, and what the model then says of songs it has not heard."""
+"""Plots of a training run: scores by epoch, and predictions for songs that were not trained on."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _N_SONGS = 6
 
 
 def curves_png(history: Sequence[Epoch], kept: Epoch, title: str) -> bytes:
-    """The loss, and R² on validation, over the epochs, with the epoch marked whose weights were kept; a PNG."""
+    """The loss, and R² on validation, by epoch, with a mark at the epoch that was kept; a PNG."""
     epochs = [epoch.epoch for epoch in history]
     figure = Figure(figsize=(11.0, 4.0), layout="constrained")
     figure.suptitle(title)
@@ -33,7 +33,7 @@ def curves_png(history: Sequence[Epoch], kept: Epoch, title: str) -> bytes:
         segments = [epoch.segments_r2[column] for epoch in history if epoch.segments_r2 is not None]
         if segments:
             scores.plot(epochs, segments, color=colour, linestyle=":", label=f"{dimension}, segments")
-    # The first epochs can be far below 0, and would leave the others no room.
+    # The first epochs can be far below 0.
     scores.set(xlabel="epoch", ylabel="R² on validation", ylim=(max(-1.0, scores.get_ylim()[0]), 1.0))
     for axes in (losses, scores):
         axes.axvline(kept.epoch, color="lightgrey", zorder=0)
@@ -44,8 +44,8 @@ def curves_png(history: Sequence[Epoch], kept: Epoch, title: str) -> bytes:
 def trajectories_png(sequences: Sequence[SongSequence], predictions: Sequence[FloatArray], title: str) -> bytes:
     """Labels and predictions of some songs, over time and in the valence-arousal plane; a PNG.
 
-    sequences: at least one song, each with a label at least; predictions: (frames, 2) for each. Songs from all over
-    the range of labelled valence plus arousal are shown.
+    sequences: at least one song, each with at least one label; predictions: (frames, 2) for each. The songs shown are
+    spread over the range of valence plus arousal.
     """
     by_label = np.argsort(
         [sequence.labels[sequence.labelled].sum() / sequence.labelled.sum() for sequence in sequences]

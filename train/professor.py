@@ -1,7 +1,7 @@
 """Professor forcing (Lamb, Goyal et al., "Professor forcing", NIPS 2016).
 
-A discriminator learns to tell the decoder's states when its own predictions are fed back from its states when the
-labels are; the model learns to make them alike, so that what it was taught under labels holds without them.
+A discriminator learns to distinguish the decoder's states with its own predictions fed back from its states with labels
+fed back. The model learns to make them alike, so that what it learns with labels also holds without them.
 """
 
 from __future__ import annotations
@@ -25,10 +25,10 @@ class Professor:
         self._optimizer = torch.optim.Adam(self._parameters, lr=_LEARNING_RATE)
 
     def loss(self, model: LiveModel, features: Tensor, labels: Tensor, free: TrainingPass) -> Tensor:
-        """One discriminator step, then the model's loss: the free pass has to look like the one under labels. A scalar.
+        """Takes one discriminator step; returns the model's loss (a scalar): free should look like taught.
 
-        Unlike in the paper the pass under labels does not train the model: the free one has the labels as its target
-        too.
+        Unlike in the paper, the pass with labels fed back does not train the model, since the free pass also has the
+        labels as its targets.
         """
         with torch.no_grad():
             taught = self._sequences(model.training_pass(features, labels, teacher_forcing=1.0))
@@ -39,7 +39,7 @@ class Professor:
         error.backward()  # type: ignore[no-untyped-call]
         self._optimizer.step()
 
-        # The model's own step must not move the discriminator.
+        # The model's own step must not change the discriminator.
         for parameter in self._parameters:
             parameter.requires_grad_(False)
         fooled = _cross_entropy(self._verdict(own), 1.0)

@@ -20,14 +20,14 @@ from train.sets import joined
 GAINS_DB = (-20.0, -12.0, -6.0, 0.0, 6.0)
 SET_SONGS = 60
 _SET_SEED = 0
-# A fifth: the first and the last two minutes of a set of 10 s clips.
+# A fifth of the set: two minutes of 10 s clips.
 _ENDS_SONGS = 12
 
 
 @dataclass(frozen=True, eq=False)
 class SetScores:
-    """A set of songs: their frames and predictions in playing order; the scores of all, of the first fifth of the songs
-    and of the last; and, for each of these, what the same songs score alone, from a fresh start."""
+    """A set of songs: frames and predictions in playing order; the scores of all songs, of the first and of the last
+    fifth; and for each of these the scores of the same songs alone, from a fresh start."""
 
     songs: tuple[SongSequence, ...]
     predictions: tuple[FloatArray, ...]
@@ -55,15 +55,15 @@ def gain_scores(
 def set_scores(
     checkpoint: Checkpoint, dataset: Dataset, song_ids: Sequence[int], console: Console, **loading: Any
 ) -> SetScores:
-    """SET_SONGS of the songs in random order as one stream, the model's state carried through all of it.
+    """Scores SET_SONGS of the songs in random order as one stream, the model's state carried through all of it.
 
     loading: as in train.data.load_set.
     """
     order = np.random.default_rng(_SET_SEED).permutation(len(song_ids))[:SET_SONGS]
     songs = load_set(dataset, [song_ids[i] for i in order], console=console, **loading)
     model = checkpoint.build_model()
-    heard = scaled(checkpoint.scaler, dataset.selected([joined(songs)], checkpoint.feature_names))
-    predicted = streaming_predictions(model, heard)[0]
+    inputs = scaled(checkpoint.scaler, dataset.selected([joined(songs)], checkpoint.feature_names))
+    predicted = streaming_predictions(model, inputs)[0]
     alone = [dataset.songs[song.song_id] for song in songs]
     predicted_alone = streaming_predictions(
         model, scaled(checkpoint.scaler, dataset.selected(alone, checkpoint.feature_names))
@@ -86,7 +86,7 @@ def set_scores(
 
 
 def gain_table(scores: Mapping[float, Scores]) -> str:
-    """R² by input gain, and how far it moves from that at 0 dB; Markdown."""
+    """R² by input gain, and the change from 0 dB; Markdown."""
     lines = ["| input gain | R² valence | R² arousal | change |", "|---|---|---|---|"]
     reference = scores[0.0]
     for gain_db, of_gain in scores.items():

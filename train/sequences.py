@@ -1,7 +1,7 @@
-"""Features and labels brought together: one sequence per song, and what training takes from it.
+"""Sequences of features and labels, one per song, and the segments and batches that training makes of them.
 
-Frames without a label stay in a sequence, so that a model's state can run through them; `labelled` says which frames
-have one. A label that is not there is 0, never NaN: times a mask, NaN would stay NaN.
+Frames without a label stay in a sequence, so that a model's state runs through them; `labelled` marks the frames with
+one. A missing label is 0, not NaN, since NaN times a mask of 0 is still NaN.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ TimeArray = npt.NDArray[np.float64]
 # The published protocol's segments, in frames.
 SEGMENT_FRAMES = 8
 
-# Closer than this two times are the same: they come from text with three digits and from sums of half seconds.
+# Times closer than this are equal: they come from text with three digits and from sums of half seconds.
 _TIME_TOLERANCE_S = 1e-3
 
 
@@ -47,7 +47,7 @@ class SongSequence:
 
 
 class Batch(NamedTuple):
-    """Sequences side by side, filled up with zeros at their ends.
+    """Sequences as one batch, padded with zeros at their ends.
 
     features: float32, shape (batch, frames, n_features); labels: float32, shape (batch, frames, 2);
     mask: bool, shape (batch, frames), True where a frame has a label.
@@ -59,27 +59,26 @@ class Batch(NamedTuple):
 
 
 def align(song: Song, frame_start_s: TimeArray, values: FloatArray) -> SongSequence:
-    """Gives each frame of a song's audio the label that listeners had reported when it ended.
+    """Labels each frame of a song's audio with the annotation at the frame's end.
 
     frame_start_s: float64, shape (frames,), from the first sample of `song.audio`, 0.5 s apart.
     values: float32, shape (frames, n_features), finite.
 
-    A frame's label is the annotation at song time audio_start_s + frame_start_s + 1.0; between two
-    annotations it is interpolated linearly. Before the first, after the last, and in a hole between annotations more
-    than 0.5 s apart, a frame has none.
+    The label is interpolated linearly at song time audio_start_s + frame_start_s + 1.0. Before the first annotation,
+    after the last, and between annotations more than 0.5 s apart, a frame has none.
 
     Raises ValueError, naming the song, for features of other shapes, with NaN, or with frames not 0.5 s apart.
     """
     if values.ndim != 2 or frame_start_s.shape != values.shape[:1] or not len(values):
         raise ValueError(
-            f"Song {song.song_id}: frame starts of shape {frame_start_s.shape} and features of shape {values.shape}, "
-            "but (frames,) and (frames, n_features) were expected, with one frame at least."
+            f"Song {song.song_id}: expected frame starts of shape (frames,) and features of shape (frames, n_features) "
+            f"with at least one frame, got {frame_start_s.shape} and {values.shape}."
         )
     if not np.isfinite(values).all():
         frame, feature = np.argwhere(~np.isfinite(values))[0]
         raise ValueError(f"Song {song.song_id}: feature {feature} of frame {frame} is {values[frame, feature]}.")
     if np.any(np.abs(np.diff(frame_start_s) - HOP_S) > _TIME_TOLERANCE_S):
-        raise ValueError(f"Song {song.song_id}: its frames are not {HOP_S} s apart, one after the other.")
+        raise ValueError(f"Song {song.song_id}: expected frames {HOP_S} s apart.")
     end_s = frame_start_s + FRAME_S
     labels, labelled = _labels_at(song.audio_start_s + end_s, song.label_times_s, song.labels)
     return SongSequence(song.song_id, np.asarray(values, dtype=np.float32), labels, labelled, end_s)
@@ -88,9 +87,9 @@ def align(song: Song, frame_start_s: TimeArray, values: FloatArray) -> SongSeque
 def random_segments(
     sequences: Sequence[SongSequence], rng: np.random.Generator, length: int = SEGMENT_FRAMES
 ) -> list[SongSequence]:
-    """One epoch of the published protocol: of every song `length` consecutive labelled frames, from a random one on.
+    """One epoch of the published protocol: from every song, `length` consecutive labelled frames at a random place.
 
-    Every place where such a run begins is equally likely. Raises ValueError naming the songs that have none.
+    Raises ValueError naming the songs that have none.
     """
     segments = []
     too_short = []
@@ -103,15 +102,12 @@ def random_segments(
             too_short.append(sequence.song_id)
     if too_short:
         songs = ", ".join(str(song_id) for song_id in too_short)
-        raise ValueError(f"No {length} consecutive labelled frames in song {songs}: leave it out or take fewer frames.")
+        raise ValueError(f"No {length} consecutive labelled frames in song {songs}: leave it out or use fewer frames.")
     return segments
 
 
 def consecutive_segments(sequences: Sequence[SongSequence], length: int = SEGMENT_FRAMES) -> list[SongSequence]:
-    """All labelled frames, each once: of every run of them one segment of `length` after the other.
-
-    The last segment of a run has the frames that are left, which may be fewer.
-    """
+    """All labelled frames, each once: every run of them cut into segments of `length`; the last one may be shorter."""
     _check_length(length)
     segments = []
     for sequence in sequences:
@@ -123,13 +119,13 @@ def consecutive_segments(sequences: Sequence[SongSequence], length: int = SEGMEN
 
 
 def pad_batch(sequences: Sequence[SongSequence]) -> Batch:
-    """The sequences as one batch, as long as the longest; what is added has no label and comes after a sequence's end.
+    """The sequences as one batch, padded at their ends to the longest.
 
-    Raises ValueError for no sequence at all, or sequences with different numbers of features.
+    Raises ValueError for no sequence, or sequences with different numbers of features.
     """
     if len({sequence.features.shape[1] for sequence in sequences}) != 1:
         numbers = sorted({sequence.features.shape[1] for sequence in sequences})
-        raise ValueError(f"A batch needs sequences with one number of features, not {numbers or 'no sequence'}.")
+        raise ValueError(f"Expected sequences with one number of features, got {numbers or 'no sequence'}.")
     n_frames = max(len(sequence.features) for sequence in sequences)
     batch = Batch(
         torch.zeros(len(sequences), n_frames, sequences[0].features.shape[1]),
@@ -145,7 +141,7 @@ def pad_batch(sequences: Sequence[SongSequence]) -> Batch:
 
 
 def _labels_at(at_s: TimeArray, times_s: TimeArray, labels: FloatArray) -> tuple[FloatArray, BoolArray]:
-    """Labels (n, 2) at the times `at_s`, and where there are any (n,), from annotations at ascending `times_s`."""
+    """Labels (n, 2) at the times `at_s` and which of them exist (n,), from annotations at ascending `times_s`."""
     last = len(times_s) - 1
     # The first annotation that is not earlier, and the one before it.
     right = np.searchsorted(times_s, at_s - _TIME_TOLERANCE_S)
@@ -162,11 +158,11 @@ def _labels_at(at_s: TimeArray, times_s: TimeArray, labels: FloatArray) -> tuple
 
 def _check_length(length: int) -> None:
     if length < 1:
-        raise ValueError(f"A segment needs at least one frame, not {length}.")
+        raise ValueError(f"Expected a segment length of at least 1, got {length}.")
 
 
 def _run_starts(labelled: BoolArray, length: int) -> npt.NDArray[np.intp]:
-    """The frames from which on `length` frames in a row are labelled."""
+    """The frames at which a run of `length` labelled frames starts."""
     _check_length(length)
     n_before = np.concatenate(([0], np.cumsum(labelled)))
     return np.flatnonzero(n_before[length:] - n_before[:-length] == length)

@@ -1,7 +1,7 @@
-"""Sets: songs one after the other in one stream, as a stage hears them, with every song's labels at its own place.
+"""Sets: songs played one after the other in one stream, each song with its own labels.
 
-A set is real audio that goes through the real extraction in one piece, so that the level stage, openSMILE and the
-descriptors carry into a song what they still hold of the song before it.
+A set is real audio that goes through the real extraction in one piece, so that gain stage, openSMILE and the
+descriptors carry their memory of a song over into the next.
 """
 
 from __future__ import annotations
@@ -36,14 +36,14 @@ class SongSet:
 def _mono(path: Path) -> FloatArray:
     """A file's mono mix at 44.1 kHz."""
     pieces: list[FloatArray] = []
-    stages: tuple[MonoMix, Resampler] | None = None
+    steps: tuple[MonoMix, Resampler] | None = None
     for block in read_blocks(path):
-        if stages is None:
-            stages = MonoMix(block.rate_hz), Resampler(block.rate_hz)
-        pieces.append(stages[1].step(stages[0].step(block.samples)))
-    if stages is None:
+        if steps is None:
+            steps = MonoMix(block.rate_hz), Resampler(block.rate_hz)
+        pieces.append(steps[1].step(steps[0].step(block.samples)))
+    if steps is None:
         raise AudioFileError(too_short(path))
-    pieces.append(stages[1].flush())
+    pieces.append(steps[1].flush())
     return np.concatenate(pieces)
 
 
@@ -66,7 +66,7 @@ def write_set(songs: Sequence[Song], file: Path) -> SongSet:
 
 
 def set_sequences(song_set: SongSet, features: Features) -> list[SongSequence]:
-    """The set's frames song by song: those that end within the song, labelled with what listeners said at that moment.
+    """The set's frames song by song: those that end within the song, with the labels of that moment.
 
     features: of the set's file. A frame's `end_s` is its stream time in the set. The first frame of a song may begin
     in the song before.
@@ -77,7 +77,7 @@ def set_sequences(song_set: SongSet, features: Features) -> list[SongSequence]:
         start_s = song_set.starts_s[i]
         end_s = song_set.starts_s[i + 1] if i + 1 < len(song_set.songs) else song_set.duration_s
         inside = (ends_s > start_s) & (ends_s <= end_s)
-        # In the song's own audio the frame begins that much after the song's first sample; before it, if negative.
+        # Frame starts relative to the song's first sample; negative if the frame starts in the song before.
         own = align(song, features.frame_start_s[inside] - start_s, features.values[inside])
         sequences.append(SongSequence(song.song_id, own.features, own.labels, own.labelled, ends_s[inside]))
     return sequences
