@@ -1,7 +1,7 @@
-"""What the shipped model is worth as a live run uses it: through the session, songs alone and songs after songs.
+"""Scores the shipped model through the session of a live run, on songs alone and songs one after the other.
 
-`python -m benchmarks.accuracy --deam PATH` scores the test split: each song from a file of its own, and sixty of them
-as one stream, cut to cut and with pauses of three seconds between them.
+`python -m benchmarks.accuracy --deam PATH` scores the test split: each song from its own file, and sixty of them as one
+stream, cut to cut and with pauses of three seconds between them.
 """
 
 from __future__ import annotations
@@ -49,21 +49,21 @@ def main() -> None:
     print(table)
     options.output.write_text(
         "# The shipped model through the session of a live run\n\n"
-        "`python -m benchmarks.accuracy --deam PATH`: DEAM's fixed test split, as `realtime-mer predict` and a live\n"
-        "run hear it: from its first sound on, and afresh after two seconds of silence. Every frame counts.\n\n"
+        "`python -m benchmarks.accuracy --deam PATH`: DEAM's fixed test split, as in `realtime-mer predict` and a\n"
+        "live run: starting at its first sound, and again after two seconds of silence. Every frame counts.\n\n"
         f"{table}\n",
         encoding="utf-8",
     )
 
 
 def alone(song: Song, checkpoint: Checkpoint) -> SongSequence:
-    """The song's predictions from its own file, as the features of a sequence, beside its labels."""
+    """The song's predictions from its own file, as the features of a sequence with its labels."""
     assert song.audio is not None
     return _with_labels(song, predict_file(song.audio, checkpoint), 0.0)
 
 
 def in_a_row(songs: Sequence[Song], checkpoint: Checkpoint, pause_s: float) -> list[SongSequence]:
-    """The same of songs that follow each other in one stream; of each, the frames that lie within it."""
+    """The same for songs that follow each other in one stream; of each song, the frames inside it."""
     session = Session(checkpoint, LevelMeterSettings())
     predictions: list[Prediction] = []
     starts_s, ends_s, position = [], [], 0
@@ -72,10 +72,10 @@ def in_a_row(songs: Sequence[Song], checkpoint: Checkpoint, pause_s: float) -> l
         pause = np.zeros((round(pause_s * rate_hz), 1), dtype=np.float32)
         starts_s.append(position / rate_hz)
         ends_s.append((position + len(samples)) / rate_hz)
-        for heard in (samples, pause):
-            position += len(heard)
-            if len(heard):
-                updates = session.process(Capture(on_grid(heard)[0], rate_hz, 0, 0, None))
+        for sound in (samples, pause):
+            position += len(sound)
+            if len(sound):
+                updates = session.process(Capture(on_grid(sound)[0], rate_hz, 0, 0, None))
                 predictions += [update.prediction for update in updates]
     predictions += [update.prediction for update in session.end_segment()]
     return [

@@ -1,4 +1,4 @@
-"""What the live command costs: start, latency, processor, OSC, one after the other, into results/cost.md."""
+"""Measures the cost of the live command (start-up, latency, CPU, OSC), and writes results/cost.md."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the benchmarks share: a sound server with music, the command as a process, a receiver of its OSC, and tables."""
+"""Shared by the benchmarks: a sound server with music, the command as a process, an OSC receiver, and tables."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ from realtime_mer.types import FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_MUSIC = ROOT.parent / "shared" / "deam" / "audio_long"
-# The first predictions wait for torch, which is being imported while the first frame comes in: that is start-up.
+# The first predictions wait for the import of torch; that belongs to start-up.
 WARM_UP_S = 10.0
 WARM_UP_FRAMES = round(WARM_UP_S / HOP_S)
 
@@ -52,13 +52,13 @@ Float64Array = npt.NDArray[np.float64]
 
 
 class BenchmarkError(RuntimeError):
-    """Something that is missing, or that went otherwise than a measurement needs it to."""
+    """Something that a measurement needs is missing, or failed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Arrival:
-    """One prediction's packet. index: its `/mer/frame`; arrived_s: time.monotonic() at its arrival; time_s: the stream
-    time that it says it is about; latency_s: what it says of its latency, None where it says nothing."""
+    """One prediction's packet. index: its `/mer/frame`; arrived_s: time.monotonic() at its arrival; time_s: its stream
+    time; latency_s: its latency, None if it has none."""
 
     index: int
     arrived_s: float
@@ -67,9 +67,9 @@ class Arrival:
 
 
 class UdpReceiver:
-    """Receives bundles of OSC on a free port of 127.0.0.1, in a thread, and takes each with `_take`.
+    """Receives OSC bundles on a free port of 127.0.0.1, in a thread, and passes each to `_take`.
 
-    buffer_bytes: how much may wait in the system; None: as much as it likes.
+    buffer_bytes: of the socket; None for the system's default.
     """
 
     def __init__(self, buffer_bytes: int | None = None) -> None:
@@ -87,7 +87,7 @@ class UdpReceiver:
         return port
 
     def close(self) -> None:
-        """Once everything that has come is taken."""
+        """Processes everything that has arrived, then closes the socket."""
         self._closing = True
         # Wakes the thread up.
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as waker:
@@ -104,12 +104,12 @@ class UdpReceiver:
             self._take({message.address: message.params for message in OscBundle(packet)}, arrived_s)
 
     def _take(self, values: dict[str, Any], arrived_s: float) -> None:
-        """values: the arguments by address; arrived_s: time.monotonic() then."""
+        """values: the arguments by address; arrived_s: time.monotonic() at the arrival."""
         raise NotImplementedError
 
 
 class OscReceiver(UdpReceiver):
-    """Receives the command's OSC in this process, and notes when each packet arrives."""
+    """Receives the command's OSC in this process, and records when each packet arrives."""
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
@@ -120,17 +120,19 @@ class OscReceiver(UdpReceiver):
 
     @property
     def target(self) -> str:
-        """What to say after `--osc`."""
+        """The argument of `--osc`."""
         return f"127.0.0.1:{self.port}"
 
     def wait_for(self, n_predictions: int, timeout_s: float) -> None:
-        """Until so many have come. Raises BenchmarkError where they have not in time."""
+        """Waits for so many predictions. Raises BenchmarkError after the timeout."""
         with self._changed:
             if not self._changed.wait_for(lambda: len(self.arrivals) >= n_predictions, timeout_s):
-                raise BenchmarkError(f"Only {len(self.arrivals)} predictions came within {timeout_s:.0f} s.")
+                raise BenchmarkError(
+                    f"Expected {n_predictions} predictions within {timeout_s:.0f} s, got {len(self.arrivals)}."
+                )
 
     def check_complete(self) -> None:
-        """Raises BenchmarkError where a prediction is missing, sound was dropped, or the device was lost."""
+        """Raises BenchmarkError if a prediction is missing, sound was dropped, or the device was lost."""
         complete = [arrival.index for arrival in self.arrivals] == list(range(len(self.arrivals)))
         if not complete or self.drops or self.losses:
             raise BenchmarkError(
@@ -152,48 +154,47 @@ class OscReceiver(UdpReceiver):
 
 @dataclass(frozen=True, slots=True)
 class Process:
-    """A process of this Python that `running` has started. started_s: time.monotonic() right before."""
+    """A process of this Python, started by `running`. started_s: time.monotonic() just before."""
 
     popen: subprocess.Popen[bytes]
     standard_error: IO[bytes]
     started_s: float
 
     def wait(self, timeout_s: float) -> None:
-        """Until it has ended by itself. Raises BenchmarkError where it has not in time."""
+        """Waits until it has ended by itself. Raises BenchmarkError after the timeout."""
         try:
             self.popen.wait(timeout_s)
         except subprocess.TimeoutExpired as error:
-            raise BenchmarkError(f"It has not ended in {timeout_s:.0f} s.") from error
+            raise BenchmarkError(f"It has not ended within {timeout_s:.0f} s.") from error
 
-    def told(self) -> str:
-        """What it has written to its standard error so far."""
+    def errors(self) -> str:
+        """Its standard error so far."""
         return os.pread(self.standard_error.fileno(), 65_536, 0).decode(errors="replace").strip()
 
     def cpu_s(self) -> float:
-        """User and system time so far of all its threads, and of the processes that it has started, such as the one
-        that captures."""
+        """User and system time so far, including its child processes, such as the capturing one."""
         return self._sum_of(cpu_time_s)
 
     def resident_mib(self) -> float:
-        """Its resident memory now, with that of the processes that it has started."""
+        """Its resident memory now, including its child processes."""
         return self._sum_of(resident_mib)
 
-    def _sum_of(self, look: Callable[[int], float]) -> float:
-        total = look(self.popen.pid)
+    def _sum_of(self, value_of: Callable[[int], float]) -> float:
+        total = value_of(self.popen.pid)
         for children in Path(f"/proc/{self.popen.pid}/task").glob("*/children"):
             for pid in children.read_text().split():
                 # It may have ended by now.
                 with contextlib.suppress(FileNotFoundError, StopIteration):
-                    total += look(int(pid))
+                    total += value_of(int(pid))
         return total
 
 
 @contextlib.contextmanager
 def running(arguments: Sequence[str], environment: dict[str, str], terminal: int | None = None) -> Iterator[Process]:
-    """Runs `python ARGUMENTS` until the end of the block, which ends it by SIGTERM.
+    """Runs `python ARGUMENTS` until the end of the block, then ends it by SIGTERM.
 
     terminal: a pseudo-terminal's end, as its standard input and output.
-    Raises BenchmarkError where its exit code is not 0, and where the block raised one; with what it said.
+    Raises BenchmarkError, with its standard error, if its exit code is not 0 or the block raised BenchmarkError.
     """
     inout = subprocess.DEVNULL if terminal is None else terminal
     with tempfile.TemporaryFile() as standard_error:
@@ -223,11 +224,11 @@ def running(arguments: Sequence[str], environment: dict[str, str], terminal: int
                 popen.wait()
         if problem or popen.returncode != 0:
             ended = f"python {' '.join(arguments)} ended with {popen.returncode}. {problem}"
-            raise BenchmarkError(f"{ended}\n{process.told()}".strip())
+            raise BenchmarkError(f"{ended}\n{process.errors()}".strip())
 
 
 def resident_mib(pid: int) -> float:
-    """A process's resident memory now (VmRSS); what it shares with others counts too."""
+    """A process's resident memory now (VmRSS), including shared memory."""
     lines = Path(f"/proc/{pid}/status").read_text().splitlines()
     return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) / 1024
 
@@ -241,14 +242,14 @@ def cpu_time_s(pid: int) -> float:
 
 @contextlib.contextmanager
 def sound(tape: Path, rate_hz: int = ENGINE_RATE_HZ, *, awake: bool = False) -> Iterator[dict[str, str]]:
-    """A sound server whose default input hears the tape, from now on; gives the environment that leads to it.
+    """A sound server that plays the tape to its default input; yields the environment variables for using it.
 
-    rate_hz: the virtual sound card's. awake: whether sound is there at once; an idle virtual card takes two seconds.
+    rate_hz: of the virtual sound card. awake: whether sound starts at once; an idle virtual card takes two seconds.
     """
     missing = [command for command in ("pulseaudio", "pactl", "paplay", "parec") if shutil.which(command) is None]
     if missing:
         raise BenchmarkError(
-            f"There is no {', '.join(missing)} on this machine. Install PulseAudio; on Debian and Ubuntu: "
+            f"{', '.join(missing)} not found. Install PulseAudio; on Debian and Ubuntu: "
             "apt-get install pulseaudio pulseaudio-utils libasound2-plugins libportaudio2"
         )
     with contextlib.closing(SoundServer()) as server:
@@ -262,13 +263,13 @@ def sound(tape: Path, rate_hz: int = ENGINE_RATE_HZ, *, awake: bool = False) -> 
 
 @contextlib.contextmanager
 def music_tape(folder: Path, seconds: float) -> Iterator[Path]:
-    """A temporary wav file: up to 20 s of each file in the folder, again and again, 16 bits, 44.1 kHz.
+    """A temporary wav file: up to 20 s of each file in the folder, repeatedly, 16 bits, 44.1 kHz.
 
-    It has two channels, both alike: the virtual sound card has two, and does not mix.
+    It has two equal channels, since the virtual sound card has two and does not mix.
     """
     paths = sorted(path for path in folder.glob("*") if path.suffix.lower() in AUDIO_SUFFIXES)
     if not paths:
-        raise BenchmarkError(f"There is no music in {folder}. Give a folder of audio files with --music.")
+        raise BenchmarkError(f"Expected audio files in {folder}, found none. Give a folder of music with --music.")
     with tempfile.TemporaryDirectory(prefix="benchmark") as temporary:
         tape = Path(temporary) / "music.wav"
         with soundfile.SoundFile(tape, "w", ENGINE_RATE_HZ, _CHANNELS, "PCM_16") as file:
@@ -283,35 +284,35 @@ def music_tape(folder: Path, seconds: float) -> Iterator[Path]:
 def _piece(path: Path) -> FloatArray:
     blocks = list(itertools.islice(read_blocks(path), round(_PIECE_S / FILE_BLOCK_S)))
     if not blocks:
-        raise BenchmarkError(f"{path} holds no sound.")
+        raise BenchmarkError(f"{path} has no sound.")
     mono = MonoMix(blocks[0].rate_hz).step(np.concatenate([block.samples for block in blocks]))
     resampler = Resampler(blocks[0].rate_hz)
     return np.concatenate([resampler.step(mono), resampler.flush()])
 
 
 def capture_times(captures: Float64Array, ends: Sequence[int]) -> Float64Array:
-    """When each of these samples was captured: the time of the callback that brought it.
+    """The capture times of samples: the times of the callbacks that delivered them.
 
-    captures: as traced.py saves them, shape (n_blocks, 2): samples captured up to and with a block, and its time.
-    ends: how many samples there are up to and with each of the samples asked for.
+    captures: as saved by traced.py, shape (n_blocks, 2): number of samples up to the end of a block, and its time.
+    ends: for each sample, the number of samples up to and including it.
     Returns shape (n,). Raises BenchmarkError for a sample that was never captured.
     """
     blocks = np.searchsorted(captures[:, 0], ends, side="left")
     if np.any(blocks == len(captures)):
-        raise BenchmarkError("A prediction came of sound that was never captured.")
+        raise BenchmarkError("A prediction covers sound that was never captured.")
     return np.asarray(captures[blocks, 1])
 
 
 def frame_ends(indices: Sequence[int], rate_hz: int) -> list[int]:
-    """How many samples there are up to the end of each of these frames, of one stream without a gap."""
+    """The number of samples up to the end of each of these frames, in a stream without a gap."""
     return [math.ceil((index * HOP_S + FRAME_S) * rate_hz) for index in indices]
 
 
 def check_rate(captures: Float64Array, rate_hz: int) -> None:
-    """Raises BenchmarkError where the device did not run at this rate: then no frame's end could be told."""
+    """Raises BenchmarkError if the device did not run at this rate, since frame ends would be wrong."""
     n_samples, elapsed_s = captures[-1] - captures[0]
     if abs(n_samples / elapsed_s / rate_hz - 1.0) > 0.02:
-        raise BenchmarkError(f"The device gave {n_samples / elapsed_s:.0f} samples per second instead of {rate_hz}.")
+        raise BenchmarkError(f"Expected {rate_hz} samples per second of the device, got {n_samples / elapsed_s:.0f}.")
 
 
 def in_ms(seconds: Float64Array) -> list[str]:
@@ -320,7 +321,7 @@ def in_ms(seconds: Float64Array) -> list[str]:
 
 
 def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """A Markdown table whose columns are aligned in the text too: the first to the left, the others to the right."""
+    """A Markdown table with aligned columns: the first to the left, the others to the right."""
     widths = [max(map(len, column)) for column in zip(header, *rows, strict=True)]
     rule = ["-" * widths[0], *("-" * (width - 1) + ":" for width in widths[1:])]
     lines = []
@@ -331,7 +332,7 @@ def table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
 
 
 def machine() -> str:
-    """What was measured on, in one paragraph."""
+    """The machine and the libraries, in one paragraph."""
     models = {
         line.partition(":")[2].strip()
         for line in Path("/proc/cpuinfo").read_text().splitlines()
@@ -348,26 +349,26 @@ def machine() -> str:
 
 
 def options(description: str | None) -> argparse.ArgumentParser:
-    """A parser with the option that all benchmarks have."""
+    """A parser with the option shared by all benchmarks."""
     parser = argparse.ArgumentParser(description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
     parser.add_argument("--music", type=Path, default=DEFAULT_MUSIC, metavar="DIR", help="a folder of music")
     return parser
 
 
 def at_least(lowest: float) -> Callable[[str], float]:
-    """An option's type: a number that is not smaller."""
+    """The type of an option: a number of at least `lowest`."""
 
     def number(text: str) -> float:
         value = float(text)
         if not lowest <= value < math.inf:
-            raise argparse.ArgumentTypeError(f"expected a number of at least {lowest:g}, not {text}")
+            raise argparse.ArgumentTypeError(f"expected a number of at least {lowest:g}, got {text}")
         return value
 
     return number
 
 
 def page(*parts: str) -> str:
-    """Headings, paragraphs (which are wrapped) and tables as Markdown."""
+    """Headings, paragraphs (wrapped) and tables as Markdown."""
     return "\n\n".join(
         part
         if part.startswith(("#", "|"))
@@ -390,5 +391,5 @@ def report(measure: Callable[[], str]) -> int:
 
 
 def progress(text: str) -> None:
-    """Says on standard error what is going on."""
+    """Prints the progress to standard error."""
     print(f"… {text}", file=sys.stderr, flush=True)

@@ -1,4 +1,4 @@
-"""How much of one core, and of memory, the live command takes without a window; display.py has it with one."""
+"""CPU share and memory of the live command without a window; display.py measures it with one."""
 
 from __future__ import annotations
 
@@ -46,15 +46,14 @@ def measure(music: Path, seconds: float = DEFAULT_SECONDS) -> str:
     return page(
         "## CPU and memory",
         f"""`realtime-mer --device default` in real time, music from a virtual sound card, OSC to one receiver: user and
-        system time of the process and of those that it starts, over {seconds:.0f} s after {WARM_UP_S:.0f} s, as a share
-        of one core, and their resident memory. No sound dropped, no prediction missing. The sound server's own time is
-        not in it.""",
+        system time of the process and its children over {seconds:.0f} s after {WARM_UP_S:.0f} s, as a share of one
+        core, and their resident memory. No sound dropped, no prediction missing. The sound server is not included.""",
         table(("view", "one core", "resident"), rows),
     )
 
 
 def _costs(tape: Path, seconds: float, arguments: Sequence[str], terminal: int | None = None) -> tuple[str, str]:
-    """CPU time over time and resident memory, in words, of the live command with these arguments."""
+    """CPU share and resident memory of the live command with these arguments, as texts."""
     with contextlib.closing(OscReceiver()) as receiver, sound(tape) as environment:
         command = ["-m", "realtime_mer", "--device", "default", "--osc", receiver.target, *arguments]
         with running(command, {**environment, "TERM": "xterm-256color"}, terminal) as process:
@@ -69,12 +68,12 @@ def _costs(tape: Path, seconds: float, arguments: Sequence[str], terminal: int |
 
 @contextlib.contextmanager
 def _terminal() -> Iterator[int]:
-    """A terminal that somebody reads; gives its other end."""
+    """A pseudo-terminal whose output is read; yields the end for the command."""
     reader, terminal = pty.openpty()
     fcntl.ioctl(terminal, termios.TIOCSWINSZ, struct.pack("HHHH", _ROWS, _COLUMNS, 0, 0))
 
     def read() -> None:
-        # Where nobody has it open any more, reading fails.
+        # Reading fails when the other end is closed.
         with contextlib.suppress(OSError):
             while os.read(reader, 65_536):
                 pass
@@ -92,7 +91,7 @@ def _terminal() -> Iterator[int]:
 def main() -> int:
     """`python -m benchmarks.cpu`."""
     parser = options(__doc__)
-    parser.add_argument("--seconds", type=at_least(5), default=DEFAULT_SECONDS, help="how long, for each of the views")
+    parser.add_argument("--seconds", type=at_least(5), default=DEFAULT_SECONDS, help="duration of each run")
     given = parser.parse_args()
     return report(lambda: measure(given.music, given.seconds))
 

@@ -240,10 +240,10 @@ def count_of(process: Process, size_px: tuple[int, int]) -> Count:
     # Only here: with Qt.
     from benchmarks.painted import counts_told
 
-    n_before = len(counts_told(process.told()))
+    n_before = len(counts_told(process.errors()))
     process.popen.send_signal(signal.SIGUSR1)
     deadline_s = time.monotonic() + _COUNT_TIMEOUT_S
-    while len(counts := counts_told(process.told())) == n_before:
+    while len(counts := counts_told(process.errors())) == n_before:
         if time.monotonic() > deadline_s:
             raise BenchmarkError("There is no window that tells what it has painted.")
         time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""Whether predictions are on time beside busy programs, with and without a raised priority."""
+"""Lateness of predictions while other programs are busy, with and without a raised priority."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ from realtime_mer.features.engine import HOP_S
 from realtime_mer.priorities import NICENESS
 
 DEFAULT_SECONDS = 30.0
-# Before the next prediction is due: later, it is of no use to a light.
+# Until the next prediction is due.
 ON_TIME_S = HOP_S
 _ORDINARY = 0
 _FEW, _MANY, _THREADS = 2, 4, 3
-# The neighbours begin when it has started, which they would lengthen; what is measured begins when they have.
+# The other programs start after start-up, and measuring starts after that.
 _SETTLED_FRAMES = WARM_UP_FRAMES + 10
 _START_TIMEOUT_S = 120.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Beside:
-    """What runs beside it: processes for each core, in other sessions or in its own; threads in a process of their own,
-    or in its own."""
+    """The load: busy processes per core, in other sessions or the same one; busy threads in another process or the same
+    one."""
 
     what: str
     elsewhere: int = 0
@@ -70,8 +70,8 @@ _CONDITIONS = (
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """lateness_s: of those that came, shape (n,). drops: blocks of sound dropped meanwhile; losses: how often the
-    device was lost. fault: what went wrong, if anything."""
+    """lateness_s: of the predictions received, shape (n,). drops: blocks of sound dropped; losses: of the device.
+    fault: an error message, or empty."""
 
     lateness_s: Float64Array
     drops: int
@@ -91,27 +91,27 @@ def measure(music: Path, seconds: float = DEFAULT_SECONDS) -> str:
             run = _run(tape, n_frames, beside, n_cores)
             if run.fault and not rows:
                 raise BenchmarkError(run.fault)
-            # What never came is not on time either.
+            # Missing predictions count as late.
             share = np.count_nonzero(run.lateness_s <= ON_TIME_S) / n_frames
-            late_ms = in_ms(run.lateness_s) if len(run.lateness_s) else ["none came", "", "", ""]
+            late_ms = in_ms(run.lateness_s) if len(run.lateness_s) else ["none", "", "", ""]
             rows.append((beside.what, *late_ms, f"{100 * share:.1f} %", str(run.drops), str(run.losses)))
             if run.fault:
                 faults.append(f"Beside {beside.what}: {run.fault}")
     return page(
         "## Beside busy programs",
         f"""The live command on {n_cores} cores, music from a virtual sound card, OSC to another process; {n_frames}
-        predictions each, after {HOP_S * _SETTLED_FRAMES:.0f} s. How late: from the end of a frame, by the clock (as the
-        sound that came least late has it, so that a late callback counts too), to the arrival of its packet. On time:
-        within {ON_TIME_S:g} s, before the next one is due. The busy processes have ordinary priority and a session of
-        their own each, as programs started from a desktop have, but where "its own session" says that all were started
-        in one terminal. Raised: niceness {NICENESS} for the whole process.""",
+        predictions each, after {HOP_S * _SETTLED_FRAMES:.0f} s. Lateness: from the end of a frame by the clock (from
+        the capture with the least delay, so that a late callback counts too) to the arrival of its packet. On time:
+        within {ON_TIME_S:g} s, before the next one is due. The busy processes have ordinary priority and, like programs
+        started from a desktop, a session of their own each, except with "its own session": then all were started in one
+        terminal. Raised: niceness {NICENESS} for the whole process.""",
         table(("beside", "p50, ms", "p95", "p99", "max", "on time", "dropped", "lost"), rows),
         *faults,
     )
 
 
 def _run(tape: Path, n_frames: int, beside: _Beside, n_cores: int) -> _Run:
-    """Raises BenchmarkError where there is no sound server; whatever else goes wrong is in what it returns."""
+    """Raises BenchmarkError if there is no sound server; other failures are in the result."""
     n_all = _SETTLED_FRAMES + n_frames
     drops, losses, fault = 0, 0, ""
     with contextlib.closing(_punctual_receiver()) as receiver, sound(tape) as environment:
@@ -125,7 +125,7 @@ def _run(tape: Path, n_frames: int, beside: _Beside, n_cores: int) -> _Run:
             ):
                 receiver.wait_for(_SETTLED_FRAMES, _START_TIMEOUT_S)
                 drops, losses = receiver.drops, receiver.losses
-                # Some may not come.
+                # Some may be missing.
                 with contextlib.suppress(BenchmarkError):
                     receiver.wait_for(n_all, 2 * n_all * HOP_S)
         except BenchmarkError as error:
@@ -135,10 +135,10 @@ def _run(tape: Path, n_frames: int, beside: _Beside, n_cores: int) -> _Run:
 
 
 def lateness(arrivals: list[Arrival]) -> Float64Array:
-    """How long after the end of its frame each prediction arrived, by the clock. Shape (n,).
+    """The time by the clock from the end of each frame to the arrival of its prediction. Shape (n,).
 
-    Frames end when their stream time says, whenever their sound was captured; when that time began, the capture that
-    was least late tells.
+    Frames end by their stream time, even if their sound was captured later. The start of the stream is estimated from
+    the capture with the least delay.
     """
     if not arrivals:
         return np.zeros(0)
@@ -149,7 +149,7 @@ def lateness(arrivals: list[Arrival]) -> Float64Array:
 
 
 def _punctual_receiver() -> OscReceiver:
-    """Whose thread notes arrivals at once, where the system allows that: what it is late would count as ours."""
+    """A receiver with real-time priority, if permitted, since its own delay would count as lateness."""
     with contextlib.suppress(OSError):
         os.sched_setscheduler(0, os.SCHED_RR, os.sched_param(1))
     try:
@@ -161,9 +161,7 @@ def _punctual_receiver() -> OscReceiver:
 def main() -> int:
     """`python -m benchmarks.headroom`."""
     parser = options(__doc__)
-    parser.add_argument(
-        "--seconds", type=at_least(5), default=DEFAULT_SECONDS, help="how long, beside each of the neighbours"
-    )
+    parser.add_argument("--seconds", type=at_least(5), default=DEFAULT_SECONDS, help="duration of each run")
     given = parser.parse_args()
     return report(lambda: measure(given.music, given.seconds))
 

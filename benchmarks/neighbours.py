@@ -1,9 +1,9 @@
-"""realtime-mer itself, with busy neighbours of its own session, or busy threads of its own process.
+"""realtime-mer with busy processes in its session, or busy threads in its own process.
 
     python -m benchmarks.neighbours NICENESS PROCESSES THREADS SECONDS [arguments of realtime-mer]
 
-NICENESS: what it gives itself; 0 leaves it as urgent as others. PROCESSES: how many busy processes it starts beside
-itself; THREADS: how many busy Python threads inside itself. Both begin after so many seconds.
+NICENESS: of realtime-mer; 0 for ordinary priority. PROCESSES: busy processes to start; THREADS: busy Python threads to
+start in its own process. Both start after SECONDS.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Iterator
 from realtime_mer import priorities
 from realtime_mer.cli import main
 
-# Ends with the process that started it, however that ends.
+# Ends with its parent process, even if that is killed.
 _BUSY = """
 import os, threading, time
 time.sleep({after_s})
@@ -31,9 +31,9 @@ for _ in range({n_threads}): threading.Thread(target=spin).start()
 
 @contextlib.contextmanager
 def busy(n_processes: int, n_threads: int = 1, *, elsewhere: bool, after_s: float = 0.0) -> Iterator[None]:
-    """So many busy processes until the end of the block, which begin after so many seconds.
+    """Runs busy processes until the end of the block; they start after after_s.
 
-    n_threads: of each, in Python. elsewhere: each has a session of its own, as programs started from a desktop have.
+    n_threads: Python threads of each. elsewhere: each in a session of its own, like programs started from a desktop.
     """
     code = _BUSY.format(after_s=after_s, parent=os.getpid(), n_threads=n_threads)
     with contextlib.ExitStack() as started:

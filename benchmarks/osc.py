@@ -148,7 +148,7 @@ def _run(tape: Path, seconds: float, third_host: str, tcp_port: int) -> _Run:
             n_before = [len(arrivals_s) for arrivals_s in receivers.arrivals_s]
             share = _share(process, seconds)
             heard = [list(arrivals_s) for arrivals_s in receivers.arrivals_s]
-            told = process.told()
+            told = process.errors()
             if [f"no OSC to {host}" in told for host in (_NOBODY, "tcp ")] != [third_host == _NOBODY] * 2:
                 raise BenchmarkError(f"The third and fourth target were not what they should be: {told}")
     return _Run(tuple(np.diff(arrivals_s[n:]) for arrivals_s, n in zip(heard, n_before, strict=True)), share)

@@ -1,8 +1,7 @@
-"""An evening's sound, made up from songs as it is asked for: what the soak hears, and what has to come out of it.
+"""The soak's evening of sound, generated from songs on demand, and the predictions that it should give.
 
-First music without any pause, loud enough never to count as silence, for as long as it takes to renew the engine. Then
-a set with what happens on a stage: cuts, short pauses, silences, faint noise, a device lost and found. Level jumps and
-clipping in both.
+It starts with music without a pause, loud enough never to count as silence, long enough to renew the engine. Then
+follows a set with cuts, short pauses, silences, faint noise and lost devices. Both have level jumps and clipping.
 """
 
 from __future__ import annotations
@@ -28,16 +27,16 @@ from realtime_mer.sources.grid import on_grid
 from realtime_mer.sources.reading import read_blocks
 from realtime_mer.types import FloatArray
 
-# What most sound cards have; so the resampler runs all night too.
+# As most sound cards have; so the resampler is tested too.
 RATE_HZ = 48_000
 _CHANNEL_GAINS = np.array([[1.0, 0.8]], dtype=np.float32)
 _BLOCK_SAMPLES = RATE_HZ // 10
-# More samples than a frame's own 44,100 that openSMILE needs before it gives the frame at the end of a stream: four
-# hops of its descriptors (measured).
+# Samples past a frame's own 44,100 that openSMILE needs for the frame at the end of a stream: four hops of its
+# descriptors (measured).
 _PAST_THE_FRAME_SAMPLES = 1_764
 _GAINS_DB = (0.0, 0.0, -12.0, -30.0, 6.0, 18.0)
 _CLIPPING_DB = 18.0
-# Under music without a pause, so that a song's own silence is none: 15 dB above what counts as silence.
+# Added to music without a pause, so that a silent passage is 15 dB above the threshold of silence.
 _FLOOR = 10.0 ** (-45.0 / 20.0)
 _FAINT = 10.0 ** (-80.0 / 20.0)
 _SEED = 6
@@ -46,7 +45,7 @@ Sounds = Callable[[], Iterator[FloatArray]]
 
 
 def song_sounds(paths: Sequence[Path]) -> list[Sounds]:
-    """What plays each of these files, mono at RATE_HZ, piece by piece; the built-in piece where there is no file."""
+    """A generator function for each of these files, mono at RATE_HZ, piece by piece; the built-in piece if none."""
     if not paths:
         return [_demo_sound]
 
@@ -73,7 +72,7 @@ def _demo_sound() -> Iterator[FloatArray]:
 
 @cache
 def _demo_samples() -> FloatArray:
-    # Rendering it takes longer than hearing it.
+    # Rendering is slow.
     resampler = Resampler(DEMO_RATE_HZ, RATE_HZ)
     mono = MonoMix(DEMO_RATE_HZ).step(np.concatenate(list(render())))
     return np.concatenate([resampler.step(mono), resampler.flush()])
@@ -81,54 +80,54 @@ def _demo_samples() -> FloatArray:
 
 @dataclass(slots=True)
 class Stretch:
-    """Sound that one model hears without a break: from a segment's start or an entrance of music to the next.
+    """Sound that one model processes without a break: from a segment's start or an entrance of music to the next.
 
-    start_samples: of the stream. n_frames: how many predictions it has to give; None while it goes on.
+    start_samples: in the stream. n_frames: how many predictions it should give; None while it is open.
     """
 
     start_samples: int
     n_frames: int | None = None
 
     def time_s(self, frame: int) -> float:
-        """Stream time of one of its predictions."""
+        """The stream time of a prediction, by its index in the stretch."""
         return self.start_samples / RATE_HZ + frame * HOP_S + FRAME_S
 
 
 def frames_in(n_samples: int) -> int:
-    """How many frames a stretch of so many samples at RATE_HZ has."""
+    """How many frames a stretch of n_samples at RATE_HZ has."""
     n_samples = (2 * n_samples * ENGINE_RATE_HZ + RATE_HZ) // (2 * RATE_HZ)
     frame, hop = round(FRAME_S * ENGINE_RATE_HZ), round(HOP_S * ENGINE_RATE_HZ)
     return max((n_samples - frame - _PAST_THE_FRAME_SAMPLES) // hop + 1, 0)
 
 
 def renewals_in(n_frames: int, renewal: RenewalSettings) -> int:
-    """How many new engines take over in a stretch of so many frames."""
+    """How many new engines take over in a stretch of n_frames."""
     period, warm_up = round(renewal.period_s / HOP_S), round(renewal.warm_up_s / HOP_S)
     return max((n_frames - warm_up) // period, 0)
 
 
 class Expected:
-    """What has to come of the sound so far, told from the samples alone."""
+    """The predictions due for the sound so far, calculated from the samples."""
 
     def __init__(self, renewal: RenewalSettings) -> None:
         self.stretches: deque[Stretch] = deque()
         self.n_frames = 0
         self.n_renewals = 0
         self.n_stretches = 0
-        self.heard_samples = 0
+        self.n_samples = 0
         self._renewal = renewal
         self._open: Stretch | None = None
         self._entrances = Entrances(LevelMeterSettings(), RATE_HZ)
 
-    def hear(self, samples: FloatArray) -> None:
-        """The stream's next samples, as the session gets them."""
+    def process(self, samples: FloatArray) -> None:
+        """samples: the stream's next, as given to the session."""
         for passage in self._entrances.step(samples):
             if passage.begins:
                 self._close()
             self._pass(len(passage.samples))
 
     def end_segment(self) -> None:
-        """The sound is interrupted, or ends."""
+        """Call it when the sound is interrupted, or ends."""
         for passage in self._entrances.flush():
             self._pass(len(passage.samples))
         self._close()
@@ -136,14 +135,14 @@ class Expected:
 
     def _pass(self, n_samples: int) -> None:
         if n_samples and self._open is None:
-            self._open = Stretch(self.heard_samples)
+            self._open = Stretch(self.n_samples)
             self.stretches.append(self._open)
             self.n_stretches += 1
-        self.heard_samples += n_samples
+        self.n_samples += n_samples
 
     def _close(self) -> None:
         if self._open is not None:
-            self._open.n_frames = frames_in(self.heard_samples - self._open.start_samples)
+            self._open.n_frames = frames_in(self.n_samples - self._open.start_samples)
             self.n_frames += self._open.n_frames
             self.n_renewals += renewals_in(self._open.n_frames, self._renewal)
             self._open = None
@@ -151,8 +150,8 @@ class Expected:
 
 @dataclass(slots=True)
 class Programme:
-    """The evening, deterministic. songs: played in a random order, again and again. pauseless_s: how much of it, from
-    the beginning, has no pause; length_s: all of it. happened: what there was, and how often."""
+    """The evening; deterministic. songs: played in random order, repeatedly. pauseless_s: the length of the first part
+    without a pause; length_s: the whole length. happened: what happened, and how often."""
 
     songs: Sequence[Sounds]
     pauseless_s: float
@@ -164,7 +163,7 @@ class Programme:
     _segment: int = 0
 
     def captures(self) -> Generator[Capture, None, None]:
-        """The sound, in pieces of 0.1 s at most."""
+        """The sound, in pieces of at most 0.1 s."""
         for song in self._order():
             if self._is_over(self.length_s):
                 break
@@ -224,5 +223,5 @@ class Programme:
         for start in range(0, len(sound), _BLOCK_SAMPLES):
             samples, _ = on_grid(sound[start : start + _BLOCK_SAMPLES, np.newaxis] * _CHANNEL_GAINS)
             self._given_samples += len(samples)
-            self.expected.hear(samples)
+            self.expected.process(samples)
             yield Capture(samples, RATE_HZ, self._segment, 0, None)

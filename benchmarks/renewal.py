@@ -1,8 +1,8 @@
-"""How long a new engine has to warm up until nobody notices that it takes over: what differs, by how old it is.
+"""How long a new openSMILE engine has to warm up before it can take over, measured by the change in predictions.
 
-`python -m benchmarks.renewal`: an engine hears music from its beginning, others begin in the middle of it. Until an age
-the first one's frames go to the shipped model, from then on the other's: how far its predictions are from those of the
-first engine alone. And the same against an engine without end, whose deltas of the voice have become 0.
+`python -m benchmarks.renewal`: one engine processes music from its start, others start in the middle. From some age on
+the other engine's frames go to the shipped model instead of the first one's. The predictions are compared with those of
+the first engine alone, and with those of an engine that has run for ever, whose deltas of the voice are 0.
 """
 
 from __future__ import annotations
@@ -30,9 +30,9 @@ _VOICE = ("F0final", "voicingFinal", "jitter", "shimmer", "logHNR")
 
 
 @dataclass(frozen=True, slots=True)
-class _Heard:
-    """frames: of the first engine, descriptors included, shape (frames, n). younger: of engines that began at a frame,
-    shape (frames left, 260). counted: which columns openSMILE divides by a count that grows."""
+class _Extracted:
+    """frames: of the first engine with descriptors, shape (frames, n). younger: by start frame, the frames of an engine
+    started there, shape (remaining frames, 260). counted: the columns that openSMILE divides by a growing count."""
 
     frames: FloatArray
     younger: dict[int, FloatArray]
@@ -42,36 +42,36 @@ class _Heard:
 def measure(music: Path, ages_s: Sequence[float] = AGES_S) -> str:
     """Measures, and returns the section of the report."""
     checkpoint = load_checkpoint(default_checkpoint_path())
-    heard = _hear(music, checkpoint)
-    alone = _predicted(checkpoint, heard.frames)
-    without = heard.frames.copy()
-    without[:, heard.counted] = 0.0
+    extracted = _extract(music, checkpoint)
+    alone = _predicted(checkpoint, extracted.frames)
+    without = extracted.frames.copy()
+    without[:, extracted.counted] = 0.0
     endless = _predicted(checkpoint, without)
     rows = []
     for age_s in ages_s:
         age = round(age_s / HOP_S)
-        others = np.flatnonzero(~heard.counted[:N_FEATURES])
+        others = np.flatnonzero(~extracted.counted[:N_FEATURES])
         unlike = max(
-            int((younger[age] != heard.frames[begins + age, :N_FEATURES])[others].sum())
-            for begins, younger in heard.younger.items()
+            int((younger[age] != extracted.frames[begins + age, :N_FEATURES])[others].sum())
+            for begins, younger in extracted.younger.items()
         )
-        from_first = _distance(checkpoint, heard, heard.frames, alone, age)
-        from_endless = _distance(checkpoint, heard, without, endless, age)
+        from_first = _distance(checkpoint, extracted, extracted.frames, alone, age)
+        from_endless = _distance(checkpoint, extracted, without, endless, age)
         rows.append((f"{age_s:g} s", str(unlike), f"{from_first:.4f}", f"{from_endless:.4f}"))
     moves = np.abs(np.diff(alone, axis=0)).mean()
     return page(
         "## Engine renewal",
-        f"""Engines that begin {" and ".join(f"{s:g} s" for s in _BEGINNINGS_S)} into {_MUSIC_S:g} s of music, cut to
-        cut, and take over at an age. Unlike: how many of the {N_FEATURES - int(heard.counted.sum())} values without a
-        count in them, of the frame at that age, differ from the first engine's by a bit or more. Then the largest
-        distance of a prediction (valence or arousal) afterwards: from those of the first engine alone, and from those
-        of one without end, whose deltas of the voice are 0. From one prediction to the next they move by {moves:.4f}
-        in the mean.""",
-        table(("taken over at", "unlike", "from the first", "from one without end"), rows),
+        f"""Engines that start {" and ".join(f"{s:g} s" for s in _BEGINNINGS_S)} into {_MUSIC_S:g} s of music, cut to
+        cut, and take over at an age. Unlike: how many of the {N_FEATURES - int(extracted.counted.sum())} values that do
+        not depend on a count differ from the first engine's, in the frame at that age. Then the largest difference of a
+        prediction (valence or arousal) afterwards: from those of the first engine alone, and from those of an engine
+        that has run for ever, whose deltas of the voice are 0. Consecutive predictions differ by {moves:.4f} in the
+        mean.""",
+        table(("taken over at", "unlike", "from the first", "from an endless one"), rows),
     )
 
 
-def _hear(music: Path, checkpoint: Checkpoint) -> _Heard:
+def _extract(music: Path, checkpoint: Checkpoint) -> _Extracted:
     with music_tape(music, _MUSIC_S) as tape:
         samples = soundfile.read(tape, dtype="float32", frames=round(_MUSIC_S * ENGINE_RATE_HZ))[0][:, 0].copy()
     settings = checkpoint.extraction
@@ -81,18 +81,18 @@ def _hear(music: Path, checkpoint: Checkpoint) -> _Heard:
     levelled = samples if settings.level is None else GainStage(settings.level, ENGINE_RATE_HZ).step(samples)
     younger = {}
     for begins_s in _BEGINNINGS_S:
-        progress(f"renewal: one that begins at {begins_s:g} s")
+        progress(f"renewal: one that starts at {begins_s:g} s")
         engine = FeatureEngine()
         engine.write(levelled[round(begins_s * ENGINE_RATE_HZ) :])
         younger[round(begins_s / HOP_S)] = np.stack([frame.values for frame in engine.finish()])
     counted = np.array([name.startswith(_VOICE) and "_de_" in name for name in frame_names(settings)])
-    return _Heard(frames, younger, counted)
+    return _Extracted(frames, younger, counted)
 
 
-def _distance(checkpoint: Checkpoint, heard: _Heard, old: FloatArray, expected: FloatArray, age: int) -> float:
-    """The largest of the predictions' from what is expected, where each younger engine takes over at that age."""
+def _distance(checkpoint: Checkpoint, extracted: _Extracted, old: FloatArray, expected: FloatArray, age: int) -> float:
+    """The largest difference of a prediction from those expected, if each younger engine takes over at that age."""
     largest = 0.0
-    for begins, younger in heard.younger.items():
+    for begins, younger in extracted.younger.items():
         frames = old.copy()
         n_frames = min(len(younger), len(frames) - begins)
         frames[begins + age : begins + n_frames, :N_FEATURES] = younger[age:n_frames]

@@ -19,7 +19,7 @@ import numpy as np
 import opensmile
 
 from benchmarks.common import WARM_UP_FRAMES, BenchmarkError, Float64Array, capture_times, check_rate, frame_ends
-from benchmarks.traced import note_captures
+from benchmarks.traced import record_captures
 from realtime_mer.config import AudioSettings
 from realtime_mer.features.conditioning import MonoMix
 from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S, deam_name, opensmile_names
@@ -66,7 +66,7 @@ class RollingExtractor:
 
 def listen(n_frames: int, buffer_s: float) -> dict[str, list[float] | float]:
     """Extracts this many frames after a warm-up from the default input; returns the fields of latency._RollingLive."""
-    captures = note_captures()
+    captures = record_captures()
     extractor = RollingExtractor()
     mono = MonoMix(ENGINE_RATE_HZ)
     ends = frame_ends(range(WARM_UP_FRAMES + n_frames), ENGINE_RATE_HZ)

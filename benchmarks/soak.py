@@ -1,9 +1,8 @@
-"""Hours of music through the live pipeline as fast as it goes: is a prediction lost or doubled, does anything grow.
+"""Plays hours of music through the live pipeline, faster than real time, and checks that nothing is lost or grows.
 
-`python -m benchmarks.soak --deam PATH --hours 8`; without --deam it plays the built-in piece. Exit code 1 where
-something was lost, came twice, came at another time than its samples say, or stayed behind, or where memory grew by
-more than the bound. The engine, the model, the session, OSC over UDP and, where asked for, recorder and window are the
-live ones (`Recognition`, `run_live`); only the source is made up, and nobody waits for real time.
+`python -m benchmarks.soak --deam PATH --hours 8`; without --deam it plays the built-in piece. The exit code is 1 if a
+prediction was lost, came twice or has a wrong time, if threads or descriptors were left behind, or if memory grew by
+more than the bound. Everything but the source is as in a live run (`Recognition`, `run_live`).
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import tempfile
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -37,7 +36,6 @@ from benchmarks.common import (
     resident_mib,
     table,
 )
-from benchmarks.offscreen import draw_into_memory
 from benchmarks.programme import RATE_HZ, Expected, Programme, Stretch, song_sounds
 from realtime_mer.config import LevelMeterSettings, LiveSettings, TargetSettings
 from realtime_mer.features.engine import HOP_S
@@ -54,16 +52,16 @@ from realtime_mer.updates import Board, Sink, Status, Update
 from train.deam import DeamError, load_deam
 
 DEFAULT_HOURS = 8.0
-# The rest is a set with pauses and more.
+# The rest has pauses and other transitions.
 _PAUSELESS_SHARE = 0.8
 _N_SAMPLES = 32
-# By so much may resident memory grow from the second quarter of a run to the last one, and by that much more where the
-# second engine, which runs while it warms up, was not there before (measured: 29).
+# How much resident memory may grow from the second quarter of a run to the last one. The second is added if no second
+# engine was running in the second quarter (measured: 29).
 MEMORY_BOUND_MIB = 16.0
 _SECOND_ENGINE_MIB = 32.0
-# A float64 holds a night's seconds to a few picoseconds; what is added up per stretch is rounded now and then.
+# Rounding of sums of float64 seconds.
 _DRIFT_BOUND_S = 1e-6
-# The receiver has what was sent before this, or never gets it.
+# How long the receiver may take for the last packets.
 _RECEIVER_TIMEOUT_S = 10.0
 _RECEIVE_BUFFER_BYTES = 2**20
 # 48 kHz, two channels, three bytes, FLAC at its worst.
@@ -73,7 +71,7 @@ _PROGRESS_S = 10.0
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """How things were at a moment. audio_s: sound heard; the others are this process's."""
+    """The state of this process after audio_s of sound."""
 
     audio_s: float
     elapsed_s: float
@@ -87,11 +85,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What a soak found. faults: what went wrong, in sentences; empty where nothing did.
+    """The result of a soak. faults: what went wrong, in sentences.
 
-    n_expected: predictions that the samples say there must be; n_predictions: that the session gave; n_received: that
-    came by UDP. drift_s: the largest distance of a prediction's time from where its samples lie.
-    dropped_s: sound that was dropped. before, after: threads and descriptors of the process.
+    n_expected: predictions due by the number of samples; n_predictions: predictions of the session; n_received:
+    predictions received by UDP. drift_s: the largest error of a prediction's time, compared with its samples.
+    dropped_s: dropped sound. before, after: threads and descriptors of the process.
     """
 
     samples: tuple[Sample, ...]
@@ -114,7 +112,7 @@ class Outcome:
 
 
 def renewal_for(pauseless_s: float) -> RenewalSettings:
-    """The pipeline's own where that much music makes an engine old enough; else such that it is renewed a few times."""
+    """The pipeline's own settings if that much music is enough for renewals; else settings that give a few renewals."""
     own = RenewalSettings()
     if pauseless_s > own.period_s + own.warm_up_s + 60.0:
         return own
@@ -123,7 +121,7 @@ def renewal_for(pauseless_s: float) -> RenewalSettings:
 
 
 class Check:
-    """The first sink: holds each prediction against the samples, and notes how the process is."""
+    """The first sink: compares each prediction with the samples, and records the state of the process."""
 
     def __init__(self, expected: Expected, length_s: float) -> None:
         self.n_predictions = 0
@@ -157,10 +155,10 @@ class Check:
             self.look(status.time_s)
 
     def close(self) -> None:
-        """Nothing: what it holds is looked at afterwards."""
+        """Does nothing; the results are read afterwards."""
 
     def look(self, audio_s: float) -> None:
-        """Notes how the process is."""
+        """Records the state of the process."""
         self.samples.append(
             Sample(
                 audio_s,
@@ -175,12 +173,12 @@ class Check:
         )
 
     def fault(self, text: str) -> None:
-        # After the first few, it is known.
+        # A few are enough.
         if len(self.faults) < 10:
             self.faults.append(text)
 
     def _stretch(self) -> Stretch | None:
-        """That of the next prediction."""
+        """The stretch of the next prediction."""
         stretches = self._expected.stretches
         while stretches and stretches[0].n_frames is not None and stretches[0].n_frames <= self._frame:
             stretches.popleft()
@@ -189,7 +187,7 @@ class Check:
 
 
 class Receiver(UdpReceiver):
-    """Somebody else's UDP socket: counts predictions, and compares their times with what was sent."""
+    """Receives OSC: counts predictions, and compares their times with those sent."""
 
     def __init__(self, check: Check) -> None:
         self.n_received = 0
@@ -221,22 +219,19 @@ def soak(
     songs: Sequence[Path],
     length_s: float,
     *,
-    window: bool = False,
     record_s: float = 0.0,
     memory_bound_mib: float = MEMORY_BOUND_MIB,
 ) -> Outcome:
-    """Plays so much of an evening through the live pipeline. songs: none plays the built-in piece.
+    """Plays an evening of this length through the live pipeline. songs: the built-in piece if empty.
 
-    record_s: how much of it is recorded, from the beginning, into a temporary folder. Needs /proc.
-    Raises BenchmarkError where there is not enough room for the recording, or no window can be drawn.
+    record_s: how much is recorded into a temporary folder, from the start. Needs /proc.
+    Raises BenchmarkError if there is not enough room for the recording.
     """
     pauseless_s = _PAUSELESS_SHARE * length_s
     renewal = renewal_for(pauseless_s)
     expected = Expected(renewal)
     programme = Programme(song_sounds(songs), pauseless_s, length_s, expected)
     check = Check(expected, length_s)
-    if window:
-        draw_into_memory()
     checkpoint = load_checkpoint(default_checkpoint_path())
     before = _threads_and_descriptors()
     began_s = time.monotonic()
@@ -263,8 +258,6 @@ def soak(
             watcher = threading.Thread(target=_watch, args=(stop, check, requests, record_s, length_s), name="watcher")
             watcher.start()
             try:
-                if window:
-                    _show_window(board, stop)
                 stop.wait()
             finally:
                 stop.set()
@@ -304,7 +297,7 @@ def soak(
     return Outcome(
         tuple(check.samples),
         dict(sorted(programme.happened.items())),
-        expected.heard_samples / RATE_HZ,
+        expected.n_samples / RATE_HZ,
         elapsed_s,
         expected.n_frames,
         check.n_predictions,
@@ -323,7 +316,7 @@ def soak(
 
 
 def _watch(stop: threading.Event, check: Check, requests: Requests, record_s: float, length_s: float) -> None:
-    """Says how far it is, and ends the recording when it is long enough."""
+    """Prints the progress, and stops the recording when it is long enough."""
     recording = record_s > 0.0
     last_s = time.monotonic()
     while not stop.wait(0.1):
@@ -341,29 +334,7 @@ def _watch(stop: threading.Event, check: Check, requests: Requests, record_s: fl
 
 
 def _ignore(_ok: bool, _text: str) -> None:
-    """A recording that cannot be stopped shows in what it holds."""
-
-
-def _show_window(board: Board, stop: threading.Event) -> None:
-    from realtime_mer.window.run import run_window
-
-    with tempfile.TemporaryDirectory(prefix="soak-") as folder, _environment(XDG_CONFIG_HOME=folder):
-        run_window(board, stop)
-
-
-@contextlib.contextmanager
-def _environment(**values: str) -> Iterator[None]:
-    """Where the window keeps what it remembers: not among what the user's has."""
-    before = {name: os.environ.get(name) for name in values}
-    os.environ.update(values)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
+    """A recording that cannot be stopped is found by its length."""
 
 
 def _recorder(folder: Path, record_s: float) -> Recorder:
@@ -377,7 +348,7 @@ def _recorder(folder: Path, record_s: float) -> Recorder:
 
 
 def _check_recording(recorder: Recorder, folder: Path, record_s: float, check: Check) -> float:
-    """How many seconds were recorded."""
+    """Checks the recording; returns its length in seconds."""
     if recorder.fault:
         check.fault(recorder.fault)
     recording = read_recording(folder)
@@ -400,8 +371,8 @@ def _descriptors() -> int:
 
 
 def _growth_mib(samples: Sequence[Sample]) -> tuple[float, bool]:
-    """From the largest in the second quarter, when everything has been loaded and every ring is full, to the largest in
-    the last one: a second engine comes and goes. And whether there had been one by then."""
+    """The growth of resident memory from its maximum in the second quarter, when everything is loaded and every ring is
+    full, to that in the last quarter; and whether a second engine had run by the second quarter."""
     quarter = len(samples) // 4
     early, late = samples[quarter : 2 * quarter], samples[-quarter:]
     growth_mib = max(sample.resident_mib for sample in late) - max(sample.resident_mib for sample in early)
@@ -427,16 +398,15 @@ def described(outcome: Outcome, command: str) -> str:
     parts = [
         "## A night on stage",
         f"""`{command}`: {outcome.audio_s / 3600:.2f} h of sound at 48 kHz in {outcome.elapsed_s / 60:.1f} min,
-        {outcome.audio_s / outcome.elapsed_s:.1f} times real time: {happened}; {outcome.n_stretches} beginnings of
-        music after silence or a lost device, each with a new engine.""",
-        table(("heard", "resident", "threads", "descriptors", "predictions", "by UDP", "renewals"), rows),
+        {outcome.audio_s / outcome.elapsed_s:.1f} times real time: {happened}; {outcome.n_stretches} starts of music
+        after silence or a lost device, each with a new engine.""",
+        table(("time", "resident", "threads", "descriptors", "predictions", "by UDP", "renewals"), rows),
         f"""{outcome.n_expected} predictions were due by the number of samples; {outcome.n_predictions} were made and
-        {outcome.n_received} came by UDP. Their times lay within {outcome.drift_s:.1g} s of their samples'.
+        {outcome.n_received} received by UDP. Their times were right to within {outcome.drift_s:.1g} s.
         {outcome.dropped_s:g} s of sound were dropped. {outcome.n_renewals} of {outcome.n_renewals_expected} engine
-        renewals within music. Its largest resident memory grew by
-        {outcome.memory_growth_mib:.1f} MiB from the second quarter to the last. Threads and descriptors:
-        {outcome.before} before, {outcome.after} afterwards. {outcome.recorded_s / 60:.1f} min were
-        recorded.""",
+        renewals within music. Its largest resident memory grew by {outcome.memory_growth_mib:.1f} MiB from the second
+        quarter to the last. Threads and descriptors: {outcome.before} before, {outcome.after} afterwards.
+        {outcome.recorded_s / 60:.1f} min were recorded.""",
         f"**{'Nothing was lost, doubled, late or left behind.' if not outcome.faults else 'Faults:'}** "
         + " ".join(outcome.faults),
     ]
@@ -448,11 +418,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deam", type=Path, metavar="PATH", help="the folder of DEAM (default: the built-in piece)")
     parser.add_argument("--hours", type=at_least(0.02), default=DEFAULT_HOURS, help="of sound (default: %(default)s)")
-    parser.add_argument("--record", type=at_least(0), default=0.0, metavar="MIN", help="minutes that are recorded")
-    parser.add_argument("--window", action="store_true", help="with the window, drawn into memory")
+    parser.add_argument("--record", type=at_least(0), default=0.0, metavar="MIN", help="minutes to record")
     parser.add_argument("--memory", type=at_least(0), default=MEMORY_BOUND_MIB, metavar="MIB", help="bound of growth")
-    parser.add_argument("--output", type=Path, metavar="FILE", help="the report, beside the screen")
-    parser.add_argument("--json", type=Path, metavar="FILE", help="what was found, as JSON")
+    parser.add_argument("--output", type=Path, metavar="FILE", help="also write the report here")
+    parser.add_argument("--json", type=Path, metavar="FILE", help="also write the result here, as JSON")
     given = parser.parse_args()
     faults: tuple[str, ...] = ()
 
@@ -461,7 +430,6 @@ def main() -> int:
         outcome = soak(
             _songs(given.deam),
             given.hours * 3600.0,
-            window=given.window,
             record_s=60.0 * given.record,
             memory_bound_mib=given.memory,
         )
@@ -482,7 +450,6 @@ def _arguments(given: argparse.Namespace) -> list[str]:
         *(["--deam PATH"] if given.deam else []),
         f"--hours {given.hours:g}",
         *([f"--record {given.record:g}"] if given.record else []),
-        *(["--window"] if given.window else []),
     ]
 
 

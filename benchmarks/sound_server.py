@@ -1,5 +1,4 @@
-"""A real sound server with virtual sinks, as the sound card of benchmarks and tests: music is played into it and heard
-from it."""
+"""A real sound server with virtual sinks, as the sound card of benchmarks and tests."""
 
 from __future__ import annotations
 
@@ -18,18 +17,16 @@ class NoSoundServerError(RuntimeError):
 
 
 class SoundServer:
-    """A PulseAudio of its own, out of everybody's way, whose sink `music` is heard by default.
+    """A separate PulseAudio, whose default source is the monitor of its sink `music`.
 
-    Raises NoSoundServerError where it is not installed.
+    Raises NoSoundServerError if PulseAudio is not installed.
     """
 
     def __init__(self) -> None:
         for command in ("pulseaudio", "pactl", "paplay"):
             if shutil.which(command) is None:
-                raise NoSoundServerError(
-                    f"There is no {command} on this machine. On Debian: apt-get install pulseaudio pulseaudio-utils"
-                )
-        # Short, since a socket's path may not be long.
+                raise NoSoundServerError(f"{command} not found. On Debian: apt-get install pulseaudio pulseaudio-utils")
+        # Short, since the path of a socket is limited.
         self._runtime = tempfile.mkdtemp(prefix="mer")
         self.environment = {**os.environ, "XDG_RUNTIME_DIR": self._runtime, "HOME": self._runtime}
         for name in ("PULSE_SERVER", "PULSE_SOURCE", "PULSE_SINK", "DBUS_SESSION_BUS_ADDRESS", "DISPLAY"):
@@ -45,7 +42,7 @@ class SoundServer:
         self.pactl("set-default-source", "music.monitor")
 
     def load_sink(self, name: str, **arguments: int | str) -> str:
-        """A virtual sink; returns its module's number, for `unload`."""
+        """Loads a virtual sink; returns its module's number, for `unload`."""
         given = [f"{key}={value}" for key, value in arguments.items()]
         return self.pactl("load-module", "module-null-sink", f"sink_name={name}", *given).strip()
 
@@ -56,9 +53,9 @@ class SoundServer:
         return self._run("pactl", *arguments)
 
     def play(self, path: Path, sink: str = "music") -> subprocess.Popen[bytes]:
-        """Plays a file that libsndfile reads, in the background, each channel as the sink's of the same number.
+        """Plays a file that libsndfile can read, in the background, each channel to the sink's of the same number.
 
-        A sink that is idle swallows a few hundredths of a second at the beginning.
+        An idle sink loses a few hundredths of a second at the start.
         """
         command = ["paplay", f"--device={sink}", "--no-remap", "--no-remix", str(path)]
         player = subprocess.Popen(command, env=self.environment, stderr=subprocess.DEVNULL)
@@ -66,13 +63,13 @@ class SoundServer:
         return player
 
     def keep_awake(self, sink: str = "music") -> None:
-        """Somebody listens from now on: an idle virtual sink would give nothing for its first two seconds."""
+        """Records from the sink from now on: an idle virtual sink has no sound for its first two seconds."""
         command = ["parec", f"--device={sink}.monitor", "--latency-msec=10"]
         self._played.append(subprocess.Popen(command, env=self.environment, stdout=subprocess.DEVNULL))
         time.sleep(2.5)
 
     def kill(self) -> None:
-        """As when it crashes, or is restarted by its user."""
+        """Ends the server, as in a crash or a restart."""
         self._run("pulseaudio", "--kill")
         deadline = time.monotonic() + _TIMEOUT_S
         while subprocess.run(["pulseaudio", "--check"], env=self.environment, check=False).returncode == 0:

@@ -1,4 +1,4 @@
-"""How long the live command takes from its start to the first captured sample, and to the first prediction's packet."""
+"""The time from the start of the live command to its first captured sample and its first prediction's packet."""
 
 from __future__ import annotations
 
@@ -35,16 +35,16 @@ def measure(music: Path, runs: int = DEFAULT_RUNS) -> str:
     return page(
         "## Start-up",
         f"""From the start of the process of `realtime-mer --device default --no-plot --no-terminal` to the first
-        callback that brings samples, and to the arrival of the first prediction's OSC packet in another process; {runs}
-        runs, files in the cache, sound there from the beginning. A prediction is of 1.0 s of sound, and openSMILE gives
-        that frame about 0.1 s after its end; but the first callbacks bring at once what the sound server holds already
+        callback with samples, and to the arrival of the first prediction's OSC packet in another process; {runs} runs,
+        files in the cache, sound from the start. A prediction covers 1.0 s of sound, and openSMILE returns that frame
+        about 0.1 s after its end; but the first callbacks deliver at once what the sound server has buffered
         ({1000 * statistics.median(at_once_s):.0f} ms of sound in the median).""",
         table(
             ("from start, s", "median", "least", "most"),
             [
                 ("to the first captured sample", *_summary(captured_s)),
                 ("to the first prediction", *_summary(predicted_s)),
-                ("from the one to the other", *_summary(waited_s)),
+                ("between the two", *_summary(waited_s)),
             ],
         ),
     )
@@ -55,18 +55,18 @@ def _summary(seconds: Sequence[float]) -> tuple[str, str, str]:
 
 
 def _start(environment: dict[str, str]) -> tuple[float, float, float]:
-    """Seconds from a process's start to its first captured sample, and to its first prediction's packet; and how many
-    seconds of sound came with the first sample.
+    """Seconds from a process's start to its first captured sample, and to its first prediction's packet; and the
+    seconds of sound that came with the first sample.
     """
     with (
         tempfile.TemporaryDirectory(prefix="benchmark") as folder,
         contextlib.closing(OscReceiver()) as receiver,
     ):
-        noted = Path(folder) / "captures.npy"
-        command = ["-m", "benchmarks.traced", str(noted), "--device", "default", "--no-plot", "--no-terminal"]
+        trace = Path(folder) / "captures.npy"
+        command = ["-m", "benchmarks.traced", str(trace), "--device", "default", "--no-plot", "--no-terminal"]
         with running([*command, "--osc", receiver.target], environment) as process:
             receiver.wait_for(1, _RUN_TIMEOUT_S)
-        captures = np.load(noted)
+        captures = np.load(trace)
     first_s = float(captures[0, 1])
     at_once = captures[captures[:, 1] < first_s + _AT_ONCE_S]
     return (
@@ -79,7 +79,7 @@ def _start(environment: dict[str, str]) -> tuple[float, float, float]:
 def main() -> int:
     """`python -m benchmarks.startup`."""
     parser = options(__doc__)
-    parser.add_argument("--runs", type=at_least(1), default=DEFAULT_RUNS, help="how often to start it")
+    parser.add_argument("--runs", type=at_least(1), default=DEFAULT_RUNS, help="number of starts")
     given = parser.parse_args()
     return report(lambda: measure(given.music, int(given.runs)))
 

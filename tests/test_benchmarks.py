@@ -1,4 +1,4 @@
-"""The benchmarks' own arithmetic and receivers; what they measure is no matter of tests."""
+"""The benchmarks' calculations and receivers, and a short soak."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from benchmarks.neighbours import busy
 from benchmarks.programme import RATE_HZ, Expected, Programme, frames_in, renewals_in, song_sounds
 from benchmarks.rolling import RollingExtractor
 from benchmarks.soak import MEMORY_BOUND_MIB, Check, Receiver
-from benchmarks.traced import note_captures
+from benchmarks.traced import record_captures
 from realtime_mer.config import AudioSettings, TargetSettings
 from realtime_mer.features.engine import ENGINE_RATE_HZ, FeatureEngine, to_int16
 from realtime_mer.features.extraction import ExtractionSettings, FrameExtractor
@@ -54,14 +54,13 @@ from realtime_mer.sources.device import DeviceSource, _Capturer
 from realtime_mer.types import Prediction
 from realtime_mer.updates import SourceState, Status, Update
 
-pytestmark = pytest.mark.slow
 _TIMEOUT_S = 20.0
 ROOT = Path(__file__).resolve().parents[1]
 ON_LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @given(st.lists(st.integers(1, 500), min_size=1, max_size=30), st.data())
-def test_a_sample_was_captured_by_the_block_that_holds_it(block_sizes: list[int], data: st.DataObject) -> None:
+def test_the_capture_time_is_that_of_the_samples_block(block_sizes: list[int], data: st.DataObject) -> None:
     captures = np.stack([np.cumsum(block_sizes), np.arange(len(block_sizes))], axis=1).astype(np.float64)
     holder = np.repeat(np.arange(len(block_sizes)), block_sizes)
     sample = data.draw(st.integers(0, len(holder) - 1))
@@ -75,14 +74,14 @@ def test_a_sample_that_was_never_captured_has_no_time() -> None:
 
 def test_frames_end_at_whole_samples() -> None:
     assert frame_ends([0, 1, 5], 48_000) == [48_000, 72_000, 168_000]
-    # The sample that the frame's end falls into still belongs to it.
+    # Rounded up to whole samples.
     assert frame_ends([1], 11_025) == [16_538]
 
 
-def test_a_device_at_another_rate_is_found_out() -> None:
+def test_a_device_at_another_rate_is_an_error() -> None:
     captures = np.array([[480.0 * n, 0.01 * n] for n in range(1, 200)])
     check_rate(captures, 48_000)
-    with pytest.raises(BenchmarkError, match="48000 samples per second instead of 44100"):
+    with pytest.raises(BenchmarkError, match=r"Expected 44100 .* got 48000"):
         check_rate(captures, 44_100)
 
 
@@ -104,7 +103,7 @@ def test_a_table_and_a_page() -> None:
     assert max(map(len, paragraph.splitlines())) <= 120
 
 
-def test_options_refuse_what_cannot_be_measured() -> None:
+def test_options_refuse_small_numbers() -> None:
     assert at_least(10)("10") == 10.0
     for text in ("9.9", "nan", "inf"):
         with pytest.raises(ArgumentTypeError, match="at least 10"):
@@ -116,7 +115,7 @@ def target_of(receiver: OscReceiver) -> TargetSettings:
     return TargetSettings(host, int(port))
 
 
-def test_the_receiver_notes_every_prediction_and_misses_none() -> None:
+def test_the_receiver_records_every_prediction() -> None:
     with (
         contextlib.closing(OscReceiver()) as receiver,
         contextlib.closing(OscSink([target_of(receiver)])) as sink,
@@ -150,7 +149,8 @@ def test_the_receiver_sees_drops_and_losses(drops: int, losses: int) -> None:
             receiver.check_complete()
 
 
-def test_a_process_that_fails_is_an_error_with_its_words() -> None:
+@pytest.mark.slow
+def test_a_process_that_fails_is_an_error_with_its_standard_error() -> None:
     with (
         pytest.raises(BenchmarkError, match=r"(?s)ended with 1.*no such thing"),
         running(["-c", "raise SystemExit('no such thing')"], dict(os.environ)) as process,
@@ -158,21 +158,23 @@ def test_a_process_that_fails_is_an_error_with_its_words() -> None:
         process.wait(_TIMEOUT_S)
 
 
-def test_a_process_can_be_looked_at_and_is_ended() -> None:
+@pytest.mark.slow
+def test_a_process_can_be_observed_and_is_ended() -> None:
     code = (
         "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); print('up', file=sys.stderr)"
     )
     busy = "\nwhile True: pass"
     with running(["-u", "-c", code + busy], dict(os.environ)) as process:
         deadline_s = time.monotonic() + _TIMEOUT_S
-        while process.told() != "up" or process.cpu_s() < 0.1:
+        while process.errors() != "up" or process.cpu_s() < 0.1:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
         assert process.resident_mib() > 1
     assert process.popen.returncode == 0
 
 
-def test_a_process_counts_with_those_that_it_has_started() -> None:
+@pytest.mark.slow
+def test_child_processes_are_counted_too() -> None:
     busy = (
         "import os, sys; parent = os.getppid(); data = bytes(20 * 2**20); print('up', file=sys.stderr)\n"
         "while os.getppid() == parent: pass"
@@ -180,13 +182,14 @@ def test_a_process_counts_with_those_that_it_has_started() -> None:
     starts = f"import subprocess, sys; subprocess.run([sys.executable, '-u', '-c', {busy!r}])"
     with contextlib.suppress(BenchmarkError), running(["-c", starts], dict(os.environ)) as process:
         deadline_s = time.monotonic() + _TIMEOUT_S
-        while process.told() != "up" or process.cpu_s() - cpu_time_s(process.popen.pid) < 0.1:
+        while process.errors() != "up" or process.cpu_s() - cpu_time_s(process.popen.pid) < 0.1:
             assert time.monotonic() < deadline_s
             time.sleep(0.02)
-        looked_at = process.resident_mib(), resident_mib(process.popen.pid)
-    assert looked_at[0] > looked_at[1] + 5
+        measured = process.resident_mib(), resident_mib(process.popen.pid)
+    assert measured[0] > measured[1] + 5
 
 
+@pytest.mark.slow
 def test_cpu_time_is_user_and_system_time() -> None:
     # Of children that have ended too; clock ticks are 10 ms.
     busy = "import os\nwhile min(os.times()[:2]) < 0.2: os.urandom(65_536); sum(range(100_000))"
@@ -196,7 +199,7 @@ def test_cpu_time_is_user_and_system_time() -> None:
     assert cpu_time_s(os.getpid()) == pytest.approx(sum(times[:4]), abs=0.1)
 
 
-def test_a_tape_holds_a_piece_of_each_file_again_and_again(tmp_path: Path) -> None:
+def test_a_tape_repeats_a_piece_of_each_file(tmp_path: Path) -> None:
     for name, rate_hz, value in (("a.wav", 44_100, 0.25), ("b.flac", 22_050, 0.5)):
         soundfile.write(tmp_path / name, np.full((rate_hz, 2), value), rate_hz)
     (tmp_path / "notes.txt").write_text("no music")
@@ -209,13 +212,14 @@ def test_a_tape_holds_a_piece_of_each_file_again_and_again(tmp_path: Path) -> No
 
 
 def test_a_folder_without_music_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="There is no music"), music_tape(tmp_path, 1.0):
+    with pytest.raises(BenchmarkError, match="found none"), music_tape(tmp_path, 1.0):
         pass
 
 
-def test_captures_are_noted_and_still_heard(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.slow
+def test_captures_are_recorded_and_still_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Capturer, "_give", _Capturer._give)
-    captures = note_captures()
+    captures = record_captures()
     server = start_sound_server()
     try:
         for name in ("XDG_RUNTIME_DIR", "HOME"):
@@ -223,25 +227,25 @@ def test_captures_are_noted_and_still_heard(monkeypatch: pytest.MonkeyPatch) -> 
         before_s = time.monotonic()
         with contextlib.closing(DeviceSource(AudioSettings())) as source:
             source.start()
-            heard: list[Capture] = []
+            read: list[Capture] = []
 
-            def hears() -> bool:
+            def has_read() -> bool:
                 if (capture := source.read()) is not None:
-                    heard.append(capture)
-                return len(heard) >= 3
+                    read.append(capture)
+                return len(read) >= 3
 
-            eventually(hears)
+            eventually(has_read)
     finally:
         server.close()
-    n_heard = np.cumsum([len(capture.samples) for capture in heard])
-    assert [n_samples for n_samples, _ in captures[:3]] == n_heard.tolist()
-    assert [captured_s for _, captured_s in captures[:3]] == [capture.captured_s for capture in heard]
+    n_read = np.cumsum([len(capture.samples) for capture in read])
+    assert [n_samples for n_samples, _ in captures[:3]] == n_read.tolist()
+    assert [captured_s for _, captured_s in captures[:3]] == [capture.captured_s for capture in read]
     assert before_s <= captures[0][1] <= captures[-1][1] <= time.monotonic()
 
 
 @given(st.lists(st.tuples(st.floats(0, 3), st.floats(0, 1)), min_size=1, max_size=20), st.floats(0, 1e6))
 def test_lateness_is_by_the_clock(delays: list[tuple[float, float]], began_s: float) -> None:
-    """A capture that was late itself does not hide how late a prediction is, once any of them was not late."""
+    """A late capture does not hide a late prediction, if any capture was on time."""
     arrivals = [
         Arrival(index, began_s + 0.5 * index + 1.0 + captured_late_s + since_s, 0.5 * index + 1.0, since_s)
         for index, (since_s, captured_late_s) in enumerate([*delays, (0.1, 0.0)])
@@ -250,7 +254,8 @@ def test_lateness_is_by_the_clock(delays: list[tuple[float, float]], began_s: fl
     np.testing.assert_allclose(lateness(arrivals), expected, atol=1e-6)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
+@pytest.mark.slow
+@ON_LINUX
 @pytest.mark.parametrize("elsewhere", [False, True])
 def test_busy_neighbours_are_busy_until_the_end_of_the_block(elsewhere: bool) -> None:
     def children() -> list[int]:
@@ -268,6 +273,7 @@ def test_busy_neighbours_are_busy_until_the_end_of_the_block(elsewhere: bool) ->
     assert not set(started) & set(children())
 
 
+@pytest.mark.slow
 def test_the_rolling_buffer_gives_deams_features(deam_root: Path) -> None:
     samples, rate_hz = soundfile.read(next(iter(sorted((deam_root / "audio").glob("*.ogg")))), dtype="float32")
     assert rate_hz == ENGINE_RATE_HZ
@@ -286,16 +292,18 @@ def test_the_rolling_buffer_gives_deams_features(deam_root: Path) -> None:
 # --- the soak
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("past_samples", [0, 1])
 @pytest.mark.parametrize("n_frames", [1, 2, 5])
 def test_the_soak_knows_how_many_frames_there_are(n_frames: int, past_samples: int) -> None:
-    """From where on a frame is whole, to the sample; 48 kHz samples are a little shorter than the engine's."""
+    """The sample at which a frame is complete."""
     shortest = next(n for n in range(24_000 * n_frames, 200_000) if frames_in(n) == n_frames)
     samples = 0.1 * np.random.default_rng(0).standard_normal(shortest - past_samples).astype(np.float32)
     extractor = FrameExtractor(ExtractionSettings(descriptors=False), RATE_HZ)
     assert len(extractor.step(samples) + extractor.flush()) == n_frames - past_samples
 
 
+@pytest.mark.slow
 def test_the_soak_knows_how_many_renewals_there_are() -> None:
     renewal = RenewalSettings(2.0, 0.5)
     samples = 0.1 * np.random.default_rng(0).standard_normal(5 * ENGINE_RATE_HZ).astype(np.float32)
@@ -306,8 +314,9 @@ def test_the_soak_knows_how_many_renewals_there_are() -> None:
         assert engine.n_renewals == renewals_in(n_frames, renewal)
 
 
-def test_the_evening_is_the_same_again_and_has_everything(tmp_path: Path) -> None:
-    """Music without a pause first, in one stretch; then all kinds of things. Its songs are loud and short here."""
+@pytest.mark.slow
+def test_the_evening_is_deterministic_and_has_everything(tmp_path: Path) -> None:
+    """First music without a pause, in one stretch; then all kinds of transitions. The songs are loud and short here."""
     noise = 0.2 * np.random.default_rng(0).standard_normal((5 * ENGINE_RATE_HZ, 2))
     soundfile.write(tmp_path / "a.wav", noise, ENGINE_RATE_HZ)
 
@@ -322,8 +331,8 @@ def test_the_evening_is_the_same_again_and_has_everything(tmp_path: Path) -> Non
     assert all(programme.happened[kind] for kind in ("cuts", "silences", "faint noises", "device losses"))
     assert programme.happened["times clipping"] > 0
     assert max(float(np.abs(capture.samples).max()) for capture in captures) == 1.0
-    assert sum(len(capture.samples) for capture in captures) == programme.expected.heard_samples == 240 * RATE_HZ
-    # But for what comes before the first sample that is no silence.
+    assert sum(len(capture.samples) for capture in captures) == programme.expected.n_samples == 240 * RATE_HZ
+    # Except for silence at the start.
     first, second, *_ = [stretch for stretch in programme.expected.stretches if stretch.n_frames]
     assert first.start_samples < RATE_HZ // 100
     assert second.start_samples >= 30 * RATE_HZ
@@ -331,7 +340,7 @@ def test_the_evening_is_the_same_again_and_has_everything(tmp_path: Path) -> Non
 
 
 def soaked(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
-    """The exit code and what the soak found, of a process of its own."""
+    """The exit code and the result of a soak in a process of its own."""
     found = tmp_path / "found.json"
     command = [sys.executable, "-m", "benchmarks.soak", "--json", str(found), *arguments]
     run = subprocess.run(command, cwd=ROOT, stdout=subprocess.DEVNULL, timeout=600, check=False)
@@ -339,21 +348,22 @@ def soaked(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
     return run.returncode, outcome
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_ten_minutes_lose_nothing_and_leave_nothing_behind(tmp_path: Path) -> None:
-    """Of real music where it is there, as fast as it goes: results/soak.md has a night."""
+    """With real music if available; results/soak.md has a whole night."""
     music = ["--deam", str(DEAM_ROOT)] if (DEAM_ROOT / "clips.csv").is_file() else []
     code, found = soaked(tmp_path, "--hours", str(1 / 6), "--record", "1", *music)
     assert found["faults"] == []
     assert code == 0
-    # 1,199 less what is lost at each beginning of music after silence.
+    # 1,199 less those lost at each start of music after silence.
     assert found["n_expected"] == found["n_predictions"] == found["n_received"] > 1_100
     assert found["n_renewals"] == found["n_renewals_expected"] >= 4
     assert found["drift_s"] < 1e-6
     assert found["dropped_s"] == 0.0
     assert 60.0 <= found["recorded_s"] < 120.0
     assert found["before"] == found["after"]
-    # Fewer later on: the recording has ended, and that an engine warms up is nothing new.
+    # Fewer in the second half, after the end of the recording.
     half = len(found["samples"]) // 2
     for kept in ("threads", "descriptors"):
         counts = [sample[kept] for sample in found["samples"]]
@@ -362,9 +372,9 @@ def test_ten_minutes_lose_nothing_and_leave_nothing_behind(tmp_path: Path) -> No
 
 
 def faults_of(made: Sequence[tuple[int, float]], sent: Sequence[tuple[int, float]] | None = None) -> list[str]:
-    """What the soak says of these predictions (index and time) of three seconds of noise. sent: by UDP, if others."""
+    """The soak's faults for these predictions (index, time) of three seconds of noise. sent: by UDP, if different."""
     expected = Expected(RenewalSettings())
-    expected.hear(0.1 * np.random.default_rng(0).standard_normal((3 * RATE_HZ, 1)).astype(np.float32))
+    expected.process(0.1 * np.random.default_rng(0).standard_normal((3 * RATE_HZ, 1)).astype(np.float32))
     expected.end_segment()
     check = Check(expected, 10.0)
     for index, time_s in made:
@@ -381,7 +391,7 @@ def faults_of(made: Sequence[tuple[int, float]], sent: Sequence[tuple[int, float
     return [*check.faults, *(["late"] if check.drift_s > 1e-6 else []), *missing]
 
 
-def test_the_soak_notices_what_is_lost_doubled_or_late() -> None:
+def test_the_soak_finds_lost_doubled_and_late_predictions() -> None:
     good = [(k, 1.0 + 0.5 * k) for k in range(4)]
     assert faults_of(good) == []
     assert faults_of(good[:3]) == ["a prediction is missing"]

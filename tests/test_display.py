@@ -139,8 +139,8 @@ def test_a_window_tells_what_it_has_painted(tmp_path: Path) -> None:
         arguments = ["--input", str(tape), "--loop", "--osc", receiver.target, "--mode", "stage"]
         with running(["-m", "benchmarks.painted", "900x600", *arguments], environment) as process:
             deadline_s = time.monotonic() + TIMEOUT_S
-            while not (counts := counts_told(process.told())):
-                assert process.popen.poll() is None, process.told()
+            while not (counts := counts_told(process.errors())):
+                assert process.popen.poll() is None, process.errors()
                 assert time.monotonic() < deadline_s, "no window that tells"
                 time.sleep(0.05)
             receiver.wait_for(1, TIMEOUT_S)

@@ -527,7 +527,8 @@ def test_arguments_and_weights_rebuild_the_model() -> None:
     ["n_features", "running_memory_frames", "n_members", "n_embedding", "n_hidden", "n_attention", "memory_frames"],
 )
 def test_a_size_is_a_whole_number(name: str) -> None:
-    for value in (0, -1, 2.0, True, "8"):
+    values: list[Any] = [0, -1, 2.0, True, "8"]
+    for value in values:
         with pytest.raises(ValueError, match=f"{name} must be a whole number of at least 1"):
             make(**{name: value})
 
