@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
-from argparse import ArgumentTypeError
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -26,20 +24,11 @@ from benchmarks.common import (
     Arrival,
     BenchmarkError,
     OscReceiver,
-    at_least,
     capture_times,
     check_rate,
-    cpu_time_s,
     frame_ends,
-    in_ms,
-    music_tape,
-    page,
-    resident_mib,
-    running,
-    table,
 )
 from benchmarks.headroom import lateness
-from benchmarks.neighbours import busy
 from benchmarks.programme import RATE_HZ, Expected, Programme, frames_in, renewals_in, song_sounds
 from benchmarks.rolling import RollingExtractor
 from benchmarks.soak import MEMORY_BOUND_MIB, Check, Receiver
@@ -85,31 +74,6 @@ def test_a_device_at_another_rate_is_an_error() -> None:
         check_rate(captures, 44_100)
 
 
-def test_percentiles_are_in_ms() -> None:
-    assert in_ms(np.arange(101) / 1000.0) == ["50", "95", "99", "100"]
-
-
-def test_a_table_and_a_page() -> None:
-    rows = table(("view", "one core"), [("none", "9.4 %"), ("window", "11.9 %")])
-    assert rows.splitlines() == [
-        "| view   | one core |",
-        "| ------ | -------: |",
-        "| none   |    9.4 % |",
-        "| window |   11.9 % |",
-    ]
-    heading, paragraph, last = page("## CPU", "word\n    " * 100, rows).split("\n\n")
-    assert (heading, last) == ("## CPU", rows)
-    assert paragraph.split() == ["word"] * 100
-    assert max(map(len, paragraph.splitlines())) <= 120
-
-
-def test_options_refuse_small_numbers() -> None:
-    assert at_least(10)("10") == 10.0
-    for text in ("9.9", "nan", "inf"):
-        with pytest.raises(ArgumentTypeError, match="at least 10"):
-            at_least(10)(text)
-
-
 def target_of(receiver: OscReceiver) -> TargetSettings:
     host, _, port = receiver.target.partition(":")
     return TargetSettings(host, int(port))
@@ -150,73 +114,6 @@ def test_the_receiver_sees_drops_and_losses(drops: int, losses: int) -> None:
 
 
 @pytest.mark.slow
-def test_a_process_that_fails_is_an_error_with_its_standard_error() -> None:
-    with (
-        pytest.raises(BenchmarkError, match=r"(?s)ended with 1.*no such thing"),
-        running(["-c", "raise SystemExit('no such thing')"], dict(os.environ)) as process,
-    ):
-        process.wait(_TIMEOUT_S)
-
-
-@pytest.mark.slow
-def test_a_process_can_be_observed_and_is_ended() -> None:
-    code = (
-        "import signal, sys, time; signal.signal(signal.SIGTERM, lambda *_: sys.exit()); print('up', file=sys.stderr)"
-    )
-    busy = "\nwhile True: pass"
-    with running(["-u", "-c", code + busy], dict(os.environ)) as process:
-        deadline_s = time.monotonic() + _TIMEOUT_S
-        while process.errors() != "up" or process.cpu_s() < 0.1:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
-        assert process.resident_mib() > 1
-    assert process.popen.returncode == 0
-
-
-@pytest.mark.slow
-def test_child_processes_are_counted_too() -> None:
-    busy = (
-        "import os, sys; parent = os.getppid(); data = bytes(20 * 2**20); print('up', file=sys.stderr)\n"
-        "while os.getppid() == parent: pass"
-    )
-    starts = f"import subprocess, sys; subprocess.run([sys.executable, '-u', '-c', {busy!r}])"
-    with contextlib.suppress(BenchmarkError), running(["-c", starts], dict(os.environ)) as process:
-        deadline_s = time.monotonic() + _TIMEOUT_S
-        while process.errors() != "up" or process.cpu_s() - cpu_time_s(process.popen.pid) < 0.1:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.02)
-        measured = process.resident_mib(), resident_mib(process.popen.pid)
-    assert measured[0] > measured[1] + 5
-
-
-@pytest.mark.slow
-def test_cpu_time_is_user_and_system_time() -> None:
-    # Of children that have ended too; clock ticks are 10 ms.
-    busy = "import os\nwhile min(os.times()[:2]) < 0.2: os.urandom(65_536); sum(range(100_000))"
-    subprocess.run([sys.executable, "-c", busy], check=True, timeout=_TIMEOUT_S)
-    times = os.times()
-    assert min(times[2:4]) >= 0.2
-    assert cpu_time_s(os.getpid()) == pytest.approx(sum(times[:4]), abs=0.1)
-
-
-def test_a_tape_repeats_a_piece_of_each_file(tmp_path: Path) -> None:
-    for name, rate_hz, value in (("a.wav", 44_100, 0.25), ("b.flac", 22_050, 0.5)):
-        soundfile.write(tmp_path / name, np.full((rate_hz, 2), value), rate_hz)
-    (tmp_path / "notes.txt").write_text("no music")
-    with music_tape(tmp_path, 2.5) as tape:
-        samples, rate_hz = soundfile.read(tape)
-    assert (rate_hz, samples.shape) == (44_100, (3 * 44_100, 2))
-    middles = samples[[22_050, 66_150, 110_250]]
-    np.testing.assert_allclose(middles, [[0.25, 0.25], [0.5, 0.5], [0.25, 0.25]], atol=1e-3)
-    assert not tape.exists()
-
-
-def test_a_folder_without_music_is_named(tmp_path: Path) -> None:
-    with pytest.raises(BenchmarkError, match="found none"), music_tape(tmp_path, 1.0):
-        pass
-
-
-@pytest.mark.slow
 def test_captures_are_recorded_and_still_returned(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(_Capturer, "_give", _Capturer._give)
     captures = record_captures()
@@ -252,25 +149,6 @@ def test_lateness_is_by_the_clock(delays: list[tuple[float, float]], began_s: fl
     ]
     expected = [since_s + captured_late_s for since_s, captured_late_s in [*delays, (0.1, 0.0)]]
     np.testing.assert_allclose(lateness(arrivals), expected, atol=1e-6)
-
-
-@pytest.mark.slow
-@ON_LINUX
-@pytest.mark.parametrize("elsewhere", [False, True])
-def test_busy_neighbours_are_busy_until_the_end_of_the_block(elsewhere: bool) -> None:
-    def children() -> list[int]:
-        return [int(pid) for pid in Path(f"/proc/self/task/{os.getpid()}/children").read_text().split()]
-
-    before = children()
-    deadline_s = time.monotonic() + _TIMEOUT_S
-    with busy(2, n_threads=2, elsewhere=elsewhere):
-        started = [pid for pid in children() if pid not in before]
-        assert len(started) == 2
-        while min(cpu_time_s(pid) for pid in started) < 0.05:
-            assert time.monotonic() < deadline_s
-            time.sleep(0.01)
-        assert all((os.getsid(pid) == pid) is elsewhere for pid in started)
-    assert not set(started) & set(children())
 
 
 @pytest.mark.slow

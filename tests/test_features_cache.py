@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import contextlib
 import io
 import os
-import signal
-import subprocess
-import sys
-import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -59,14 +56,6 @@ def extract_bytes(path: Path, settings: Counted) -> Frames:
     if content == b"flat":
         values = values[:, 0]
     return 0.5 * np.arange(len(values), dtype=np.float64), values.astype(np.float32)
-
-
-def extract_forever(path: Path, settings: Path) -> Frames:
-    """Returns at once, but never for files named endless…, after writing its process id."""
-    if path.name.startswith("endless"):
-        (settings / f"{path.name}.pid").write_text(str(os.getpid()))
-        time.sleep(600)
-    return np.zeros(1), np.ones((1, 2), np.float32)
 
 
 @pytest.fixture
@@ -195,91 +184,30 @@ def test_damaged_entries_are_made_again(tmp_path: Path, counted: Counted) -> Non
     assert counted.calls == ["a", "a"]
 
 
-INTERRUPTED = """
-import sys
-from pathlib import Path
-from test_features_cache import extract_forever
-from train.features_cache import extract_songs
-if __name__ == "__main__":
-    root = Path(sys.argv[1])
-    paths = sorted((root / "audio").iterdir(), key=lambda path: path.name.startswith("endless"))
-    try:
-        extract_songs(paths, extract_forever, root, "a", cache_dir=root / "cache", jobs=2)
-    except KeyboardInterrupt:
-        print("interrupted")
-"""
-
-
-@pytest.fixture
-def interrupted_run(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
-    """An extraction in its own session: four files are done, two workers never finish."""
-    audio_files(tmp_path / "audio", {name: name.encode() for name in ("a", "b", "c", "d", "endless1", "endless2")})
-    script = tmp_path / "interrupted.py"
-    script.write_text(INTERRUPTED)
-    here = Path(__file__).resolve().parent
-    process = subprocess.Popen(
-        [sys.executable, str(script), str(tmp_path)],
-        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(here), str(here.parent)])},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
-    deadline = time.monotonic() + 60
-    try:
-        while len(list(tmp_path.glob("*.pid"))) < 2:
-            assert process.poll() is None, process.communicate()
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
-        yield process
-    finally:
-        # What a failed test may leave behind: the workers are in the same session.
-        with contextlib.suppress(ProcessLookupError):
-            os.killpg(process.pid, signal.SIGKILL)
-        process.communicate()
-
-
-def worker_is_gone(pid_file: Path) -> bool:
-    pid = int(pid_file.read_text())
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return True
-    # Without an init process that reaps orphans, a dead one remains as a zombie.
-    stat = Path(f"/proc/{pid}/stat")
-    return stat.exists() and stat.read_text().rpartition(")")[2].split()[0] == "Z"
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and sessions")
-def test_ctrl_c_ends_at_once_and_keeps_what_is_done(
-    tmp_path: Path, interrupted_run: subprocess.Popen[str], counted: Counted
+def test_after_ctrl_c_finished_files_stay_in_the_cache(
+    tmp_path: Path, counted: Counted, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    part = tmp_path / "cache" / "of-another-run.part"
-    part.touch()
-    os.killpg(interrupted_run.pid, signal.SIGINT)
-    output, errors = interrupted_run.communicate(timeout=60)
-    assert output == "interrupted\n"
-    assert interrupted_run.returncode == 0
-    assert "Traceback" not in errors
-    assert all(worker_is_gone(file) for file in tmp_path.glob("*.pid"))
-    # Only complete entries; files of another run are left alone.
-    assert {entry.suffix for entry in (tmp_path / "cache").iterdir() if entry != part} == {".npz"}
-    assert part.exists()
+    """tests/test_workers.py checks that the workers end."""
+    paths = audio_files(tmp_path / "audio", {"a": b"ab", "b": b"cd", "c": b"ef"})
+    parts: list[Path] = []
 
-    paths = sorted((tmp_path / "audio").iterdir())
-    after = run(paths[:4], counted)
-    assert after.n_cached == 4
-    assert not counted.calls
+    def interrupted(job: Any, items: Iterable[tuple[str, Path]], _jobs: int) -> Iterator[tuple[Any, Future[Any]]]:
+        for item in list(items)[:2]:
+            future: Future[Any] = Future()
+            future.set_result(job(item))
+            yield item, future
+        parts.extend(job.cache_dir / f"x.{run}.part" for run in (job.run, "of-another-run"))
+        for part in parts:
+            part.touch()
+        raise KeyboardInterrupt
 
-
-@pytest.mark.slow
-@pytest.mark.skipif(sys.platform == "win32", reason="needs POSIX signals and sessions")
-def test_workers_do_not_outlive_a_killed_parent(tmp_path: Path, interrupted_run: subprocess.Popen[str]) -> None:
-    interrupted_run.kill()
-    # Its pipes are the workers', too: they close when the last of them has ended.
-    interrupted_run.communicate(timeout=60)
-    assert all(worker_is_gone(file) for file in tmp_path.glob("*.pid"))
+    with monkeypatch.context() as patch:
+        patch.setattr(features_cache, "run_in_workers", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(paths, counted)
+    assert [part.exists() for part in parts] == [False, True]
+    assert run(paths, counted).n_cached == 2
+    assert counted.calls == ["a", "b", "c"]
 
 
 def test_a_folder_that_cannot_be_used(tmp_path: Path, counted: Counted) -> None:

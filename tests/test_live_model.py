@@ -125,44 +125,6 @@ def test_ten_thousand_frames_of_noise_leave_the_state_bounded() -> None:
         assert getattr(state, name)[..., 0, :].abs().max() <= 5.0 * getattr(early, name)[..., 0, :].abs().max() + 5.0
 
 
-# --- the parts, against torch's own
-
-
-@pytest.mark.parametrize("bias", [True, False])
-def test_member_linear_is_a_dense_layer_per_member(bias: bool) -> None:
-    torch.manual_seed(0)
-    layer, rows = MemberLinear(3, 5, 2, bias=bias), frames(3, 6, 5)
-    result = layer(rows)
-    assert result.shape == (3, 6, 2)
-    for member in range(3):
-        dense = nn.Linear(5, 2, bias=bias)
-        with torch.no_grad():
-            dense.weight.copy_(layer.weight[member].T)
-            if layer.bias is not None:
-                dense.bias.copy_(layer.bias[member, 0])
-        close(result[member], dense(rows[member]))
-    assert (layer.bias is None) == (not bias)
-    # As torch.nn.Linear is initialised: uniform within 1/√n_in.
-    assert 0.8 / 5**0.5 < layer.weight.abs().max() <= 1.0 / 5**0.5
-
-
-def test_member_gru_cell_is_torchs_member_by_member() -> None:
-    torch.manual_seed(0)
-    cell, rows, hidden = MemberGRUCell(3, 5, 4), frames(3, 6, 5), frames(3, 6, 4, seed=2)
-    result = cell(rows, hidden)
-    assert result.shape == (3, 6, 4)
-    for member in range(3):
-        reference = nn.GRUCell(5, 4)
-        with torch.no_grad():
-            reference.weight_ih.copy_(cell.from_input.weight[member].T)
-            reference.weight_hh.copy_(cell.from_hidden.weight[member].T)
-            assert cell.from_input.bias is not None
-            assert cell.from_hidden.bias is not None
-            reference.bias_ih.copy_(cell.from_input.bias[member, 0])
-            reference.bias_hh.copy_(cell.from_hidden.bias[member, 0])
-        close(result[member], reference(rows[member], hidden[member]))
-
-
 # --- the equations again, in plain NumPy and double precision
 
 
@@ -253,18 +215,6 @@ def test_running_statistics_are_numpys_at_first(memory_frames: int) -> None:
         heard = running[:, : t + 1]
         np.testing.assert_allclose(inputs[:, t, N_FEATURES:-5], heard.mean(axis=1), rtol=0.0, atol=1e-6)
         np.testing.assert_allclose(inputs[:, t, -5:], np.sqrt(heard.var(axis=1) + 1e-6), rtol=0.0, atol=1e-3)
-
-
-def test_running_statistics_are_leaky_afterwards() -> None:
-    """After a step from 1 to 3, the old value counts by (1 - 1/6)^n."""
-    model = make(running_memory_frames=6)
-    sequence = torch.ones(1, 60, N_FEATURES)
-    sequence[:, 20:] = 3.0
-    inputs = model.inputs(sequence)[0].double().numpy()
-    old = np.concatenate([np.ones(20), (5.0 / 6.0) ** np.arange(1, 41)])
-    np.testing.assert_allclose(inputs[:, N_FEATURES], 3.0 - 2.0 * old, rtol=0.0, atol=1e-5)
-    # Variance of a mixture of two values that are 2 apart.
-    np.testing.assert_allclose(inputs[:, -1] ** 2, 4.0 * old * (1.0 - old) + 1e-6, rtol=0.0, atol=1e-5)
 
 
 @pytest.mark.parametrize("penalty", [0.01, 1.0, 30.0])

@@ -37,7 +37,7 @@ def data(n_songs: int = 30, n_frames: int = 12) -> Dataset:
 
 @pytest.fixture(scope="module")
 def cross_validated() -> CrossValidated:
-    """Thirty songs, four of them with a long stretch, of 24, 12, 40 and 58 frames; the splits that were trained on."""
+    """Thirty songs, four of them with a long stretch of 24, 12, 40 and 58 frames; the splits used for training."""
     dataset = data(30)
     stretches = {
         song_id: made_up_song(song_id, n_frames) for song_id, n_frames in ((2, 24), (9, 12), (17, 40), (25, 58))
@@ -58,24 +58,22 @@ def cross_validated() -> CrossValidated:
     return dataset, splits, scores, by_time
 
 
-def test_every_song_is_held_out_once(
-    cross_validated: CrossValidated,
-) -> None:
+def test_every_song_is_held_out_once(cross_validated: CrossValidated) -> None:
     dataset, splits, scores, _ = cross_validated
     assert sorted(song_id for split in splits for song_id in split["test"]) == sorted(dataset.songs)
     assert [split["test"] for split in splits] == [fold["test"] for fold in folds(dataset.songs, 5, 0)]
     for split in splits:
         parts = [song_id for part in ("train", "test") for song_id in split[part]]
-        assert sorted(parts) == sorted(dataset.songs), "keeping the last epoch, it trains on all that is not held out"
+        assert sorted(parts) == sorted(dataset.songs), (
+            "with the last epoch kept, all songs that are not held out are used"
+        )
         assert len(split["validation"]) == 2, "a tenth of the training songs, for the baselines' penalties"
         assert set(split["validation"]) < set(split["train"])
     assert list(scores) == ["constant", "ridge, single frames", "ridge, running mean", "live"]
     assert {(of_one.n_songs, of_one.n_frames) for of_one in scores.values()} == {(30, 360)}
 
 
-def test_the_baselines_are_fitted_on_the_same_splits(
-    cross_validated: CrossValidated,
-) -> None:
+def test_the_baselines_are_fitted_on_the_same_splits(cross_validated: CrossValidated) -> None:
     dataset, splits, scores, _ = cross_validated
     for name in ("constant", "ridge, single frames"):
         predicted: dict[int, FloatArray] = {}
@@ -89,9 +87,7 @@ def test_the_baselines_are_fitted_on_the_same_splits(
     assert scores["ridge, single frames"].valence.r2.value > 0.5 > scores["constant"].valence.r2.value
 
 
-def test_the_models_predictions_are_those_of_the_fold(
-    cross_validated: CrossValidated,
-) -> None:
+def test_the_models_predictions_are_those_of_the_fold(cross_validated: CrossValidated) -> None:
     """Trained once more, which gives the same bits."""
     dataset, splits, scores, by_time = cross_validated
     predicted: dict[int, FloatArray] = {}
@@ -102,8 +98,8 @@ def test_the_models_predictions_are_those_of_the_fold(
             (predicted, dataset.songs, split["test"]),
             (stretches, dataset.long, [song_id for song_id in split["test"] if song_id in dataset.long]),
         ):
-            heard = scaled(result.scaler, [sequences[song_id] for song_id in ids])
-            kind.update(zip(ids, streaming_predictions(result.model, heard), strict=True))
+            inputs = scaled(result.scaler, [sequences[song_id] for song_id in ids])
+            kind.update(zip(ids, streaming_predictions(result.model, inputs), strict=True))
     songs = list(dataset.songs.values())
     assert scores["live"] == score_sequences([predicted[song.song_id] for song in songs], songs)
     assert scores["live"].arousal.r2.value > 0.1
@@ -129,7 +125,7 @@ def _cut(song: SongSequence, part: slice) -> SongSequence:
     return SongSequence(song.song_id, song.features[part], song.labels[part], song.labelled[part], song.end_s[part])
 
 
-def test_the_best_epoch_is_chosen_on_songs_that_it_was_not_trained_on(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_best_epoch_is_chosen_on_other_songs(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without long stretches there are no scores by time."""
     splits: list[dict[str, tuple[int, ...]]] = []
 

@@ -1,4 +1,4 @@
-"""The training loop: it learns, it repeats itself bit for bit, it keeps the right epoch, and its scores are counted."""
+"""The training loop: it learns, it is reproducible bit for bit, it keeps the right epoch; and its scores."""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ SEQUENCES: dict[str, Any] = {
     ("model", "training"),
     [("mlp", SEGMENTS), ("seq2seq", SEGMENTS), ("seq2seq_a", SEGMENTS), ("seq2seq_a", SEQUENCES), ("live", SEQUENCES)],
 )
+@pytest.mark.slow
 def test_it_learns_what_can_be_learnt(model: str, training: dict[str, Any]) -> None:
     result = trained(model=model, **training)
     assert len(result.history) == training["epochs"]
@@ -103,7 +104,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit(model: str, training: 
 
 
 def test_the_weights_of_the_best_epoch_are_kept() -> None:
-    # Few songs and a large rate: what was best on validation is not what came last.
+    # Few songs and a large rate, so that the best epoch is not the last.
     data = made_up_data([made_up_song(song_id) for song_id in range(1, 21)])
     split = {"train": (1, 2, 3), "validation": tuple(range(4, 20)), "test": (20,)}
     result = trained(data, split=split, epochs=30, learning_rate=0.03, halve_every_epochs=100)
@@ -148,7 +149,7 @@ def test_weight_decay_is_an_l2_term_for_adam_and_a_decay_for_adamw() -> None:
 
 
 class Recorder(MLP):
-    """A model that remembers every batch it was trained on."""
+    """A model that records every batch it is trained on."""
 
     batches: list[Tensor]
 
@@ -163,7 +164,7 @@ class Recorder(MLP):
 
 
 class Diverging(Recorder):
-    """A model that says nothing but NaN."""
+    """A model that predicts NaN."""
 
     def forward(self, sequence: Tensor) -> Tensor:
         return super().forward(sequence) * torch.nan
@@ -194,12 +195,12 @@ def test_an_epoch_has_its_segments_of_every_song_in_batches() -> None:
         for song in scaled(scaler, [data.songs[song_id] for song_id in split["train"]])
         for start in range(13)
     }
-    heard = [windows[segment.numpy().tobytes()] for batch in batches for segment in batch]
-    assert sorted(heard) == sorted(3 * split["train"])
-    assert heard[:32] != sorted(heard[:32])
+    used = [windows[segment.numpy().tobytes()] for batch in batches for segment in batch]
+    assert sorted(used) == sorted(3 * split["train"])
+    assert used[:32] != sorted(used[:32])
 
 
-def test_an_epoch_has_every_whole_song_once_and_its_further_versions() -> None:
+def test_an_epoch_has_every_whole_song_and_copy_once() -> None:
     data = made_up_data([made_up_song(song_id, n_frames=10 + song_id) for song_id in range(1, 13)])
     copies = {
         song_id: (song, replace(song, features=song.features[:5], labels=song.labels[:5], labelled=song.labelled[:5]))
@@ -213,14 +214,14 @@ def test_an_epoch_has_every_whole_song_once_and_its_further_versions() -> None:
 def test_noise_is_added_in_training_only() -> None:
     data = made_up_data()
     quiet, noisy = (torch.cat(recorded(data, sequence_noise=noise)) for noise in (0.0, 0.5))
-    # The same songs and segments in the same order: they come from another generator than the noise.
+    # The songs and segments are in the same order, since the noise has its own generator.
     noise = noisy - quiet
     torch.testing.assert_close(noise, noise[:, :1].expand_as(noise), rtol=0.0, atol=1e-6)
     assert noise.std() == pytest.approx(0.5, rel=0.05)
     assert noise.mean() == pytest.approx(0.0, abs=0.02)
 
 
-def test_frames_without_a_label_count_for_nothing() -> None:
+def test_frames_without_a_label_do_not_count() -> None:
     songs = [made_up_song(song_id) for song_id in range(1, 13)]
     labelled = np.arange(20) >= 6
 
@@ -238,7 +239,7 @@ def test_frames_without_a_label_count_for_nothing() -> None:
         assert one.history == other.history
 
 
-def test_songs_with_too_few_labels_are_counted_out_loud() -> None:
+def test_songs_with_too_few_labels_are_reported() -> None:
     songs = [made_up_song(song_id, n_frames=7 if song_id <= 10 else 20) for song_id in range(1, 41)]
     split = {"train": tuple(range(1, 31)), "validation": (31, 32), "test": (33,)}
     console = silent_console()
@@ -249,7 +250,7 @@ def test_songs_with_too_few_labels_are_counted_out_loud() -> None:
         fit(config, made_up_data(songs), split | {"train": tuple(range(1, 11))}, console)
 
 
-def test_a_loss_that_is_no_number_ends_the_training() -> None:
+def test_a_loss_that_is_not_finite_ends_the_training() -> None:
     config = parse_config({"model": {"name": "diverging"}})
     data = made_up_data()
     with pytest.raises(
@@ -258,13 +259,13 @@ def test_a_loss_that_is_no_number_ends_the_training() -> None:
         fit(config, data, split_songs(data.songs, 0), silent_console())
 
 
-def test_every_epoch_is_told() -> None:
-    told: list[Epoch] = []
+def test_every_epoch_is_reported() -> None:
+    reported: list[Epoch] = []
     data = made_up_data()
     config = parse_config({"model": {"name": "mlp"}, "training": {"epochs": 3}})
-    result = fit(config, data, split_songs(data.songs, 0), silent_console(), on_epoch=told.append)
-    assert tuple(told) == result.history
-    assert [epoch.epoch for epoch in told] == [1, 2, 3]
+    result = fit(config, data, split_songs(data.songs, 0), silent_console(), on_epoch=reported.append)
+    assert tuple(reported) == result.history
+    assert [epoch.epoch for epoch in reported] == [1, 2, 3]
 
 
 # ---- predictions and scores -------------------------------------------------------------------------------------
@@ -286,7 +287,7 @@ def test_streaming_predictions_are_those_of_single_steps() -> None:
 
 
 class Echo(MLP):
-    """Says of every frame what its first two features are, and of a segment's frames what the last one's are."""
+    """Predicts a frame's first two features, and for all frames of a segment those of the last one."""
 
     def forward(self, sequence: Tensor) -> Tensor:
         return sequence[..., :2]
@@ -295,7 +296,7 @@ class Echo(MLP):
         return segment[:, -1:, :2].expand(-1, segment.shape[1], -1)
 
 
-def test_scores_are_counted_as_they_say() -> None:
+def test_scores_of_segments_and_of_the_stream() -> None:
     frames = np.arange(18, dtype=np.float32)[:, None] / 100
     songs = [
         song_sequence(1, frames.repeat(2, axis=1), np.zeros((18, 2))),

@@ -27,7 +27,7 @@ def data(n_songs: int = 30, n_frames: int = 12) -> Dataset:
 
 
 def checkpoint(dataset: Dataset, columns: tuple[int, ...] = (2, 0, 3, 1)) -> Checkpoint:
-    """An untrained model of the data's features, in an order of its own."""
+    """An untrained model of the data's features, in another order."""
     torch.manual_seed(0)
     names = tuple(dataset.names[column] for column in columns)
     model = LiveModel(len(names), n_running=2, n_members=2, n_embedding=8, n_hidden=4, n_attention=4)
@@ -103,7 +103,7 @@ def test_a_set_is_predicted_in_one_piece_and_scored_in_parts(monkeypatch: pytest
 
     def load(given: Dataset, given_ids: Any, **loading: Any) -> tuple[SongSequence, ...]:
         asked.update(song_ids=list(given_ids), **loading)
-        # As a set has them: songs of different lengths.
+        # Songs of different lengths.
         return tuple(
             SongSequence(s.song_id, s.features[:n], s.labels[:n], s.labelled[:n], s.end_s[:n])
             for s, n in ((given.songs[song_id], 2 + song_id % 3) for song_id in given_ids)
@@ -121,7 +121,7 @@ def test_a_set_is_predicted_in_one_piece_and_scored_in_parts(monkeypatch: pytest
     assert set(order) <= set(song_ids)
     assert order != sorted(order)
 
-    # The state is carried through: what the model says of all frames as one sequence.
+    # The state is carried through: the predictions are those for all frames as one sequence.
     model = of_checkpoint.build_model()
     songs = scaled(of_checkpoint.scaler, dataset.selected(played.songs, of_checkpoint.feature_names))
     with torch.no_grad():

@@ -53,7 +53,7 @@ _INTERRUPTED = 130
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a command; returns the exit status: 0, 2 for what the user can put right, 130 after Ctrl-C."""
+    """Runs a command; returns the exit status: 0, 2 for an error that the user can correct, 130 after Ctrl-C."""
     options = _parser().parse_args(arguments)
     console = Console(stderr=True)
     try:
@@ -62,7 +62,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         console.print(f"error: {error}", markup=False, highlight=False, soft_wrap=True)
         return _USER_ERROR
     except KeyboardInterrupt:
-        console.print("Interrupted. Features that were extracted stay in the cache.")
+        console.print("Interrupted. The features extracted so far stay in the cache.")
         return _INTERRUPTED
     return 0
 
@@ -76,10 +76,10 @@ def _parser() -> argparse.ArgumentParser:
         added.set_defaults(command=run)
         added.add_argument("--deam", type=Path, required=True, metavar="DIR", help="the folder of DEAM")
         added.add_argument(
-            "--cache", type=Path, metavar="DIR", help=f"where features are kept (default: {default_cache_dir()})"
+            "--cache", type=Path, metavar="DIR", help=f"the feature cache (default: {default_cache_dir()})"
         )
         added.add_argument(
-            "--jobs", type=int, metavar="N", help=f"processes that extract features (default: {default_jobs()})"
+            "--jobs", type=int, metavar="N", help=f"processes for extracting features (default: {default_jobs()})"
         )
         return added
 
@@ -88,31 +88,39 @@ def _parser() -> argparse.ArgumentParser:
             "--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)"
         )
         parser.add_argument(
-            "--seed", type=_count, default=0, metavar="N", help="of the random split, if DEAM comes without one"
+            "--seed",
+            type=_whole_number(0),
+            default=0,
+            metavar="N",
+            help="of the random split, if DEAM comes without one",
         )
 
     def with_results(parser: argparse.ArgumentParser) -> None:
         parser.add_argument("--output", type=Path, default=_ROOT / "results", metavar="DIR", help="(default: results)")
 
-    one = command("fit", _fit, "Train one model and write its checkpoint, scores and pictures.")
+    one = command("fit", _fit, "Train one model and write its checkpoint, scores and plots.")
     one.add_argument("config", type=Path, help="a TOML file, such as configs/mlp.toml")
-    one.add_argument("--seed", type=_count, metavar="N", help="instead of the configuration's training.seed")
+    one.add_argument("--seed", type=_whole_number(0), metavar="N", help="instead of the configuration's training.seed")
     one.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="(default: %(default)s)")
     one.add_argument("--tensorboard", action="store_true", help="also write logs for TensorBoard")
     one.add_argument(
-        "--with-validation", action="store_true", help="train on the validation songs too: last, when all is chosen"
+        "--with-validation", action="store_true", help="train on the validation songs too, when everything is chosen"
     )
-    one.add_argument("--test", action="store_true", help="also score the test songs: once, when all is decided")
+    one.add_argument("--test", action="store_true", help="also score the test songs: once, at the end")
 
     table = command("table", _table, "Train the three published models over several splits and write the table.")
-    table.add_argument("--seeds", type=_several, default=5, metavar="N", help="how many seeds (default: %(default)s)")
+    table.add_argument(
+        "--seeds", type=_whole_number(2), default=5, metavar="N", help="how many seeds (default: %(default)s)"
+    )
     with_results(table)
 
     compare = command("explore", _explore, "Cross-validate variants of the live model, without the test songs.")
     compare.add_argument(
         "--config", type=Path, default=_LIVE_CONFIG, help="the base (default: configs/live_model.toml)"
     )
-    compare.add_argument("--folds", type=_fold_count, default=2, help="how many of five folds (default: %(default)s)")
+    compare.add_argument(
+        "--folds", type=_whole_number(1, 5), default=2, help="how many of five folds (default: %(default)s)"
+    )
     compare.add_argument("--only", nargs="+", default=[], metavar="NAME", help="groups or names of variants")
     with_results(compare)
 
@@ -128,14 +136,14 @@ def _parser() -> argparse.ArgumentParser:
     with_results(robustness)
 
     calibrate = command(
-        "calibrate", _calibrate, "Find how far a checkpoint's predictions are off, and write it into it."
+        "calibrate", _calibrate, "Fit the expected error of a checkpoint's predictions, and store it in the checkpoint."
     )
     calibrate.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
     with_results(calibrate)
 
-    scores = command("scores", _scores, "Score checkpoints, and the baselines beside them, by the streaming score.")
+    scores = command("scores", _scores, "Score checkpoints and the baselines by the streaming score.")
     scores.add_argument("--checkpoint", type=Path, nargs="+", default=[], metavar="FILE")
-    scores.add_argument("--output", type=Path, metavar="FILE", help="write the table here too")
+    scores.add_argument("--output", type=Path, metavar="FILE", help="also write the table here")
     with_split(scores)
     return parser
 
@@ -148,22 +156,22 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     log = _tensorboard(folder) if options.tensorboard else None
     if options.with_validation and config.training.keep != "last":
-        raise ConfigError('--with-validation leaves nothing to choose an epoch on: set training.keep = "last".')
+        raise ConfigError('--with-validation leaves no songs for choosing an epoch: set training.keep = "last".')
     dataset = _load_for(config, options, console)
     split = dataset.split(config.training.seed)
     if options.with_validation:
         split = {**split, "train": (*split["train"], *split["validation"])}
     result = fit(config, dataset, split, console, on_epoch=log)
 
-    def heard(part: str) -> list[SongSequence]:
+    def inputs(part: str) -> list[SongSequence]:
         songs = [dataset.songs[song_id] for song_id in split[part]]
         return scaled(result.scaler, dataset.selected(songs, result.scaler.names))
 
     scores = {}
     for part in (["test"] if options.test else []) + ([] if options.with_validation else ["validation"]):
-        scores[f"{part}, streaming"] = streaming_scores(result.model, heard(part))
+        scores[f"{part}, streaming"] = streaming_scores(result.model, inputs(part))
         if config.training.protocol == "segments":
-            scores[f"{part}, segments"] = segment_scores(result.model, heard(part))
+            scores[f"{part}, segments"] = segment_scores(result.model, inputs(part))
     trained_on = ["train", "validation"] if options.with_validation else ["train"]
     facts = _without_nan({**_training_facts(dataset, split, result, scores), "trained_on": trained_on})
     checkpoint = Checkpoint.of_model(result.model, result.scaler, dataset.extraction, facts)
@@ -178,8 +186,8 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
     # Songs that the model has not been trained on.
     shown = "test" if options.with_validation else "validation"
     if shown == "validation" or options.test:
-        predictions = streaming_predictions(result.model, heard(shown))
-        trajectories = trajectories_png(heard(shown), predictions, f"{title}, {shown}")
+        predictions = streaming_predictions(result.model, inputs(shown))
+        trajectories = trajectories_png(inputs(shown), predictions, f"{title}, {shown}")
         write_atomically(folder / "trajectories.png", trajectories)
     print(markdown_table(scores), end="")
     took = f"{result.duration_s:.0f} s, epoch {result.kept.epoch} kept of {len(result.history)}"
@@ -192,26 +200,22 @@ def _table(options: argparse.Namespace, console: Console) -> None:
     if len(settings) > 1:
         raise ConfigError("The configurations of the published models must all have the same features.")
     options.output.mkdir(parents=True, exist_ok=True)
-    dataset = load_dataset(options.deam, settings.pop(), cache_dir=options.cache, jobs=options.jobs, console=console)
+    dataset = load_dataset(options.deam, settings.pop(), console=console, **_extraction(options))
     runs = run_table(configs, dataset, range(options.seeds), console)
     command = f"python -m train table --deam PATH --seeds {options.seeds}"
     date, libraries = datetime.datetime.now(datetime.UTC).date().isoformat(), library_versions()
     page = markdown(runs, dataset, command, date, libraries)
-    write_atomically(options.output / "published_table.md", page.encode())
-    facts = {"command": command, "date": date, "libraries": libraries, "data": _data_facts(dataset)}
-    described = {"configs": [config.to_dict() for config in configs], "runs": [run.to_dict() for run in runs]}
-    _write_json(options.output / "published_table.json", {**facts, **described})
-    print(page, end="")
+    _publish(options.output / "published_table.md", page)
 
 
 def _scores(options: argparse.Namespace, console: Console) -> None:
     checkpoints = {path: load_checkpoint(path) for path in options.checkpoint}
     scores: dict[str, Scores] = {}
-    # DEAM's own features are what the baselines of the literature stand on.
+    # The baselines of the literature use DEAM's own features.
     settings = dict.fromkeys([ExtractionSettings(level=None, descriptors=False)])
     settings |= dict.fromkeys(checkpoint.extraction for checkpoint in checkpoints.values())
     for extraction in settings:
-        dataset = load_dataset(options.deam, extraction, cache_dir=options.cache, jobs=options.jobs, console=console)
+        dataset = load_dataset(options.deam, extraction, console=console, **_extraction(options))
         split = dataset.split(options.seed)
         models = {}
         for path, checkpoint in checkpoints.items():
@@ -230,14 +234,11 @@ def _scores(options: argparse.Namespace, console: Console) -> None:
 def _explore(options: argparse.Namespace, console: Console) -> None:
     base = load_config(options.config).to_dict()
     options.output.mkdir(parents=True, exist_ok=True)
-    outcomes = explore(
-        options.deam, base, options.folds, options.only, console, cache_dir=options.cache, jobs=options.jobs
-    )
+    outcomes = explore(options.deam, base, options.folds, options.only, console, **_extraction(options))
     only = "".join(f" {name!r}" for name in options.only)
     command = f"python -m train explore --deam PATH --folds {options.folds}" + (f" --only{only}" if only else "")
     page = exploration_page(outcomes, options.folds, command)
-    write_atomically(options.output / "exploration.md", page.encode())
-    print(page, end="")
+    _publish(options.output / "exploration.md", page)
 
 
 def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
@@ -249,7 +250,7 @@ def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
         f"# Cross-validation of {options.config.stem}\n\n"
         f"Made by `python -m train crossvalidate configs/{options.config.name} --deam PATH`: five folds by song over "
         f"all {len(dataset.songs)} songs, streaming (one step per frame, no look-ahead, every frame counts), with 95 % "
-        "intervals from 1,000 resamples of the songs. The baselines hear the same features.\n\n"
+        "intervals from 1,000 resamples of the songs. The baselines use the same features.\n\n"
         f"{markdown_table(scores)}"
     )
     if by_time:
@@ -257,27 +258,24 @@ def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
             "\nThe long stretches, each predicted by the model that did not see its song, by time since the first "
             f"sample:\n\n{markdown_table(by_time)}"
         )
-    write_atomically(options.output / f"cross_validation_{options.config.stem}.md", page.encode())
-    print(page, end="")
+    _publish(options.output / f"cross_validation_{options.config.stem}.md", page)
 
 
 def _robustness(options: argparse.Namespace, console: Console) -> None:
     checkpoint = load_checkpoint(options.checkpoint)
     options.output.mkdir(parents=True, exist_ok=True)
-    dataset = load_dataset(
-        options.deam, checkpoint.extraction, cache_dir=options.cache, jobs=options.jobs, console=console
-    )
+    dataset = load_dataset(options.deam, checkpoint.extraction, console=console, **_extraction(options))
     _check_split(options.checkpoint, checkpoint, dataset, options.seed, options.split)
     songs = dataset.split(options.seed)[options.split]
-    gains = gain_scores(checkpoint, dataset, songs, console, cache_dir=options.cache, jobs=options.jobs)
-    played = set_scores(checkpoint, dataset, songs, console, cache_dir=options.cache, jobs=options.jobs)
+    gains = gain_scores(checkpoint, dataset, songs, console, **_extraction(options))
+    played = set_scores(checkpoint, dataset, songs, console, **_extraction(options))
     parts = {
         "the whole set": played.whole,
-        "the same songs, each alone": played.alone,
+        "the whole set, each song alone": played.alone,
         "the first fifth of the set": played.first,
-        "the same songs, each alone ": played.first_alone,
+        "the first fifth, each song alone": played.first_alone,
         "the last fifth of the set": played.last,
-        "the same songs, each alone  ": played.last_alone,
+        "the last fifth, each song alone": played.last_alone,
     }
     picture = f"set_{options.split}.png"
     title = f"{len(played.songs)} {options.split} songs as one stream"
@@ -292,8 +290,7 @@ def _robustness(options: argparse.Namespace, console: Console) -> None:
         "still remembers the song before. Below each part, the same songs alone.\n\n"
         f"{markdown_table(parts)}\n![rated and predicted over the set]({picture})\n"
     )
-    write_atomically(options.output / f"robustness_{options.split}.md", page.encode())
-    print(page, end="")
+    _publish(options.output / f"robustness_{options.split}.md", page)
 
 
 def _calibrate(options: argparse.Namespace, console: Console) -> None:
@@ -301,25 +298,22 @@ def _calibrate(options: argparse.Namespace, console: Console) -> None:
     config = config_of(options.checkpoint, checkpoint)
     options.output.mkdir(parents=True, exist_ok=True)
     dataset = _load_for(config, options, console)
-    outcome = calibrate(config, checkpoint, dataset, console, cache_dir=options.cache, jobs=options.jobs)
+    outcome = calibrate(config, checkpoint, dataset, console, **_extraction(options))
     save_checkpoint(options.checkpoint, replace(checkpoint, calibration=outcome.calibration))
     page = uncertainty_page(outcome, "python -m train calibrate --deam PATH")
-    write_atomically(options.output / "uncertainty.md", page.encode())
-    print(page, end="")
+    _publish(options.output / "uncertainty.md", page)
     console.print(f"The calibration is in {options.checkpoint}.", markup=False, highlight=False, soft_wrap=True)
 
 
 def config_of(path: Path, checkpoint: Checkpoint) -> Config:
-    """What the checkpoint was trained with. Raises ConfigError where that is not told or leaves nothing to test on."""
+    """The configuration of a checkpoint's training. Raises ConfigError if it is missing or cannot be used here."""
     if "config" not in checkpoint.training:
-        raise ConfigError(f"{path} does not tell the configuration that it was trained with: train it again.")
+        raise ConfigError(f"{path} does not hold the configuration of its training: train it again.")
     config = parse_config(_without_retired(checkpoint.training["config"]))
     if config.features.extraction() != checkpoint.extraction:
-        raise ConfigError(f"{path} was trained on features that are extracted otherwise now: train it again.")
+        raise ConfigError(f"{path} was trained on features that are extracted differently now: train it again.")
     if "test" in checkpoint.training.get("trained_on", ()):
-        raise ConfigError(
-            f"{path} was trained on the test songs, so none are left to tell how well the calibration holds."
-        )
+        raise ConfigError(f"{path} was trained on the test songs, so none are left to check the calibration on.")
     return config
 
 
@@ -332,24 +326,30 @@ def _without_retired(config: Mapping[str, Any]) -> dict[str, Any]:
 def _load_for(
     config: Config, options: argparse.Namespace, console: Console, *, long_stretches: bool = False
 ) -> Dataset:
-    """The data as a configuration wants them."""
+    """The data for a configuration."""
     return load_dataset(
         options.deam,
         config.features.extraction(),
-        cache_dir=options.cache,
-        jobs=options.jobs,
         console=console,
         altered_copies=config.training.altered_copies,
         long_stretches=long_stretches,
         sets=config.training.sets,
         set_songs=config.training.set_songs,
+        **_extraction(options),
     )
 
 
+def _extraction(options: argparse.Namespace) -> dict[str, Any]:
+    """The arguments of feature extraction."""
+    return {"cache_dir": options.cache, "jobs": options.jobs}
+
+
 def _check_split(path: Path, checkpoint: Checkpoint, dataset: Dataset, seed: int, part: str) -> None:
-    """Raises DeamError where the checkpoint was trained on these songs, or on a random split that is not this one."""
+    """Raises DeamError if the checkpoint was trained on these songs, or on another random split."""
     if part in checkpoint.training.get("trained_on", ()):
-        raise DeamError(f"{path} was trained on the {part} songs: they say nothing of it. Use --split test.")
+        raise DeamError(
+            f"{path} was trained on the {part} songs, so they cannot be used for scoring it. Use --split test."
+        )
     trained_on = checkpoint.training.get("split_seed")
     if not dataset.prescribes_split and trained_on is not None and trained_on != seed:
         raise DeamError(
@@ -360,7 +360,7 @@ def _check_split(path: Path, checkpoint: Checkpoint, dataset: Dataset, seed: int
 def _training_facts(
     dataset: Dataset, split: Split, result: TrainingResult, scores: Mapping[str, Scores]
 ) -> dict[str, Any]:
-    """What a checkpoint should tell about its training, in what JSON can say."""
+    """The facts on its training that a checkpoint holds, ready for JSON."""
     config = result.config
     return {
         "data": _data_facts(dataset),
@@ -411,13 +411,19 @@ def _tensorboard(folder: Path) -> Callable[[Epoch], None]:
     return log
 
 
+def _publish(path: Path, page: str) -> None:
+    """Writes a page of results, and prints it."""
+    write_atomically(path, page.encode())
+    print(page, end="")
+
+
 def _write_json(path: Path, values: Mapping[str, Any]) -> None:
     text = json.dumps(_without_nan(values), indent=1, ensure_ascii=False, allow_nan=False)
     write_atomically(path, f"{text}\n".encode())
 
 
 def _without_nan(value: Any) -> Any:
-    """The same, with None for NaN, which JSON does not know."""
+    """The same with None for NaN, which JSON does not have."""
     if isinstance(value, Mapping):
         return {key: _without_nan(element) for key, element in value.items()}
     if isinstance(value, list | tuple):
@@ -425,24 +431,16 @@ def _without_nan(value: Any) -> Any:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def _count(text: str) -> int:
-    number = int(text)
-    if number < 0:
-        raise argparse.ArgumentTypeError(f"0 or more was expected, not {number}")
-    return number
+def _whole_number(lowest: int, highest: int | None = None) -> Callable[[str], int]:
+    """The type of an option."""
 
+    def number(text: str) -> int:
+        value = int(text)
+        if value < lowest or (highest is not None and value > highest):
+            wanted = f"{lowest} or more" if highest is None else f"{lowest} to {highest}"
+            raise argparse.ArgumentTypeError(f"expected {wanted}, got {value}")
+        return value
 
-def _fold_count(text: str) -> int:
-    number = int(text)
-    if not 1 <= number <= 5:
-        raise argparse.ArgumentTypeError(f"1 to 5 was expected, not {number}")
-    return number
-
-
-def _several(text: str) -> int:
-    number = int(text)
-    if number < 2:
-        raise argparse.ArgumentTypeError(f"a standard deviation needs 2 seeds at least, not {number}")
     return number
 
 

@@ -46,11 +46,11 @@ class ModelConfig:
 
 @dataclass(frozen=True)
 class FeaturesConfig:
-    """What a model sees.
+    """The inputs of a model.
 
     set: DEAM's 260 features, alone or with the tonal, rhythm and timbre descriptors.
     exclude: features whose name begins so are left out.
-    level: whether the level stage comes first. scaler: see realtime_mer.models.scaling.
+    level: whether the gain stage comes first. scaler: see realtime_mer.models.scaling.
     """
 
     set: Literal["deam260", "deam260+descriptors"] = "deam260"

@@ -1,4 +1,4 @@
-"""The three published models, trained again over several splits, beside the numbers that were published."""
+"""The three published models, trained again over several splits, compared with the published numbers."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import statistics
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
 
 from rich.console import Console
 
@@ -38,25 +37,6 @@ class Run:
     segments: Scores
     streaming: Scores
 
-    def to_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; the scores without intervals, for the seeds are what varies here."""
-        scores = {
-            name: {
-                "n_songs": of_test.n_songs,
-                "n_frames": of_test.n_frames,
-                **{
-                    dimension: {
-                        score: estimate["value"]
-                        for score, estimate in of_test.to_dict()[dimension].items()
-                        if isinstance(estimate, dict)
-                    }
-                    for dimension in DIMENSIONS
-                },
-            }
-            for name, of_test in (("segments", self.segments), ("streaming", self.streaming))
-        }
-        return {"model": self.model, "seed": self.seed, "kept_epoch": self.kept_epoch, **scores}
-
 
 def run_table(configs: Sequence[Config], dataset: Dataset, seeds: Sequence[int], console: Console) -> list[Run]:
     """Trains every configuration on every seed's own random split of the songs, and scores it on the test songs."""
@@ -75,7 +55,7 @@ def run_table(configs: Sequence[Config], dataset: Dataset, seeds: Sequence[int],
 
 
 def markdown(runs: Sequence[Run], dataset: Dataset, command: str, date: str, libraries: Mapping[str, str]) -> str:
-    """The table as a Markdown page. command: what made it; libraries: versions by name."""
+    """The table as a Markdown page. command: the command that made it; libraries: versions by name."""
     seeds = sorted({run.seed for run in runs})
     models = list(dict.fromkeys(run.model for run in runs))
     first = runs[0]
@@ -99,7 +79,7 @@ def markdown(runs: Sequence[Run], dataset: Dataset, command: str, date: str, lib
         f"fewer than {SEGMENT_FRAMES}, do not count (seed {first.seed}: {first.segments.n_songs} songs, "
         f"{first.segments.n_frames // SEGMENT_FRAMES} segments, {first.segments.n_frames} of "
         f"{first.streaming.n_frames} frames).",
-        "- *Streaming*, as on stage: the same models, one prediction per frame from that frame and what came before "
+        "- *Streaming*, as in a live run: the same models, one prediction per frame from that frame and those before "
         "it; every labelled frame counts.",
         "",
         f"| {' | '.join(columns)} |",
@@ -126,7 +106,7 @@ def markdown(runs: Sequence[Run], dataset: Dataset, command: str, date: str, lib
 
 
 def order_sentence(runs: Sequence[Run], scores: Callable[[Run], Scores], dimension: str) -> str:
-    """In which order of R² the models fell, in how many of the seeds, and in the mean over the seeds."""
+    """The models' orders of R², with the number of seeds each, and their order in the mean."""
     models = list(dict.fromkeys(run.model for run in runs))
     seeds = sorted({run.seed for run in runs})
     r2 = {model: _values(runs, model, scores, dimension, "r2") for model in models}
