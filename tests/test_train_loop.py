@@ -16,7 +16,6 @@ from train.config import parse_config
 from train.data import Dataset
 from train.deam import Split, split_songs
 from train.loop import (
-    Epoch,
     TrainingError,
     TrainingResult,
     fit,
@@ -257,15 +256,6 @@ def test_a_loss_that_is_not_finite_ends_the_training() -> None:
         TrainingError, match=r"The loss became nan in epoch 1 of diverging: lower training.learning_rate"
     ):
         fit(config, data, split_songs(data.songs, 0), silent_console())
-
-
-def test_every_epoch_is_reported() -> None:
-    reported: list[Epoch] = []
-    data = made_up_data()
-    config = parse_config({"model": {"name": "mlp"}, "training": {"epochs": 3}})
-    result = fit(config, data, split_songs(data.songs, 0), silent_console(), on_epoch=reported.append)
-    assert tuple(reported) == result.history
-    assert [epoch.epoch for epoch in reported] == [1, 2, 3]
 
 
 # ---- predictions and scores -------------------------------------------------------------------------------------

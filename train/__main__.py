@@ -35,8 +35,8 @@ from train.deam import DeamError, Split, has_long_stretches
 from train.explore import explore
 from train.explore import markdown as exploration_page
 from train.features_cache import FeatureCacheError, default_cache_dir
-from train.loop import Epoch, TrainingResult, fit, scaled, segment_scores, streaming_predictions, streaming_scores
-from train.metrics import DIMENSIONS, Scores, markdown_table
+from train.loop import TrainingResult, fit, scaled, segment_scores, streaming_predictions, streaming_scores
+from train.metrics import Scores, markdown_table
 from train.plots import curves_png, set_png, trajectories_png
 from train.robustness import gain_scores, gain_table, set_scores
 from train.sequences import SongSequence
@@ -102,7 +102,6 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("config", type=Path, help="a TOML file, such as configs/mlp.toml")
     one.add_argument("--seed", type=_whole_number(0), metavar="N", help="instead of the configuration's training.seed")
     one.add_argument("--output", type=Path, default=Path("runs"), metavar="DIR", help="(default: %(default)s)")
-    one.add_argument("--tensorboard", action="store_true", help="also write logs for TensorBoard")
     one.add_argument(
         "--with-validation", action="store_true", help="train on the validation songs too, when everything is chosen"
     )
@@ -154,14 +153,13 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
         config = replace(config, training=replace(config.training, seed=options.seed))
     folder = options.output / options.config.stem
     folder.mkdir(parents=True, exist_ok=True)
-    log = _tensorboard(folder) if options.tensorboard else None
     if options.with_validation and config.training.keep != "last":
         raise ConfigError('--with-validation leaves no songs for choosing an epoch: set training.keep = "last".')
     dataset = _load_for(config, options, console)
     split = dataset.split(config.training.seed)
     if options.with_validation:
         split = {**split, "train": (*split["train"], *split["validation"])}
-    result = fit(config, dataset, split, console, on_epoch=log)
+    result = fit(config, dataset, split, console)
 
     def inputs(part: str) -> list[SongSequence]:
         songs = [dataset.songs[song_id] for song_id in split[part]]
@@ -388,27 +386,6 @@ def _brief(scores: Scores) -> dict[str, dict[str, float]]:
 def _features_in_words(extraction: ExtractionSettings) -> str:
     descriptors = " + descriptors" if extraction.descriptors else ""
     return f"DEAM's 260{descriptors}{'' if extraction.level is None else ', levelled'}"
-
-
-def _tensorboard(folder: Path) -> Callable[[Epoch], None]:
-    try:
-        from torch.utils.tensorboard import SummaryWriter
-    except ImportError as error:
-        raise ConfigError("--tensorboard needs the package tensorboard: pip install tensorboard") from error
-    writer = SummaryWriter(str(folder / "tensorboard"))
-
-    def log(epoch: Epoch) -> None:
-        curves = {"learning rate": epoch.learning_rate, "training/mse": epoch.training_mse}
-        for name, values in epoch.to_dict().items():
-            if isinstance(values, tuple):
-                curves |= {
-                    f"validation/{name} {dimension}": value for dimension, value in zip(DIMENSIONS, values, strict=True)
-                }
-        for name, value in curves.items():
-            writer.add_scalar(name, value, epoch.epoch)
-        writer.flush()
-
-    return log
 
 
 def _publish(path: Path, page: str) -> None:

@@ -73,13 +73,7 @@ class TrainingResult:
     duration_s: float
 
 
-def fit(
-    config: Config,
-    dataset: Dataset,
-    split: Split,
-    console: Console,
-    on_epoch: Callable[[Epoch], None] | None = None,
-) -> TrainingResult:
+def fit(config: Config, dataset: Dataset, split: Split, console: Console) -> TrainingResult:
     """Trains a model on the songs of split["train"] and keeps the best epoch on split["validation"], or the last.
 
     The same configuration, songs and library versions give the same weights bit for bit: all randomness comes from the
@@ -199,8 +193,6 @@ def fit(
             if better or training.keep == "last":
                 kept, kept_weights = epoch, copy.deepcopy(model.state_dict())
             history.append(epoch)
-            if on_epoch is not None:
-                on_epoch(epoch)
             valence_r2, arousal_r2 = epoch.streaming_r2
             progress.update(task, advance=1, score=f"streaming R² {valence_r2:.3f} / {arousal_r2:.3f}")
 
