@@ -396,7 +396,7 @@ def described(outcome: Outcome, command: str) -> str:
     ]
     happened = ", ".join(f"{n} {what}" for what, n in outcome.happened.items())
     parts = [
-        "## A night on stage",
+        "## An evening of music",
         f"""`{command}`: {outcome.audio_s / 3600:.2f} h of sound at 48 kHz in {outcome.elapsed_s / 60:.1f} min,
         {outcome.audio_s / outcome.elapsed_s:.1f} times real time: {happened}; {outcome.n_stretches} starts of music
         after silence or a lost device, each with a new engine.""",

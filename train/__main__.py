@@ -305,7 +305,7 @@ def _calibrate(options: argparse.Namespace, console: Console) -> None:
 
 def config_of(path: Path, checkpoint: Checkpoint) -> Config:
     """The configuration of a checkpoint's training. Raises ConfigError if it is missing or cannot be used here."""
-    if "config" not in checkpoint.training:
+    if not checkpoint.training.get("config"):
         raise ConfigError(f"{path} does not hold the configuration of its training: train it again.")
     config = parse_config(_without_retired(checkpoint.training["config"]))
     if config.features.extraction() != checkpoint.extraction:

@@ -86,7 +86,7 @@ class TrainingConfig:
     gradient_clip_norm: the norm that the gradient is cut to; 0 leaves it as it is.
     sequence_noise: standard deviation of the Gaussian noise added to each scaled feature, one draw for all frames of a
         sequence, so that a model cannot average it away.
-    altered_copies: copies of each training song as a stage would play it (train.augmentation), beside the song.
+    altered_copies: how many altered copies of each training song are used too (train.augmentation).
     curriculum: lengths of the training sequences in frames, one after the other over the run: songs are cut into
         runs of that length, each from a fresh state. A longer one than the songs leaves them whole, and so does an
         empty curriculum.

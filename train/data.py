@@ -131,22 +131,18 @@ def load_dataset(
 
     Raises DeamError if the folder is not DEAM or no song is usable, FeatureCacheError if the cache cannot be used.
     """
-    extract_cached = partial(extract_songs, cache_dir=cache_dir, jobs=jobs, console=console)
     configuration = describe_configuration(extraction)
-
-    def extract(files: Sequence[Path]) -> Extraction:
-        return extract_cached(files, extract_file, extraction, configuration)
-
-    def extract_copy(copy: int, files: Sequence[Path]) -> Extraction:
-        altered = AlteredExtraction(extraction, copy)
-        return extract_cached(files, extract_altered, altered, configuration + describe_alterations(altered))
-
+    cached = partial(extract_songs, cache_dir=cache_dir, jobs=jobs, console=console)
+    extract: Extract = partial(cached, extract=extract_file, settings=extraction, configuration=configuration)
     clips, features = _with_features(load_deam(deam_root), extraction, extract, console)
     songs = {song.song_id: _aligned(song, features) for song in clips.songs}
     training = {song_id: [song] for song_id, song in songs.items()}
     for copy in range(1, altered_copies + 1):
         console.print(f"Altered copy {copy} of {altered_copies}:")
-        clips, copies = _with_copies(clips, copy, partial(extract_copy, copy))
+        altered = AlteredExtraction(extraction, copy)
+        described = configuration + describe_alterations(altered)
+        extract_copy = partial(cached, extract=extract_altered, settings=altered, configuration=described)
+        clips, copies = _with_copies(clips, copy, extract_copy)
         for song in clips.songs:
             if song.song_id in copies:
                 training[song.song_id].append(_aligned_copy(song, copies[song.song_id]))
@@ -176,15 +172,17 @@ def load_at_gain(
     Raises DeamError for a song without features at this gain.
     """
     settings = GainExtraction(dataset.extraction, gain_db)
-    configuration = describe_configuration(dataset.extraction) + describe_alterations(settings)
+    extract: Extract = partial(
+        extract_songs,
+        extract=extract_at_gain,
+        settings=settings,
+        configuration=describe_configuration(dataset.extraction) + describe_alterations(settings),
+        cache_dir=cache_dir,
+        jobs=jobs,
+        console=console,
+    )
     by_id = {song.song_id: song for song in dataset.deam.songs}
     songs = replace(dataset.deam, songs=tuple(by_id[song_id] for song_id in song_ids))
-
-    def extract(files: Sequence[Path]) -> Extraction:
-        return extract_songs(
-            files, extract_at_gain, settings, configuration, cache_dir=cache_dir, jobs=jobs, console=console
-        )
-
     features, reasons = _extracted(songs, extract)
     for song_id in song_ids:
         if song_id not in features:
@@ -201,13 +199,15 @@ def load_set(
     console: Console,
 ) -> tuple[SongSequence, ...]:
     """The frames of each of these songs, played one after the other through the extraction in one piece."""
-    configuration = describe_configuration(dataset.extraction)
-
-    def extract(files: Sequence[Path]) -> Extraction:
-        return extract_songs(
-            files, extract_file, dataset.extraction, configuration, cache_dir=cache_dir, jobs=jobs, console=console
-        )
-
+    extract: Extract = partial(
+        extract_songs,
+        extract=extract_file,
+        settings=dataset.extraction,
+        configuration=describe_configuration(dataset.extraction),
+        cache_dir=cache_dir,
+        jobs=jobs,
+        console=console,
+    )
     by_id = {song.song_id: song for song in dataset.deam.songs}
     return _played([[by_id[song_id] for song_id in song_ids]], extract)[0]
 
