@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from training_songs import made_up_data, made_up_song, silent_console
+from training_songs import made_up_data, made_up_scores, made_up_song, silent_console
 
 from realtime_mer.models.architectures import LiveModel
 from realtime_mer.models.checkpoint import Checkpoint
@@ -17,7 +17,6 @@ from realtime_mer.models.scaling import Scaler
 from train import robustness
 from train.data import Dataset
 from train.loop import scaled, score_sequences, streaming_predictions, streaming_scores
-from train.metrics import DimensionScores, Estimate, Scores
 from train.robustness import GAINS_DB, gain_scores, gain_table, set_scores
 from train.sequences import SongSequence
 
@@ -63,26 +62,10 @@ def test_the_songs_are_scored_at_every_gain(monkeypatch: pytest.MonkeyPatch) -> 
     assert scores[0.0] == streaming_scores(of_checkpoint.build_model(), scaled(of_checkpoint.scaler, songs))
 
 
-def r2_only(valence: float, arousal: float) -> Scores:
-    def dimension(value: float) -> DimensionScores:
-        nothing = Estimate(0.0, 0.0, 0.0)
-        return DimensionScores(
-            r2=Estimate(value, value, value),
-            mse=nothing,
-            ccc=nothing,
-            between_song_r2=nothing,
-            within_song_r=nothing,
-            within_song_rmse=nothing,
-            within_song_ccc=nothing,
-            n_constant_labels=0,
-            n_constant_predictions=0,
-        )
-
-    return Scores(dimension(valence), dimension(arousal), 3, 30, 1, 0)
-
-
 def test_the_gain_table_shows_how_far_the_scores_move() -> None:
-    table = gain_table({-20.0: r2_only(0.41236, 0.7), 0.0: r2_only(0.45, 0.68), 6.0: r2_only(0.45, 0.66)})
+    table = gain_table(
+        {-20.0: made_up_scores(0.41236, 0.7), 0.0: made_up_scores(0.45, 0.68), 6.0: made_up_scores(0.45, 0.66)}
+    )
     assert table == (
         "| input gain | R² valence | R² arousal | change |\n"
         "|---|---|---|---|\n"

@@ -5,31 +5,13 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from training_songs import made_up_data, silent_console
+from training_songs import made_up_data, made_up_scores, silent_console
 
 from train.config import parse_config
 from train.deam import split_songs
 from train.loop import fit, scaled, segment_scores, streaming_scores
-from train.metrics import DimensionScores, Estimate, Scores
+from train.metrics import Scores
 from train.table import Run, markdown, order_sentence, run_table
-
-
-def scores(valence_r2: float, arousal_r2: float, n_frames: int = 16) -> Scores:
-    """Scores whose mean squared error is 1 - R², so that the columns cannot be mistaken for each other."""
-
-    def dimension(r2: float) -> DimensionScores:
-        names = ("ccc", "between_song_r2", "within_song_r", "within_song_rmse", "within_song_ccc")
-        others = {name: Estimate(0.0, 0.0, 0.0) for name in names}
-        return DimensionScores(
-            r2=Estimate(r2, 0.0, 0.0),
-            mse=Estimate(1 - r2, 0.0, 0.0),
-            n_constant_labels=0,
-            n_constant_predictions=0,
-            **others,
-        )
-
-    return Scores(dimension(valence_r2), dimension(arousal_r2), 3, n_frames, 1, 0)
-
 
 # By model, seed by seed: R² of valence and arousal in segments; streaming is half as good.
 R2 = {
@@ -38,7 +20,7 @@ R2 = {
     "seq2seq_a": [(0.3, 0.3), (0.4, 0.8), (0.1, 0.6)],
 }
 RUNS = [
-    Run(model, seed, 7, scores(*r2), scores(r2[0] / 2, r2[1] / 2, 18))
+    Run(model, seed, 7, made_up_scores(*r2), made_up_scores(r2[0] / 2, r2[1] / 2, n_frames=18))
     for model, by_seed in R2.items()
     for seed, r2 in enumerate(by_seed)
 ]
@@ -84,7 +66,9 @@ def test_the_order_of_the_models() -> None:
         "MLP < seq2seq < seq2seq_a, the published order, in 2 of 3 seeds; seq2seq_a < seq2seq < MLP in 1 of 3 seeds. "
         "In the mean: MLP < seq2seq < seq2seq_a."
     )
-    backwards = [replace(run, segments=scores(-run.segments.valence.r2.value, 0.5)) for run in RUNS if run.seed < 2]
+    backwards = [
+        replace(run, segments=made_up_scores(-run.segments.valence.r2.value, 0.5)) for run in RUNS if run.seed < 2
+    ]
     assert order_sentence(backwards, segments, "valence") == (
         "seq2seq_a < seq2seq < MLP in 2 of 2 seeds; the published order in none. "
         "In the mean: seq2seq_a < seq2seq < MLP."
