@@ -101,6 +101,7 @@ def test_frames_beyond_the_attention_still_matter() -> None:
     assert (gradient[0].abs().amax(dim=1) > 0.0).all()
 
 
+@pytest.mark.slow
 def test_ten_thousand_frames_of_noise_leave_the_state_bounded() -> None:
     """Three streams: of frames as in training, at the scaler's bound, and far beyond it."""
     model = make(n_members=2, memory_frames=4)
@@ -212,9 +213,9 @@ def test_running_statistics_are_numpys_at_first(memory_frames: int) -> None:
     np.testing.assert_array_equal(inputs[..., :N_FEATURES], sequence.numpy())
     running = sequence[..., :5].double().numpy()
     for t in range(min(9, memory_frames)):
-        heard = running[:, : t + 1]
-        np.testing.assert_allclose(inputs[:, t, N_FEATURES:-5], heard.mean(axis=1), rtol=0.0, atol=1e-6)
-        np.testing.assert_allclose(inputs[:, t, -5:], np.sqrt(heard.var(axis=1) + 1e-6), rtol=0.0, atol=1e-3)
+        so_far = running[:, : t + 1]
+        np.testing.assert_allclose(inputs[:, t, N_FEATURES:-5], so_far.mean(axis=1), rtol=0.0, atol=1e-6)
+        np.testing.assert_allclose(inputs[:, t, -5:], np.sqrt(so_far.var(axis=1) + 1e-6), rtol=0.0, atol=1e-3)
 
 
 @pytest.mark.parametrize("penalty", [0.01, 1.0, 30.0])

@@ -174,6 +174,11 @@ def test_songs_without_audio_are_not_played() -> None:
 # --- reliability
 
 
+@pytest.fixture(autouse=True)
+def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "_N_BOOTSTRAP", 100)
+
+
 def calibrated_errors(n_songs: int = 300, n_frames: int = 20, factor: float = 1.0) -> Errors:
     """Errors whose sd is overestimated by a factor; a different sd in each frame of a song."""
     rng = np.random.default_rng(0)

@@ -1,4 +1,4 @@
-"""Training configurations: what TOML may say, and how it is told what it may not."""
+"""Training configurations in TOML: defaults, and errors that name the key."""
 
 from __future__ import annotations
 

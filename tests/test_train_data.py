@@ -83,6 +83,7 @@ def test_real_clips_become_sequences(folder: Path, cache_dir: Path) -> None:
         data.split(0)
 
 
+@pytest.mark.slow
 def test_an_unusable_folder_is_reported(deam_root: Path, tmp_path: Path, cache_dir: Path) -> None:
     folder = few_clips(deam_root, tmp_path / "few", {18: "train"})
     (folder / "audio" / "18.ogg").write_text("no music")

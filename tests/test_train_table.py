@@ -83,6 +83,7 @@ def test_the_order_of_the_models() -> None:
     assert "The published order, by R², is MLP < seq2seq < seq2seq_a in both dimensions" in page()
 
 
+@pytest.mark.slow
 def test_every_seed_has_its_own_split_and_weights() -> None:
     data = made_up_data(splits=dict.fromkeys(range(1, 41), "train"))
     configs = [
