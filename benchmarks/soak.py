@@ -255,13 +255,7 @@ def soak(
         source.start()
 
         def display(stop: threading.Event) -> None:
-            watcher = threading.Thread(target=_watch, args=(stop, check, requests, record_s, length_s), name="watcher")
-            watcher.start()
-            try:
-                stop.wait()
-            finally:
-                stop.set()
-                watcher.join()
+            _watch(stop, check, requests, record_s, length_s)
 
         run_live(source, recognition, sinks, display, threading.Event())
         check.look(length_s)
