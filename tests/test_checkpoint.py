@@ -20,7 +20,6 @@ import torch
 from checkpoints import CALIBRATION, Metadata, Tensors, rewrite, small_checkpoint
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from safetensors import safe_open
 from safetensors.numpy import save
 from torch import nn
 
@@ -46,9 +45,18 @@ def saved(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture
+def calibrated(tmp_path: Path) -> Path:
+    path = tmp_path / "calibrated.safetensors"
+    save_checkpoint(path, small_checkpoint("mlp", calibrated=True))
+    return path
+
+
 @pytest.mark.parametrize("model_name", MODELS)
 @pytest.mark.parametrize(("level", "descriptors"), [(True, True), (False, False)])
-def test_what_is_saved_comes_back(model_name: str, level: bool, descriptors: bool, tmp_path: Path) -> None:
+def test_a_saved_checkpoint_is_loaded_unchanged(
+    model_name: str, level: bool, descriptors: bool, tmp_path: Path
+) -> None:
     original = small_checkpoint(model_name, level=level, descriptors=descriptors)
     save_checkpoint(tmp_path / "model", original)
     loaded = load_checkpoint(tmp_path / "model")
@@ -67,27 +75,12 @@ def test_what_is_saved_comes_back(model_name: str, level: bool, descriptors: boo
         assert torch.equal(model(sequence), original.build_model()(sequence))
 
 
-def test_a_calibration_comes_back_and_changes_nothing_else(saved: Path, tmp_path: Path) -> None:
+def test_a_calibration_is_loaded_and_changes_nothing_else(saved: Path, calibrated: Path) -> None:
     assert load_checkpoint(saved).calibration is None
-    calibrated = tmp_path / "calibrated"
-    save_checkpoint(calibrated, small_checkpoint("mlp", calibrated=True))
     assert load_checkpoint(calibrated).calibration == CALIBRATION
-    found = [contents(path) for path in (saved, calibrated)]
-    entry = found[1][0].pop("calibration")
-    assert found[0] == found[1]
-    assert entry == {
-        "valence": {"settled": 0.03, "early": 0.01, "decay_s": 3.0},
-        "arousal": {"settled": 0.02, "early": 0.04, "decay_s": 1.5},
-        "label_variance": 0.15,
-    }
-
-
-def contents(path: Path) -> tuple[Metadata, dict[str, tuple[str, tuple[int, ...], bytes]]]:
-    """A file's metadata, and type, shape and bytes of its tensors."""
-    with safe_open(path, framework="np") as file:
-        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-        metadata = json.loads(file.metadata()[ENTRY])
-    return metadata, {name: (array.dtype.str, array.shape, array.tobytes()) for name, array in tensors.items()}
+    rewrite(calibrated, lambda metadata, tensors: metadata.pop("calibration"))
+    rewrite(saved, lambda metadata, tensors: None)
+    assert calibrated.read_bytes() == saved.read_bytes()
 
 
 @pytest.mark.parametrize("calibrated", [False, True])
@@ -98,7 +91,7 @@ def test_saving_again_gives_the_same_bytes(calibrated: bool, tmp_path: Path) -> 
     assert again.read_bytes() == first.read_bytes()
 
 
-def test_a_model_of_ones_own_has_no_name(tmp_path: Path) -> None:
+def test_only_known_models_can_be_saved() -> None:
     class Own(nn.Linear):
         pass
 
@@ -160,18 +153,13 @@ def test_nothing_is_executed(content: Callable[[Path], bytes], tmp_path: Path) -
     assert not trace.exists()
 
 
-def header_claiming(n_bytes: int) -> bytes:
-    return struct.pack("<Q", n_bytes) + b"{}"
-
-
 @pytest.mark.parametrize(
     ("content", "reason"),
     [
         (b"", "no safetensors file, or is not whole"),
         (b"\x89PNG\r\n\x1a\n" + bytes(range(200)), "no safetensors file, or is not whole"),
-        (b"[model]\nname = 'mlp'\n", "no safetensors file, or is not whole"),
-        (header_claiming(2), "not one that realtime-mer wrote"),
-        (header_claiming(2**63), "no safetensors file, or is not whole"),
+        (struct.pack("<Q", 2) + b"{}", "not one that realtime-mer wrote"),
+        (struct.pack("<Q", 2**63) + b"{}", "no safetensors file, or is not whole"),
         (save({"weights": np.zeros(3, np.float32)}), "not one that realtime-mer wrote"),
         (save({}, {"other": "{}"}), "not one that realtime-mer wrote"),
         (save({}, {ENTRY: "no JSON"}), "no usable JSON"),
@@ -183,7 +171,7 @@ def header_claiming(n_bytes: int) -> bytes:
         (save({}, {ENTRY: '{"format_version": 1}'}), "missing or unknown: 'extraction', 'features', 'libraries' and 4"),
     ],
 )
-def test_a_file_of_another_kind(content: bytes, reason: str, tmp_path: Path) -> None:
+def test_a_file_of_another_kind_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:
     path = tmp_path / "model.safetensors"
     path.write_bytes(content)
     with pytest.raises(CheckpointError, match=reason) as caught:
@@ -191,18 +179,15 @@ def test_a_file_of_another_kind(content: bytes, reason: str, tmp_path: Path) -> 
     assert str(path) in str(caught.value)
 
 
-def test_no_file(tmp_path: Path) -> None:
+def test_what_is_no_regular_file_is_refused(tmp_path: Path) -> None:
     with pytest.raises(CheckpointError, match=r"nowhere\.safetensors cannot be used: there is no such file\."):
         load_checkpoint(tmp_path / "nowhere.safetensors")
     with pytest.raises(CheckpointError, match="it is a folder"):
         load_checkpoint(tmp_path)
-
-
-@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(CheckpointError, match="no regular file"):
-        load_checkpoint(tmp_path / "pipe")
+    if hasattr(os, "mkfifo"):
+        os.mkfifo(tmp_path / "pipe")
+        with pytest.raises(CheckpointError, match="no regular file"):
+            load_checkpoint(tmp_path / "pipe")
 
 
 def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
@@ -213,8 +198,8 @@ def test_a_huge_file_is_not_read(tmp_path: Path) -> None:
         load_checkpoint(path)
 
 
-@pytest.mark.parametrize("kept", [0.001, 0.1, 0.5, 0.999])
-def test_a_truncated_file(kept: float, saved: Path) -> None:
+@pytest.mark.parametrize("kept", [0.001, 0.5, 0.999])
+def test_a_truncated_file_is_refused(kept: float, saved: Path) -> None:
     content = saved.read_bytes()
     saved.write_bytes(content[: int(kept * len(content))])
     with pytest.raises(CheckpointError, match="not whole"):
@@ -226,20 +211,21 @@ def test_a_truncated_file(kept: float, saved: Path) -> None:
 FIRST_WEIGHT = "weights.layers.0.weight"
 
 
-def with_entry(name: str, value: object) -> Callable[[Metadata, Tensors], object]:
-    return lambda metadata, tensors: metadata.update({name: value})
+def at(*path: str | int, value: object) -> Callable[[Metadata, Tensors], object]:
+    """Sets the value at this place of the metadata."""
+
+    def change(metadata: Metadata, tensors: Tensors) -> None:
+        place: Any = metadata
+        for name in path[:-1]:
+            place = place[name]
+        place[path[-1]] = value
+
+    return change
 
 
-def with_level(name: str, value: object) -> Callable[[Metadata, Tensors], object]:
-    return lambda metadata, tensors: metadata["extraction"]["level"].update({name: value})
-
-
-def with_argument(name: str, value: object) -> Callable[[Metadata, Tensors], object]:
-    return lambda metadata, tensors: metadata["model_arguments"].update({name: value})
-
-
-def with_feature(value: object) -> Callable[[Metadata, Tensors], object]:
-    return lambda metadata, tensors: metadata["features"].__setitem__(0, value)
+def without(name: str) -> Callable[[Metadata, Tensors], object]:
+    """Removes a tensor."""
+    return lambda metadata, tensors: tensors.pop(name)
 
 
 def with_tensor(name: str, change: Callable[[Any], Any]) -> Callable[[Metadata, Tensors], object]:
@@ -258,121 +244,67 @@ def with_first_value(value: float) -> Callable[[Any], Any]:
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (with_entry("format_version", FORMAT_VERSION + 1), f"format version {FORMAT_VERSION + 1}, but .* reads 1"),
-        (with_entry("format_version", "1"), "format version '1', but"),
+        (at("format_version", value=FORMAT_VERSION + 1), f"format version {FORMAT_VERSION + 1}, but .* reads 1"),
+        (at("format_version", value="1"), "format version '1', but"),
         (lambda metadata, tensors: metadata.pop("format_version"), "no format version"),
         (lambda metadata, tensors: metadata.pop("training"), "missing or unknown: 'training'"),
-        (with_entry("smoothing", 3), "missing or unknown: 'smoothing'"),
-        (with_entry("model_arguments", []), "wrong type: 'model_arguments'"),
-        (with_entry("training", None), "wrong type: 'training'"),
-        (with_entry("libraries", {"torch": 2}), "libraries must all be text"),
-        (with_entry("model", "oracle"), "model 'oracle' is none that realtime-mer .* has: mlp, "),
-        (with_entry("model", "seq2seq"), "cannot be built: .*n_layers"),
-        (with_argument("n_features", 3), "takes 3 features, but it names 143"),
-        (with_argument("n_hidden", 33), "weights do not fit its model mlp"),
-        (with_argument("n_hidden", 2**40), "(cannot be built|do not fit)"),
-        (with_argument("n_hidden", -1), "cannot be built: .*n_hidden"),
-        (with_argument("n_hidden", "32"), "cannot be built: .*n_hidden"),
-        (with_argument("width", 32), "cannot be built: .*width"),
-        (with_entry("model_arguments", {}), "cannot be built: .*n_features"),
-        (with_feature("beauty"), "does not extract the features 'beauty'"),
-        (with_feature(7), "features must all be text"),
+        (at("smoothing", value=3), "missing or unknown: 'smoothing'"),
+        (at("model_arguments", value=[]), "wrong type: 'model_arguments'"),
+        (at("libraries", value={"torch": 2}), "libraries must all be text"),
+        (at("model", value="oracle"), "model 'oracle' is none that realtime-mer .* has: mlp, "),
+        (at("model", value="seq2seq"), "cannot be built: .*n_layers"),
+        (at("model_arguments", "n_features", value=3), "takes 3 features, but it names 143"),
+        (at("model_arguments", "n_hidden", value=33), "weights do not fit its model mlp"),
+        (at("model_arguments", "n_hidden", value=2**40), "(cannot be built|do not fit)"),
+        (at("model_arguments", "n_hidden", value="32"), "cannot be built: .*n_hidden"),
+        (at("model_arguments", "width", value=32), "cannot be built: .*width"),
+        (at("model_arguments", value={}), "cannot be built: .*n_features"),
+        (at("features", 0, value="beauty"), "does not extract the features 'beauty'"),
+        (at("features", 0, value=7), "features must all be text"),
         (lambda metadata, tensors: metadata["features"].__setitem__(0, metadata["features"][1]), "more than once"),
         (lambda metadata, tensors: metadata["features"].pop(), "scaler is not usable: .*142 features"),
-        (with_entry("scaler", "magic"), "scaler is not usable: There is no scaler 'magic'"),
-        (with_entry("scaler", "min_max"), "scaler is not usable: .*log_scale"),
+        (at("scaler", value="magic"), "scaler is not usable: There is no scaler 'magic'"),
+        (at("scaler", value="min_max"), "scaler is not usable: .*log_scale"),
         (with_tensor("scaler.spread", with_first_value(-1.0)), "scaler is not usable: .*spread for feature"),
-        (with_tensor("scaler.offset", with_first_value(np.nan)), "scaler is not usable: .*offset for feature"),
-        (lambda metadata, tensors: tensors.pop("scaler.offset"), "scaler is not usable"),
-        (with_entry("extraction", {}), "extraction settings are not usable"),
-        (with_entry("extraction", {"level": 7, "descriptors": True}), "extraction settings are not usable"),
-        (lambda metadata, tensors: metadata["extraction"].update(window_s=2), "extraction settings are not usable"),
-        (
-            lambda metadata, tensors: metadata["extraction"].update(descriptors="no"),
-            "extraction settings are not usable",
-        ),
-        (lambda metadata, tensors: metadata["extraction"].update(descriptors=False), "does not extract the features"),
-        (with_level("hop_s", 1.0), "extraction settings are not usable: .*hop_s"),
-        (with_level("memory_s", 0), "settings are not usable"),
-        (with_level("memory_s", "long"), "settings are not usable"),
-        (with_level("target_db", 1e300), "settings are not usable"),
-        (lambda metadata, tensors: tensors.pop(FIRST_WEIGHT), "do not fit its model mlp: 'layers.0.weight'"),
+        (without("scaler.offset"), "scaler is not usable"),
+        (at("extraction", value={}), "extraction settings are not usable"),
+        (at("extraction", value={"level": 7, "descriptors": True}), "extraction settings are not usable"),
+        (at("extraction", "descriptors", value="no"), "extraction settings are not usable"),
+        (at("extraction", "descriptors", value=False), "does not extract the features"),
+        (at("extraction", "level", "hop_s", value=1.0), "extraction settings are not usable: .*hop_s"),
+        (at("extraction", "level", "memory_s", value="long"), "settings are not usable"),
+        (at("extraction", "level", "target_db", value=1e300), "settings are not usable"),
+        (without(FIRST_WEIGHT), "do not fit its model mlp: 'layers.0.weight'"),
         (with_tensor("weights.more", lambda _: np.zeros(2, np.float32)), "do not fit its model mlp: 'more'"),
         (with_tensor("bias", lambda _: np.zeros(2, np.float32)), "belong to nothing: 'bias'"),
         (with_tensor(FIRST_WEIGHT, lambda array: array.T), "do not fit its model mlp: 'layers.0.weight'"),
         (with_tensor(FIRST_WEIGHT, lambda array: array.astype(np.float64)), "do not fit its model mlp"),
         (with_tensor(FIRST_WEIGHT, lambda array: array.astype(np.float16)), "its tensors may be float32, "),
         (with_tensor(FIRST_WEIGHT, with_first_value(np.nan)), "not all finite numbers: 'layers.0.weight'"),
-        (with_tensor(FIRST_WEIGHT, with_first_value(-np.inf)), "not all finite numbers: 'layers.0.weight'"),
+        (at("calibration", value=None), "wrong type: 'calibration'"),
+        (at("calibration", value=[]), "wrong type: 'calibration'"),
+        (at("calibration", value={}), "calibration is not usable: .*valence"),
+        (at("calibration", "valence", value=[0.03, 0.01, 3.0]), "calibration is not usable"),
+        (at("calibration", "arousal", value={"settled": 0.1}), "calibration is not usable: .*early"),
+        (at("calibration", "valence", "spread", value=1.0), "calibration is not usable: .*spread"),
+        (at("calibration", "dominance", value=1.0), "calibration is not usable: .*dominance"),
+        (at("calibration", "valence", "settled", value=float("nan")), "no usable JSON: the number NaN"),
+        (at("calibration", "valence", "settled", value=0), "settled must lie between"),
+        (at("calibration", "arousal", "settled", value=10**400), "settled must lie between"),
+        (at("calibration", "arousal", "early", value=-1e-9), "early must lie between"),
+        (at("calibration", "valence", "decay_s", value=1e9), "decay_s must lie between"),
+        (at("calibration", "valence", "decay_s", value="3"), "decay_s must be a number, not '3'"),
+        (at("calibration", "valence", "early", value=True), "early must be a number, not True"),
+        (at("calibration", "label_variance", value=2.1), "label_variance must lie between"),
     ],
 )
-def test_a_part_that_does_not_fit(change: Callable[[Metadata, Tensors], object], reason: str, saved: Path) -> None:
-    rewrite(saved, change)
+def test_a_part_that_does_not_fit_is_refused(
+    change: Callable[[Metadata, Tensors], object], reason: str, calibrated: Path
+) -> None:
+    rewrite(calibrated, change)
     with pytest.raises(CheckpointError, match=reason) as caught:
-        load_checkpoint(saved)
-    assert str(saved) in str(caught.value)
-
-
-def with_calibration(*path: str, value: object) -> Callable[[Metadata, Tensors], object]:
-    """CALIBRATION with another value at one place."""
-
-    def change(metadata: Metadata, tensors: Tensors) -> None:
-        place = metadata["calibration"] = CALIBRATION.to_dict()
-        for name in path[:-1]:
-            place = place[name]
-        place[path[-1]] = value
-
-    return change
-
-
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        (with_entry("calibration", None), "wrong type: 'calibration'"),
-        (with_entry("calibration", 0.2), "wrong type: 'calibration'"),
-        (with_entry("calibration", []), "wrong type: 'calibration'"),
-        (with_entry("calibration", {}), "calibration is not usable: .*valence"),
-        (with_calibration("valence", value=None), "calibration is not usable"),
-        (with_calibration("valence", value=[0.03, 0.01, 3.0]), "calibration is not usable"),
-        (with_calibration("arousal", value={"settled": 0.1}), "calibration is not usable: .*early"),
-        (with_calibration("valence", "spread", value=1.0), "calibration is not usable: .*spread"),
-        (with_calibration("dominance", value=1.0), "calibration is not usable: .*dominance"),
-        (with_calibration("valence", "settled", value=float("nan")), "no usable JSON: the number NaN"),
-        (with_calibration("valence", "early", value=float("inf")), "no usable JSON: the number Infinity"),
-        (with_calibration("valence", "settled", value=0), "settled must lie between"),
-        (with_calibration("valence", "settled", value=-0.03), "settled must lie between"),
-        (with_calibration("arousal", "settled", value=4.001), "settled must lie between"),
-        (with_calibration("arousal", "settled", value=10**400), "settled must lie between"),
-        (with_calibration("arousal", "early", value=-1e-9), "early must lie between"),
-        (with_calibration("arousal", "early", value=1e300), "early must lie between"),
-        (with_calibration("arousal", "decay_s", value=0.0), "decay_s must lie between"),
-        (with_calibration("arousal", "decay_s", value=-1.0), "decay_s must lie between"),
-        (with_calibration("valence", "decay_s", value=1e9), "decay_s must lie between"),
-        (with_calibration("valence", "decay_s", value="3"), "decay_s must be a number, not '3'"),
-        (with_calibration("valence", "early", value=True), "early must be a number, not True"),
-        (with_calibration("label_variance", value=0.0), "label_variance must lie between"),
-        (with_calibration("label_variance", value=2.1), "label_variance must lie between"),
-        (with_calibration("label_variance", value=[0.15]), "label_variance must be a number"),
-    ],
-)
-def test_a_calibration_that_cannot_be(change: Callable[[Metadata, Tensors], object], reason: str, saved: Path) -> None:
-    rewrite(saved, change)
-    with pytest.raises(CheckpointError, match=reason) as caught:
-        load_checkpoint(saved)
-    assert str(saved) in str(caught.value)
-
-
-def test_rewriting_a_calibration_alone_breaks_nothing(saved: Path) -> None:
-    rewrite(saved, with_calibration("label_variance", value=2))
-    calibration = load_checkpoint(saved).calibration
-    assert calibration is not None
-    assert calibration.label_variance == 2
-
-
-def test_rewriting_alone_breaks_nothing(saved: Path) -> None:
-    """What the faults above are made with is not what is refused."""
-    rewrite(saved, lambda metadata, tensors: None)
-    load_checkpoint(saved)
+        load_checkpoint(calibrated)
+    assert str(calibrated) in str(caught.value)
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -393,18 +325,16 @@ def test_damage_is_refused_or_harmless(saved: Path, data: st.DataObject) -> None
         assert loaded.build_model().n_features == len(loaded.feature_names)
 
 
-def test_digits_of_the_header_changed(saved: Path) -> None:
-    """Every digit in the header, since a changed number is the damage that still reads as a header."""
+def test_a_changed_digit_of_the_header_is_refused_or_harmless(saved: Path) -> None:
+    """The damage that still reads as a header."""
     original = saved.read_bytes()
     header_bytes = 8 + struct.unpack("<Q", original[:8])[0]
-    digits = [i for i in range(8, header_bytes) if original[i : i + 1].isdigit()]
     features_end = original.index(b"scaler", original.index(b"features"))
+    digits = [i for i in range(8, header_bytes) if original[i : i + 1].isdigit() and (i < 300 or i > features_end)]
     n_refused = 0
-    for place in (i for i in digits if i < 300 or i > features_end):
+    for place in digits:
         for digit in b"09":
-            content = bytearray(original)
-            content[place] = digit
-            saved.write_bytes(content)
+            saved.write_bytes(original[:place] + bytes([digit]) + original[place + 1 :])
             try:
                 load_checkpoint(saved).build_model()
             except CheckpointError:
@@ -425,7 +355,7 @@ def test_digits_of_the_header_changed(saved: Path) -> None:
         ({"model_name": "oracle"}, "model 'oracle'"),
     ],
 )
-def test_what_could_not_be_loaded_is_not_saved(changes: dict[str, Any], reason: str, saved: Path) -> None:
+def test_a_checkpoint_that_could_not_be_loaded_is_not_saved(changes: dict[str, Any], reason: str, saved: Path) -> None:
     before = saved.read_bytes()
     with pytest.raises(CheckpointError, match=reason) as caught:
         save_checkpoint(saved, replace(small_checkpoint("mlp"), **changes))

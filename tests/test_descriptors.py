@@ -96,24 +96,20 @@ def frames_of(samples: FloatArray, block_samples: int | None = None) -> list[Fea
 # --- the stage
 
 
-def test_the_stage_keeps_the_contract_to_the_bit() -> None:
+def test_streaming_contract() -> None:
+    """To the bit; the second stream is longer than the stage's memory."""
     verify_contract(DescriptorStage, played(MAJOR_CADENCE)[: round(1.55 * RATE_HZ)])
+    longer = np.concatenate([played(MINOR_CADENCE, repeats=1), clicks(100, 7.0), white(2.1)])
+    verify_contract(DescriptorStage, longer, chunks=(441, 44_100, 1, 7_919, 100_003), one_by_one=False)
 
 
-def test_the_stage_keeps_the_contract_beyond_its_memory() -> None:
-    samples = np.concatenate([played(MINOR_CADENCE, repeats=1), clicks(100, 7.0), white(2.1)])
-    verify_contract(DescriptorStage, samples, chunks=(441, 44_100, 1, 7_919, 100_003), one_by_one=False)
-
-
-@pytest.mark.parametrize(
-    ("n_samples", "n_frames"), [(0, 0), (44_099, 0), (44_100, 1), (66_149, 1), (66_150, 2), (5 * 44_100, 9)]
-)
-def test_a_frame_is_there_with_its_last_sample(n_samples: int, n_frames: int) -> None:
+@pytest.mark.parametrize(("n_samples", "n_frames"), [(0, 0), (44_099, 0), (44_100, 1), (66_149, 1), (66_150, 2)])
+def test_a_frame_comes_with_its_last_sample(n_samples: int, n_frames: int) -> None:
     frames = frames_of(white(5.0)[:n_samples], 4_410)
     assert [(f.index, f.start_s, f.end_s) for f in frames] == [(k, 0.5 * k, 0.5 * k + 1.0) for k in range(n_frames)]
 
 
-def test_a_frame_describes_all_that_was_heard_so_far_up_to_ten_seconds() -> None:
+def test_a_frame_describes_the_last_ten_seconds() -> None:
     samples = np.concatenate([played(MINOR_CADENCE, repeats=1), clicks(110, 5.0), white(1.0), clicks(90, 5.0)])
     frames = frames_of(samples)
     for k in (0, 1, 7, 17, len(frames) - 1):
@@ -125,7 +121,7 @@ def test_a_frame_describes_all_that_was_heard_so_far_up_to_ten_seconds() -> None
         np.testing.assert_allclose(frames[k].values, list(expected.values()), rtol=1e-4, atol=1e-4)
 
 
-def test_nothing_before_the_receptive_field_is_heard() -> None:
+def test_sound_before_the_receptive_field_has_no_effect() -> None:
     start_s = 0.9
     samples = np.concatenate([white(start_s), played(MAJOR_CADENCE, repeats=2), clicks(100, 6.7)])
     other = samples.copy()
@@ -135,15 +131,16 @@ def test_nothing_before_the_receptive_field_is_heard() -> None:
             np.testing.assert_array_equal(one.values, another.values)
         elif one.end_s - MEMORY_S <= start_s - 0.5:
             assert not np.array_equal(one.values, another.values)
-    assert frames_of(samples)[-1].end_s - DescriptorStage.receptive_field_s >= start_s, "some frames were beyond it"
+    assert one.end_s - DescriptorStage.receptive_field_s >= start_s, "some frames were beyond it"
 
 
 def test_names_are_unique_and_in_one_order() -> None:
     names = descriptor_names()
     assert len(names) == len(set(names)) == len(frames_of(white(1.0))[0].values)
-    groups = [name.split(".")[0] for name in names]
-    assert list(dict.fromkeys(groups)) == ["tonality", "treble_tonality", "register", "rhythm", "timbre"]
-    assert groups == sorted(groups, key=["tonality", "treble_tonality", "register", "rhythm", "timbre"].index)
+    groups = ["tonality", "treble_tonality", "register", "rhythm", "timbre"]
+    order = [groups.index(name.split(".")[0]) for name in names]
+    assert order == sorted(order)
+    assert set(order) == set(range(5))
     for samples in (played(MAJOR_CADENCE), clicks(100, 1.0), white(1.5)):
         assert tuple(describe(short_spectra(samples), tone_peaks(samples))) == names
 
@@ -153,10 +150,8 @@ SOUNDS = {
     "a constant": np.full(70_000, 0.5),
     "denormals": np.full(70_000, 1e-42),
     "one click": np.eye(1, 70_000, 30_000)[0],
-    "silence, then noise": np.concatenate([np.zeros(50_000), white(0.5)]),
     "noise, then silence": np.concatenate([white(0.5), np.zeros(50_000)]),
     "a full-scale square": np.sign(np.sin(2.0 * np.pi * 997.0 * seconds(1.6))),
-    "white noise": white(1.6),
     "the highest frequency": np.tile([1.0, -1.0], 35_000),
     "a gain of +50 dB too much": 316.0 * white(1.6),
 }
@@ -265,13 +260,6 @@ def test_silence_has_no_peak() -> None:
     np.testing.assert_allclose(tone_peaks(np.zeros(44_100, dtype=np.float32)), NO_PEAK_DB, rtol=0.0, atol=1e-4)
 
 
-def test_rows_can_be_computed_in_any_grouping() -> None:
-    samples = white(1.0)
-    mel_db, peaks_db = short_spectra(samples).mel_db, tone_peaks(samples)
-    np.testing.assert_allclose(short_spectra(samples[30 * 441 :]).mel_db, mel_db[30:], rtol=0.0, atol=1e-4)
-    np.testing.assert_allclose(tone_peaks(samples[2 * 4410 :]), peaks_db[2:], rtol=0.0, atol=1e-3)
-
-
 # --- tonality
 
 KEY_MODES = [f"key_{profile}_mode" for profile in ("krumhansl", "temperley", "albrecht")]
@@ -300,19 +288,13 @@ TRANSPOSED_TOLERANCE = 0.05
 
 @pytest.mark.parametrize("cadence", [MAJOR_CADENCE, MINOR_CADENCE], ids=["major", "minor"])
 @pytest.mark.parametrize("octaves", [(0, 6), (2, 6)], ids=["all octaves", "treble"])
-def test_transposition_changes_next_to_nothing(cadence: Cadence, octaves: tuple[int, int]) -> None:
+def test_transposition_and_thirds_of_a_semitone_change_next_to_nothing(
+    cadence: Cadence, octaves: tuple[int, int]
+) -> None:
     original = tonality(tone_peaks(played(cadence)), octaves)
-    for semitones in range(1, 12):
+    for semitones in (*range(1, 12), -2.0 / 3.0, -1.0 / 3.0, 1.0 / 3.0, 2.0 / 3.0):
         transposed = tonality(tone_peaks(played(cadence, semitones)), octaves)
-        for name, value in original.items():
-            assert transposed[name] == pytest.approx(value, abs=TRANSPOSED_TOLERANCE), f"{name}, {semitones} semitones"
-
-
-@pytest.mark.parametrize("thirds", [-2, -1, 1, 2])
-def test_detuning_by_thirds_of_a_semitone_changes_next_to_nothing(thirds: int) -> None:
-    original, detuned = tonality_of(played(MAJOR_CADENCE)), tonality_of(played(MAJOR_CADENCE, thirds / 3.0))
-    for name, value in original.items():
-        assert detuned[name] == pytest.approx(value, abs=TRANSPOSED_TOLERANCE), name
+        assert transposed == pytest.approx(original, abs=TRANSPOSED_TOLERANCE), f"{semitones} semitones"
 
 
 @settings(max_examples=10)
@@ -330,13 +312,10 @@ def test_no_detuning_changes_the_mode(cents: float) -> None:
     ("pitches", "best"),
     [((0, 4, 7), "major"), ((0, 3, 7), "minor"), ((0, 3, 6), "diminished"), ((0, 4, 8), "augmented")],
 )
-def test_chords_are_told_apart(pitches: tuple[int, ...], best: str) -> None:
+def test_chords_are_recognised(pitches: tuple[int, ...], best: str) -> None:
     sines = sum(note(MIDDLE_C_HZ * 2.0 ** (pitch / 12.0), 1.0, n_partials=1) for pitch in pitches)
     values = tonality_of(np.asarray(sines, dtype=np.float32))
-    means = {
-        name: values[f"chord_{name}_mean"]
-        for name in ("major", "minor", "diminished", "augmented", "suspended", "fifth")
-    }
+    means = {name: values[f"chord_{name}_mean"] for name in CHORDS}
     assert max(means, key=means.__getitem__) == best
     assert means[best] > 0.95
 

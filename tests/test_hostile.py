@@ -1,6 +1,6 @@
-"""What was made to harm, or was damaged on its way: it is read or refused in a sentence, in bounded time and memory.
+"""Hostile and damaged files and packets are read, or refused with a sentence, in bounded time and memory.
 
-`REALTIME_MER_FUZZ_EXAMPLES=20000` looks for longer: so many examples of each kind instead of a few dozen.
+`REALTIME_MER_FUZZ_EXAMPLES=20000` tries this many examples of each kind instead of a few dozen.
 """
 
 from __future__ import annotations
@@ -101,9 +101,7 @@ def damaged_json(draw: st.DrawFn, good: str) -> bytes:
     value = json.loads(good)
     inside = value
     while True:
-        key = (
-            draw(st.sampled_from(sorted(inside))) if isinstance(inside, dict) else draw(st.integers(0, len(inside) - 1))
-        )
+        key = draw(st.sampled_from(sorted(inside) if isinstance(inside, dict) else range(len(inside))))
         if isinstance(inside[key], dict | list) and inside[key] and draw(st.booleans()):
             inside = inside[key]
             continue
@@ -121,6 +119,7 @@ def write(path: Path, content: bytes) -> Path:
 
 # --- sound ---
 
+# Name: format and subtype.
 FORMATS = {
     "a.wav": ("WAV", "PCM_16"),
     "f.wav": ("WAV", "FLOAT"),
@@ -136,20 +135,16 @@ FORMATS = {
 }
 
 
-def sound_file(file_format: str, subtype: str) -> bytes:
-    # A little less than a frame, which openSMILE takes a while to give.
-    noise = 0.1 * np.random.default_rng(0).normal(size=(30_000, 2)).astype(np.float32)
-    content = io.BytesIO()
-    soundfile.write(content, noise, 44_100, subtype, format=file_format)
-    return content.getvalue()
-
-
 @pytest.mark.parametrize("name", FORMATS)
 def test_damaged_sound_files(victim: Victim, folder: Path, name: str) -> None:
-    good = sound_file(*FORMATS[name])
+    # A little less than a frame, which takes openSMILE a while.
+    noise = 0.1 * np.random.default_rng(0).normal(size=(30_000, 2)).astype(np.float32)
+    file_format, subtype = FORMATS[name]
+    good = io.BytesIO()
+    soundfile.write(good, noise, 44_100, subtype, format=file_format)
 
     @bounded
-    @given(damaged(good, head=96), st.sampled_from(["blocks", "source", "blocks", "source", "sound"]))
+    @given(damaged(good.getvalue(), head=96), st.sampled_from(["blocks", "source", "blocks", "source", "sound"]))
     def test(content: bytes, kind: str) -> None:
         victim.reads(kind, write(folder / name, content))
 
@@ -157,43 +152,33 @@ def test_damaged_sound_files(victim: Victim, folder: Path, name: str) -> None:
 
 
 def wav(rate_hz: int, n_channels: int, data_bytes: int, content: bytes) -> bytes:
-    """A WAV file of 16 bits that says so of itself, whatever it holds."""
+    """A 16-bit WAV file with this header, whatever its content."""
     form = struct.pack("<HHIIHH", 1, n_channels, rate_hz % 2**32, 0, 2 * n_channels % 2**16, 16)
-    return (
-        b"RIFF"
-        + struct.pack("<I", 2**31)
-        + b"WAVEfmt "
-        + struct.pack("<I", 16)
-        + form
-        + b"data"
-        + (struct.pack("<I", data_bytes) + content)
-    )
+    head = b"RIFF" + struct.pack("<I", 2**31) + b"WAVEfmt " + struct.pack("<I", 16) + form
+    return head + b"data" + struct.pack("<I", data_bytes) + content
 
 
 @pytest.mark.parametrize(
     ("content", "answer"),
     [
         (wav(44_100, 2, 2**32 - 2, bytes(400_000)), "read"),
-        (wav(1, 1, 400_000, bytes(400_000)), "says that it has 1 samples per second; 1000 to 768000 are taken"),
-        (wav(10**9, 1, 400_000, bytes(400_000)), "says that it has 1000000000 samples per second"),
+        (wav(1, 1, 400_000, bytes(400_000)), "1 samples per second"),
+        (wav(10**9, 1, 400_000, bytes(400_000)), "1000000000 samples per second"),
         (wav(2**31, 1, 400_000, bytes(400_000)), "refused"),
         (wav(44_100, 65_535, 400_000, bytes(400_000)), "refused"),
         (wav(44_100, 0, 400_000, bytes(400_000)), "refused"),
         (wav(44_100, 1_024, 20_480_000, bytes(20_480_000)), "read"),
     ],
 )
-def test_what_a_wav_says_of_itself(victim: Victim, folder: Path, content: bytes, answer: str) -> None:
+def test_wrong_headers_of_wav_files(victim: Victim, folder: Path, content: bytes, answer: str) -> None:
     path = write(folder / "claims.wav", content)
     assert answer in victim.reads("sound", path)
     victim.reads("source", path)
 
 
-def test_a_sound_file_of_the_most_channels_at_the_highest_rate_takes_little_memory(
-    victim: Victim, folder: Path
-) -> None:
-    """Half a second of it would be 1.5 GB."""
-    path = folder / "sparse.wav"
-    path.write_bytes(wav(types.HIGHEST_RATE_HZ, 1_024, 2**31 - 2**11, b""))
+def test_the_most_channels_at_the_highest_rate_take_little_memory(victim: Victim, folder: Path) -> None:
+    """Half a second would be 1.5 GB."""
+    path = write(folder / "sparse.wav", wav(types.HIGHEST_RATE_HZ, 1_024, 2**31 - 2**11, b""))
     with path.open("r+b") as file:
         file.truncate(2**31)
     assert "read" in victim.reads("blocks", path)
@@ -220,17 +205,31 @@ def test_damaged_recordings(victim: Victim, tmp_path: Path, name: str) -> None:
 
 
 def test_a_recording_names_no_file(victim: Victim, tmp_path: Path) -> None:
-    """Whatever stands in its facts, only the files that a recording has are looked for, and only in its folder."""
+    """Only the expected files are read, and only in the recording's folder, whatever its facts contain."""
     path = good_recording(tmp_path / "recording") / "recording.json"
     facts = json.loads(path.read_text())
-    for segment in (-1, "../../etc/passwd", 10**9, None, "0", 0.0, [0]):
+    for segment in (-1, "../../etc/passwd", 10**9, None, 0.0, [0]):
         facts["segments"][0]["segment"] = segment
         path.write_text(json.dumps(facts))
         assert "refused" in victim.reads("recording", path.parent)
 
 
-@pytest.mark.parametrize("name", ["predictions.csv", "drops.csv", "recording.json"])
-@pytest.mark.parametrize("filling", [b",", b",\n", b"0\n", b"[", b"[],", b"x"])
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+@pytest.mark.parametrize("name", ["audio-000.flac", "predictions.csv", "recording.json"])
+def test_pipes_and_devices_in_a_recording_are_not_waited_for(victim: Victim, tmp_path: Path, name: str) -> None:
+    path = good_recording(tmp_path / "recording") / name
+    for make, answer in (
+        (os.mkfifo, f"{name} is missing"),
+        (lambda path: path.symlink_to("/dev/zero"), f"{name} is missing"),
+        (lambda path: path.symlink_to(path), "refused"),
+    ):
+        path.unlink()
+        make(path)
+        assert answer in victim.reads("recording", path.parent)
+
+
+@pytest.mark.parametrize("name", ["predictions.csv", "recording.json"])
+@pytest.mark.parametrize("filling", [b",", b",\n", b"0\n", b"[", b"[],"])
 def test_huge_tables_of_a_recording_take_bounded_memory(
     victim: Victim, tmp_path: Path, name: str, filling: bytes
 ) -> None:
@@ -240,55 +239,41 @@ def test_huge_tables_of_a_recording_take_bounded_memory(
     assert "refused" in victim.reads("recording", path.parent)
 
 
-@pytest.mark.parametrize("name", ["audio-000.flac", "predictions.csv", "recording.json"])
-def test_pipes_and_devices_in_a_recording_are_not_waited_for(victim: Victim, tmp_path: Path, name: str) -> None:
-    path = good_recording(tmp_path / "recording") / name
-    path.unlink()
-    if hasattr(os, "mkfifo"):
-        os.mkfifo(path)
-        assert f"{name} is missing" in victim.reads("recording", path.parent)
-        path.unlink()
-        path.symlink_to("/dev/zero")
-        assert f"{name} is missing" in victim.reads("recording", path.parent)
-        path.unlink()
-        path.symlink_to(path)
-        assert "refused" in victim.reads("recording", path.parent)
-
-
 # --- checkpoints ---
 
 
 @pytest.fixture(scope="module")
-def good_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> bytes:
+def good_checkpoint(tmp_path_factory: pytest.TempPathFactory) -> tuple[bytes, bytes]:
+    """The file's header and the rest."""
     path = tmp_path_factory.mktemp("good") / "model.safetensors"
     save_checkpoint(path, small_checkpoint("mlp", level=False, descriptors=False, calibrated=True))
-    return path.read_bytes()
+    content = path.read_bytes()
+    header_end = 8 + struct.unpack("<Q", content[:8])[0]
+    return content[8:header_end], content[header_end:]
 
 
-def test_damaged_checkpoints(victim: Victim, folder: Path, good_checkpoint: bytes) -> None:
-    length = struct.unpack("<Q", good_checkpoint[:8])[0]
-
-    @bounded
-    @given(damaged(good_checkpoint, head=8) | damaged(good_checkpoint, head=8 + length))
-    def test(content: bytes) -> None:
-        victim.reads("checkpoint", write(folder / "model.safetensors", content))
-
-    test()
+def checkpoint_file(header: bytes, body: bytes) -> bytes:
+    return struct.pack("<Q", len(header)) + header + body
 
 
-def test_checkpoints_with_other_headers(victim: Victim, folder: Path, good_checkpoint: bytes) -> None:
-    """The header's JSON, and the JSON in that, with values of any kind."""
-    length = struct.unpack("<Q", good_checkpoint[:8])[0]
-    header, body = good_checkpoint[8 : 8 + length].decode(), good_checkpoint[8 + length :]
+def test_damaged_checkpoints(victim: Victim, folder: Path, good_checkpoint: tuple[bytes, bytes]) -> None:
+    """Also valid JSON, with values of any kind, in the header and in the metadata inside it."""
+    header, body = good_checkpoint
     outer = json.loads(header)
+    good = checkpoint_file(header, body)
 
     def with_metadata(metadata: bytes) -> bytes:
         return json.dumps(outer | {"__metadata__": {"realtime_mer": metadata.decode()}}).encode()
 
-    @bounded
-    @given(damaged_json(header) | damaged_json(outer["__metadata__"]["realtime_mer"]).map(with_metadata))
-    def test(changed: bytes) -> None:
-        content = struct.pack("<Q", len(changed)) + changed + body
+    headers = damaged_json(header.decode()) | damaged_json(outer["__metadata__"]["realtime_mer"]).map(with_metadata)
+
+    @settings(bounded, max_examples=2 * bounded.max_examples)
+    @given(
+        damaged(good, head=8)
+        | damaged(good, head=8 + len(header))
+        | headers.map(lambda changed: checkpoint_file(changed, body))
+    )
+    def test(content: bytes) -> None:
         victim.reads("checkpoint", write(folder / "model.safetensors", content))
 
     test()
@@ -309,17 +294,15 @@ def test_headers_of_checkpoints_that_are_too_much(victim: Victim, folder: Path, 
     assert "refused" in victim.reads("checkpoint", write(folder / "model.safetensors", content))
 
 
-def test_a_tensor_that_says_it_is_huge(victim: Victim, folder: Path) -> None:
-    for shape in ([2**62], [2**32, 2**32], [10**9], [-1], [0] * 1000, [0, 2**63]):
-        tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}
-        header = json.dumps({"weights.a": tensor, "__metadata__": {"realtime_mer": "{}"}}).encode()
-        content = struct.pack("<Q", len(header)) + header + bytes(4)
-        assert "refused" in victim.reads("checkpoint", write(folder / "model.safetensors", content))
+@pytest.mark.parametrize("shape", [[2**62], [2**32, 2**32], [10**9], [-1], [0] * 1000, [0, 2**63]])
+def test_a_tensor_with_a_huge_shape(victim: Victim, folder: Path, shape: list[int]) -> None:
+    tensor = {"dtype": "F32", "shape": shape, "data_offsets": [0, 4]}
+    header = json.dumps({"weights.a": tensor, "__metadata__": {"realtime_mer": "{}"}}).encode()
+    content = checkpoint_file(header, bytes(4))
+    assert "refused" in victim.reads("checkpoint", write(folder / "model.safetensors", content))
 
 
 # --- settings and profiles ---
-
-EVERY_SETTING = (ROOT / "configs" / "live.toml").read_bytes().replace(b"\n# ", b"\n")
 
 
 def test_damaged_settings(victim: Victim, folder: Path) -> None:
@@ -328,19 +311,12 @@ def test_damaged_settings(victim: Victim, folder: Path) -> None:
 
     @bounded
     @given(
-        damaged(good) | st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode(errors="replace"))
+        damaged(good) | st.binary(max_size=300) | st.text(max_size=300).map(lambda text: text.encode(errors="replace")),
+        st.sampled_from(profile_names()).flatmap(lambda name: damaged(profile_path(name).read_bytes())),
     )
-    def test(content: bytes) -> None:
+    def test(content: bytes, profile: bytes) -> None:
         victim.reads("settings", write(folder / "settings.toml", content))
-
-    test()
-
-
-def test_damaged_profiles(victim: Victim, folder: Path) -> None:
-    @bounded
-    @given(st.sampled_from(profile_names()).flatmap(lambda name: damaged(profile_path(name).read_bytes())))
-    def test(content: bytes) -> None:
-        victim.reads("profile", write(folder / "profile.toml", content))
+        victim.reads("profile", write(folder / "profile.toml", profile))
 
     test()
 
@@ -384,29 +360,23 @@ def deam_folder(root: Path) -> Path:
     return root
 
 
-@pytest.mark.parametrize("name", ["clips.csv", "splits.csv", str(DYNAMIC / "valence.csv")])
+@pytest.mark.parametrize("name", ["clips.csv", "splits.csv", str(DYNAMIC / "valence.csv"), "features.csv"])
 def test_damaged_tables_of_deam(victim: Victim, tmp_path: Path, name: str) -> None:
     path = deam_folder(tmp_path / "deam") / name
+    if name == "features.csv":
+        header = ";".join(("frameTime", *deam.DEAM_FEATURE_NAMES))
+        rows = [";".join([f"{15 + i / 2}", *(f"{k}.5e-3" for k in range(260))]) for i in range(3)]
+        path.write_text("\n".join([header, *rows]))
     good = path.read_bytes()
 
     @bounded
     @given(damaged(good))
     def test(content: bytes) -> None:
         write(path, content)
-        victim.reads("deam", tmp_path / "deam")
-
-    test()
-
-
-def test_damaged_features_of_deam(victim: Victim, folder: Path) -> None:
-    header = ";".join(("frameTime", *deam.DEAM_FEATURE_NAMES))
-    rows = [";".join([f"{15 + i / 2}", *(f"{k}.5e-3" for k in range(260))]) for i in range(3)]
-    good = "\n".join([header, *rows]).encode()
-
-    @bounded
-    @given(damaged(good))
-    def test(content: bytes) -> None:
-        victim.reads("features", write(folder / "2.csv", content))
+        if name == "features.csv":
+            victim.reads("features", path)
+        else:
+            victim.reads("deam", tmp_path / "deam")
 
     test()
 
@@ -416,9 +386,7 @@ def test_damaged_features_of_deam(victim: Victim, folder: Path) -> None:
     [
         b"song_id," + b"a," * 2_000_000,
         b"song_id,sample_15000ms\n" + b"1\n" * 4_000_000,
-        b"song_id,sample_15000ms\n" + b",\n1" * 2_000_000,
         b"song_id," + b",".join(b"sample_%dms" % (500 * i) for i in range(300_000)),
-        b"song_id,sample_" + b"9" * 30 + b"ms\n2,0.1\n",
         b"song_id,sample_" + b"9" * 5_000 + b"ms\n2,0.1\n",
         b"song_id,sample_15000ms\n" + b"9" * 5_000 + b",0.1\n",
         b"song_id,sample_15000ms\n2," + b"9" * 100_000 + b"\n",
@@ -501,16 +469,9 @@ def test_what_the_window_remembers(victim: Victim, folder: Path) -> None:
 
 
 @linux_only
-def test_a_reader_that_takes_too_much_memory_breaks_rules(victim: Victim, folder: Path) -> None:
+def test_a_reader_that_takes_too_much_memory_is_noticed(victim: Victim, folder: Path) -> None:
     with pytest.raises(AssertionError, match="MemoryError"):
         victim.reads("glutton", folder)
-
-
-def test_a_reader_that_ends_the_process_breaks_rules(folder: Path) -> None:
-    other = Victim()
-    with pytest.raises(AssertionError, match="the process ended with code 7"):
-        other.reads("suicide", folder)
-    other.close()
 
 
 # --- limits ---

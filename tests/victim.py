@@ -1,8 +1,8 @@
-"""A process of its own that reads what may have been made to harm: little memory, and an end to its patience.
+"""A process with little memory and a time limit that reads hostile files.
 
-As a program it reads what is to be read from lines of JSON, a function below and a path, and answers each with a line:
-`read`, `refused: WHY` for one of the project's own exceptions, or `broken: WHAT` for any other. What ends the process,
-or keeps it for too long, is seen from outside.
+As a program it reads lines of JSON, the name of a function below and a path, and answers each with a line: `read`,
+`refused: WHY` for one of the project's own exceptions, or `broken: WHAT` for any other. A process that ends or takes
+too long is noticed from outside.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Beside what the libraries take. The largest thing that is read as a whole is a checkpoint, of 64 MiB.
+# Beyond what the libraries take. The largest file read as a whole is a checkpoint, of 64 MiB.
 MEMORY_BYTES = 512 * 2**20
 PATIENCE_S = 30.0
-# Of a file's sound: what is wrong with one shows by then.
+# Of a sound file: faults appear by then.
 _MOST_BLOCKS = 200
 
 
@@ -168,27 +168,11 @@ def glutton(_path: Path) -> None:
     bytearray(2 * MEMORY_BYTES)
 
 
-def suicide(_path: Path) -> None:
-    """Shows that an end of the process is seen."""
-    os._exit(7)
-
-
 KINDS: dict[str, Callable[[Path], None]] = {
     function.__name__: function
     for function in (
-        checkpoint,
-        recording,
-        sound,
-        blocks,
-        source,
-        settings,
-        profile,
-        deam,
-        features,
-        remembered,
-        packet,
+        *(checkpoint, recording, sound, blocks, source, settings, profile, deam, features, remembered, packet),
         glutton,
-        suicide,
     )
 }
 
@@ -201,7 +185,7 @@ def _answer(kind: str, path: Path, refusals: tuple[type[Exception], ...]) -> str
         text = str(error)
         ends_well = (first := text.partition("\n")[0]).endswith((".", ".)", "?")) and len(first) < 3_000
         return f"refused: {text}" if ends_well else f"broken: not worth reading: {text[:500]!r}"
-    # Whatever it is, it is to be told.
+    # Report everything.
     except BaseException as error:  # noqa: BLE001
         return f"broken: {type(error).__name__}: {str(error)[:500]}"
     return "read"
@@ -224,9 +208,9 @@ def main() -> None:
     if sys.platform != "win32":
         import resource
 
-        pages = int(Path("/proc/self/statm").read_text().split()[0]) if Path("/proc/self/statm").exists() else None
-        if pages is not None:
-            limit = pages * resource.getpagesize() + MEMORY_BYTES
+        statm = Path("/proc/self/statm")
+        if statm.exists():
+            limit = int(statm.read_text().split()[0]) * resource.getpagesize() + MEMORY_BYTES
             resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
             resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     refusals = (CheckpointError, ConfigError, AudioFileError, PacketError, RecordingError, SourceError, DeamError)
