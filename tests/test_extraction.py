@@ -86,16 +86,6 @@ def test_the_extractor_keeps_the_contract(
     verify_contract(lambda: FrameExtractor(settings, rate_hz), samples, chunks=chunks, one_by_one=False)
 
 
-def test_single_samples_give_the_whole_streams_frames(deam_root: Path) -> None:
-    samples = clip(deam_root, 1.06)
-    extractor = FrameExtractor(WITH_DESCRIPTORS, ENGINE_RATE_HZ)
-    frames = [frame for sample in samples for frame in extractor.step(np.array([sample]))]
-    frames += extractor.flush()
-    np.testing.assert_array_equal(
-        np.stack([frame.values for frame in frames]), extracted(samples, WITH_DESCRIPTORS), strict=True
-    )
-
-
 @pytest.mark.parametrize("settings", ALL_SETTINGS)
 def test_a_frame_has_as_many_values_as_names(settings: ExtractionSettings) -> None:
     names = frame_names(settings)
@@ -105,15 +95,19 @@ def test_a_frame_has_as_many_values_as_names(settings: ExtractionSettings) -> No
     assert names == frame_names(WITH_DESCRIPTORS)[: len(names)]
 
 
-def test_without_level_and_descriptors_it_is_the_feature_engine(deam_root: Path) -> None:
+def test_without_gain_and_descriptors_it_is_the_feature_engine(deam_root: Path) -> None:
     samples = clip(deam_root)
     engine = FeatureEngine()
     engine.write(samples)
     expected = np.stack([frame.values for frame in engine.finish()])
     np.testing.assert_array_equal(extracted(samples, DEAM_ONLY), expected, strict=True)
-    # And with descriptors, DEAM's columns are the same; with a level stage they are those of the levelled sound.
+    # With descriptors, DEAM's columns are the same, and the descriptors are those of the same frames.
     with_descriptors = extracted(samples, ExtractionSettings(level=None))
     np.testing.assert_array_equal(with_descriptors[:, :260], expected)
+    described = np.stack([frame.values for frame in DescriptorStage().step(samples)])
+    assert len(with_descriptors) == 3
+    np.testing.assert_array_equal(with_descriptors[:, 260:], described[:3])
+    # With a gain stage they are those of the levelled sound.
     stage = GainStage(GainSettings(), ENGINE_RATE_HZ)
     levelled = np.concatenate([stage.step(samples), stage.flush()])
     np.testing.assert_array_equal(
@@ -121,30 +115,21 @@ def test_without_level_and_descriptors_it_is_the_feature_engine(deam_root: Path)
     )
 
 
-def test_a_frames_descriptors_are_those_of_its_own_time(deam_root: Path) -> None:
-    samples = clip(deam_root)
-    expected = np.stack([frame.values for frame in DescriptorStage().step(samples)])
-    values = extracted(samples, ExtractionSettings(level=None))
-    assert len(values) == 3
-    np.testing.assert_array_equal(values[:, 260:], expected[: len(values)])
-
-
-def test_a_bad_sample_spoils_nothing() -> None:
-    samples = music(1.2)
-    samples[1_000:1_003] = np.nan
-    extractor = FrameExtractor(WITH_DESCRIPTORS, ENGINE_RATE_HZ)
-    frames = extractor.step(samples) + extractor.flush()
-    assert all(np.isfinite(frame.values).all() for frame in frames)
-    assert len(frames) == 1
-
-
 @pytest.mark.parametrize(
     "samples",
-    [np.zeros(60_000), np.full(60_000, 1e-40), np.tile([1.0, -1.0], 30_000), np.tile([1e10, -1e10], 30_000)],
-    ids=["silence", "denormals", "full-scale square", "huge"],
+    [
+        np.zeros(60_000),
+        np.full(60_000, 1e-40),
+        np.tile([1.0, -1.0], 30_000),
+        np.tile([1e10, -1e10], 30_000),
+        np.concatenate([np.full(3, np.nan), np.sin(np.arange(60_000.0))]),
+    ],
+    ids=["silence", "denormals", "full-scale square", "huge", "not a number"],
 )
-def test_every_sound_gives_numbers(samples: np.ndarray) -> None:
-    assert np.isfinite(extracted(samples.astype(np.float32), WITH_DESCRIPTORS)).all()
+def test_every_sound_gives_finite_features(samples: np.ndarray) -> None:
+    values = extracted(samples.astype(np.float32), WITH_DESCRIPTORS)
+    assert len(values) > 0
+    assert np.isfinite(values).all()
 
 
 def test_a_stream_that_is_left_early_frees_its_engine(deam_root: Path) -> None:
@@ -157,10 +142,7 @@ def test_a_stream_that_is_left_early_frees_its_engine(deam_root: Path) -> None:
     assert engines() == before + 1
     frames.close()  # type: ignore[attr-defined]
     assert engines() == before
-
-
-def test_no_block_gives_no_frame() -> None:
-    assert list(extract_stream(iter([]), WITH_DESCRIPTORS)) == []
+    assert list(extract_stream(iter([]), DEAM_ONLY)) == []
 
 
 # --- files
@@ -203,6 +185,7 @@ def test_a_file_whose_name_is_no_text_is_read_and_named(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("file_name", "content"),
     [
+        (".", None),
         ("missing.wav", None),
         ("empty.wav", b""),
         ("text.mp3", b"All work and no play makes Jack a dull boy. " * 100),
@@ -210,7 +193,7 @@ def test_a_file_whose_name_is_no_text_is_read_and_named(tmp_path: Path) -> None:
         ("zeros.flac", bytes(200_000)),
     ],
 )
-def test_what_is_no_audio_is_named(tmp_path: Path, file_name: str, content: bytes | None) -> None:
+def test_a_file_that_is_no_audio_is_named(tmp_path: Path, file_name: str, content: bytes | None) -> None:
     path = tmp_path / file_name
     if content is not None:
         path.write_bytes(content)
@@ -219,21 +202,13 @@ def test_what_is_no_audio_is_named(tmp_path: Path, file_name: str, content: byte
     assert str(raised.value).startswith(f"{path} cannot be read as audio: ")
 
 
-def test_a_folder_is_no_audio(tmp_path: Path) -> None:
-    with pytest.raises(AudioFileError, match="cannot be read as audio"):
-        extract_file(tmp_path, DEAM_ONLY)
-
-
-@pytest.mark.parametrize("n_samples", [0, 1, 22_050, 44_100])
-def test_what_holds_no_frame_is_too_short(tmp_path: Path, n_samples: int) -> None:
+@pytest.mark.parametrize("n_samples", [0, 1, 44_100])
+def test_a_file_without_a_whole_frame_is_too_short(tmp_path: Path, n_samples: int) -> None:
     path = tmp_path / "short.wav"
     soundfile.write(path, music(1.0)[:n_samples], ENGINE_RATE_HZ)
     with pytest.raises(AudioFileError) as raised:
         extract_file(path, WITH_DESCRIPTORS)
     assert str(raised.value) == f"{path} is too short: the first prediction needs {SHORTEST_STREAM_S} s of audio."
-
-
-def test_the_shortest_stream_has_a_frame() -> None:
     assert len(extracted(music(SHORTEST_STREAM_S), WITH_DESCRIPTORS)) == 1
 
 
@@ -247,38 +222,35 @@ def test_the_lowest_rate_is_read_and_no_lower_one(tmp_path: Path) -> None:
         extract_file(tmp_path / "slower.wav", WITH_DESCRIPTORS)
 
 
-@pytest.mark.parametrize("kept", [0.7, 0.3])
-@pytest.mark.parametrize(
-    "file_name",
-    [
-        "a.flac",
-        "a.mp3",
-    ],
-)
-def test_a_file_that_breaks_off_is_named(tmp_path: Path, file_name: str, kept: float) -> None:
-    whole = tmp_path / file_name
-    soundfile.write(whole, music(4.0), ENGINE_RATE_HZ)
-    content = whole.read_bytes()
-    whole.write_bytes(content[: int(kept * len(content))])
-    with pytest.raises(AudioFileError) as raised:
-        extract_file(whole, DEAM_ONLY)
-    assert str(raised.value).startswith(str(whole))
-
-
-@pytest.mark.parametrize("file_name", ["a.wav", "a.ogg"])
-def test_where_the_end_is_not_told_what_is_there_is_taken(tmp_path: Path, file_name: str) -> None:
-    """libsndfile takes a shortened wav or ogg for a shorter one; no sample of it is made up."""
+@pytest.mark.parametrize("file_name", ["a.flac", "a.mp3", "a.wav", "a.ogg"])
+def test_a_truncated_file_is_named_or_shorter(tmp_path: Path, file_name: str) -> None:
+    """libsndfile takes a truncated wav or ogg for a shorter one; no sample of it is made up."""
     path = tmp_path / file_name
     soundfile.write(path, music(4.0), ENGINE_RATE_HZ)
     whole, _ = soundfile.read(path, dtype="float32")
     content = path.read_bytes()
     path.write_bytes(content[: int(0.7 * len(content))])
-    samples = np.concatenate([block.samples for block in read_blocks(path)])
-    assert 0 < len(samples) < len(whole)
-    np.testing.assert_array_equal(samples[:, 0], whole[: len(samples)])
+    if file_name in ("a.wav", "a.ogg"):
+        samples = np.concatenate([block.samples for block in read_blocks(path)])
+        assert 0 < len(samples) < len(whole)
+        np.testing.assert_array_equal(samples[:, 0], whole[: len(samples)])
+        return
+    for kept in (0.7, 0.3):
+        path.write_bytes(content[: int(kept * len(content))])
+        with pytest.raises(AudioFileError) as raised:
+            extract_file(path, DEAM_ONLY)
+        assert str(raised.value).startswith(str(path))
 
 
 # --- gain
+
+
+def test_the_gain_stage_makes_the_features_the_same_at_any_input_gain(deam_root: Path) -> None:
+    """At gains by powers of two, without the rounding of a sound card: to the bit."""
+    samples = clip(deam_root)
+    np.testing.assert_array_equal(
+        extracted(samples, WITH_DESCRIPTORS), extracted(np.float32(0.125) * samples, WITH_DESCRIPTORS), strict=True
+    )
 
 
 # Measured at -20 and -12 dB: median .003 and .001, mean .04 and .02, 99th percentile .8 and .4, the largest (the
@@ -290,7 +262,7 @@ def test_input_gain_hardly_moves_the_scaled_features(
     deam_root: Path, tmp_path: Path, gain_db: float, median: float, mean: float, percentile_99: float
 ) -> None:
     """Of 16-bit files, in standard deviations over these clips; without jitter and shimmer, which the last bit of a
-    sample decides and no model that ships sees."""
+    sample decides and no shipped model uses."""
 
     def moved(settings: ExtractionSettings, only: tuple[str, ...] = ("",)) -> FloatArray:
         names = frame_names(settings)
@@ -311,41 +283,31 @@ def test_input_gain_hardly_moves_the_scaled_features(
     assert np.median(levelled) < median
     assert levelled.mean() < mean
     assert np.percentile(levelled, 99) < percentile_99
-    # What a level stage is there for.
+    # The purpose of the gain stage: without it they move.
     energies = ("audspec_length", "pcm_RMSenergy", "pcm_fftMag_fband")
     assert moved(DEAM_ONLY, energies).mean() > 1.0
-
-
-def test_the_level_makes_the_features_the_same_at_any_gain(deam_root: Path) -> None:
-    """Without a sound card's rounding between, at gains by powers of two: to the bit."""
-    samples = clip(deam_root)
-    np.testing.assert_array_equal(
-        extracted(samples, WITH_DESCRIPTORS), extracted(np.float32(0.125) * samples, WITH_DESCRIPTORS), strict=True
-    )
 
 
 # --- settings and configuration
 
 
 @pytest.mark.parametrize("settings", [*ALL_SETTINGS, ExtractionSettings(GainSettings(target_db=-23.0), False)])
-def test_settings_come_back_from_plain_values(settings: ExtractionSettings) -> None:
+def test_settings_survive_their_dictionary(settings: ExtractionSettings) -> None:
     assert ExtractionSettings.from_dict(settings.to_dict()) == settings
 
 
 @pytest.mark.parametrize(
     "values",
     [
-        {},
         {"level": None},
         {"level": None, "descriptors": 1},
         {"level": None, "descriptors": True, "more": 1},
         {"level": {"loudness": 1.0}, "descriptors": True},
-        {"level": {"target_db": "loud"}, "descriptors": True},
         {"level": [1.0], "descriptors": True},
         {"level": {"memory_s": -1.0}, "descriptors": True},
     ],
 )
-def test_other_values_are_no_settings(values: dict[str, Any]) -> None:
+def test_wrong_settings_are_refused(values: dict[str, Any]) -> None:
     with pytest.raises((TypeError, KeyError, ValueError)):
         ExtractionSettings.from_dict(values)
 

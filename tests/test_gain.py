@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -64,42 +63,31 @@ def test_level_stage_keeps_the_contract(rate_hz: int) -> None:
 
 
 @given(n_samples=st.integers(0, 2_000))
-def test_every_sample_comes_out_once(n_samples: int) -> None:
+def test_every_sample_is_returned_once(n_samples: int) -> None:
     stage = GainStage(GainSettings(), RATE_HZ)
     ready, rest = stage.step(swelling()[:n_samples]), stage.flush()
+    # Less than a hop waits: the latency.
     assert len(ready) == n_samples // 441 * 441
     assert len(ready) + len(rest) == n_samples
     assert ready.dtype == rest.dtype == np.float32
     assert len(stage.flush()) == 0
 
 
-def test_declarations() -> None:
-    stage = GainStage(GainSettings(), RATE_HZ)
-    assert (stage.rate_hz, stage.latency_s, stage.receptive_field_s) == (44_100.0, 0.01, math.inf)
-    # What waits is less than a hop: the declared latency.
-    assert len(stage.step(swelling()[: 441 + 440])) == 441
-
-
 # --- invariance to gain
-
-
-@pytest.mark.parametrize("gain", [2.0**-5, 0.25, 0.5, 2.0])
-def test_a_gain_by_a_power_of_two_changes_no_bit(gain: float) -> None:
-    samples = swelling()
-    np.testing.assert_array_equal(levelled(np.float32(gain) * samples), levelled(samples))
 
 
 @given(gain=st.floats(0.02, 2.0), seed=st.integers(0, 99))
 @example(gain=0.1, seed=0)
-def test_any_gain_gives_the_same_output(gain: float, seed: int) -> None:
-    """Within what rounding the scaled samples to float32 moves them. The quietest hop stays above the gate."""
+def test_any_input_gain_gives_the_same_output(gain: float, seed: int) -> None:
+    """Within the rounding of the scaled samples to float32. The quietest hop stays above the gate."""
     samples = swelling(seed=seed)
     scaled = (gain * samples.astype(np.float64)).astype(np.float32)
     np.testing.assert_allclose(levelled(scaled), levelled(samples), rtol=3e-7, atol=0.0)
+    power_of_two = np.float32(2.0 ** math.ceil(math.log2(gain)))
+    np.testing.assert_array_equal(levelled(power_of_two * samples), levelled(samples))
 
 
-def test_below_the_gate_and_beyond_the_limits_the_gain_is_heard() -> None:
-    """Where the invariance ends, so that the tests above are known to lie within."""
+def test_below_the_gate_and_beyond_the_limits_the_input_gain_matters() -> None:
     quiet = steps((-20.0, 1.0), (-45.0, 1.0), (-20.0, 1.0))
     assert not np.allclose(levelled(0.03 * quiet, rate_hz=LOW_RATE_HZ), levelled(quiet, rate_hz=LOW_RATE_HZ), rtol=1e-3)
     low = GainSettings(max_gain_db=6.0)
@@ -109,19 +97,14 @@ def test_below_the_gate_and_beyond_the_limits_the_gain_is_heard() -> None:
 # --- at the target
 
 
-@given(input_db=st.floats(-69.9, 5.9))
-def test_the_target_is_reached_from_the_first_hop_on(input_db: float) -> None:
-    out = hop_levels_db(levelled(steps((input_db, 0.5)), rate_hz=LOW_RATE_HZ))
-    np.testing.assert_allclose(out, TARGET_DB, rtol=0.0, atol=1e-4)
+@given(input_db=st.floats(-69.9, 5.9), target_db=st.just(TARGET_DB) | st.floats(-40.0, 0.0))
+def test_the_target_is_reached_from_the_first_hop_on(input_db: float, target_db: float) -> None:
+    settings = GainSettings(target_db=target_db, max_gain_db=100.0)
+    out = hop_levels_db(levelled(steps((input_db, 0.5)), settings, LOW_RATE_HZ))
+    np.testing.assert_allclose(out, target_db, rtol=0.0, atol=1e-4)
 
 
-@given(target_db=st.floats(-40.0, 0.0))
-def test_the_target_is_the_settings(target_db: float) -> None:
-    out = levelled(steps((-33.0, 0.1)), GainSettings(target_db=target_db), LOW_RATE_HZ)
-    np.testing.assert_allclose(hop_levels_db(out), target_db, rtol=0.0, atol=1e-4)
-
-
-def test_gain_db_tells_the_gain() -> None:
+def test_gain_db_is_the_gain() -> None:
     stage = GainStage(GainSettings(), LOW_RATE_HZ)
     assert stage.gain_db == 0.0
     stage.step(steps((-45.0, 0.1)))
@@ -232,22 +215,20 @@ def test_one_moment_of_rubbish_is_forgotten_at_once(heard_s: float) -> None:
     [
         np.zeros(5_000),
         np.full(5_000, 1e-45),
-        np.full(5_000, 1e-30),
-        np.tile([1.0, -1.0], 2_500),
         np.tile([LARGEST_SAMPLE, -LARGEST_SAMPLE], 2_500),
         np.concatenate([np.full(2_000, 1e-38), np.full(3_000, LARGEST_SAMPLE)]),
         np.concatenate([np.full(2_000, LARGEST_SAMPLE), np.zeros(3_000)]),
     ],
-    ids=["zeros", "denormals", "tiny", "full-scale square", "huge", "tiny then huge", "huge then zeros"],
+    ids=["zeros", "denormals", "huge", "tiny then huge", "huge then zeros"],
 )
-def test_a_number_comes_out_for_every_sample(samples: npt.NDArray[np.float64]) -> None:
+def test_the_output_is_finite(samples: npt.NDArray[np.float64]) -> None:
     out = levelled(samples.astype(np.float32))
     assert np.isfinite(out).all()
     assert out.shape == samples.shape
 
 
 @given(arrays.arrays(np.float32, st.integers(0, 60), elements=st.floats(-LARGEST_SAMPLE, LARGEST_SAMPLE, width=32)))
-def test_whatever_the_mono_mix_lets_through_numbers_come_out(samples: FloatArray) -> None:
+def test_the_output_of_any_samples_is_finite(samples: FloatArray) -> None:
     """In hops of eight samples, so that a few samples are many hops."""
     out = levelled(samples, rate_hz=LOW_RATE_HZ)
     assert np.isfinite(out).all()
@@ -258,20 +239,15 @@ def test_whatever_the_mono_mix_lets_through_numbers_come_out(samples: FloatArray
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(GainSettings)])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_settings_are_finite(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"level stage's {name} must be a finite number, not"):
-        GainSettings(**{name: value})
-
-
-@pytest.mark.parametrize("name", ["memory_s", "momentary_s", "max_gain_db"])
-@pytest.mark.parametrize("value", [0.0, -1.0])
-def test_times_and_limits_are_positive(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"level stage's {name} must be positive, not"):
-        GainSettings(**{name: value})
-
-
-@pytest.mark.parametrize("setting", [{"gate_db": -4000.0}, {"headroom_db": 4000.0}, {"target_db": 4000.0}])
-def test_settings_that_no_float_can_express_are_refused(setting: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(setting))):
-        GainStage(GainSettings(**setting), LOW_RATE_HZ).step(np.zeros(100, dtype=np.float32))
+def test_settings_are_finite_and_times_positive(name: str) -> None:
+    for value in (math.nan, math.inf, -math.inf):
+        with pytest.raises(ValueError, match=f"{name} must be a finite number, not"):
+            GainSettings(**{name: value})
+    if name in ("memory_s", "momentary_s", "max_gain_db"):
+        for value in (0.0, -1.0):
+            with pytest.raises(ValueError, match=f"{name} must be positive, not"):
+                GainSettings(**{name: value})
+    else:
+        value = -4000.0 if name == "gate_db" else 4000.0
+        with pytest.raises(ValueError, match=name):
+            GainStage(GainSettings(**{name: value}), LOW_RATE_HZ).step(np.zeros(100, dtype=np.float32))
