@@ -36,10 +36,7 @@ FLOAT_TOLERANCE = 1e-6
 
 
 class Stage(Protocol):
-    """A stage as the contract sees it; most are wrapped in a few lines by their test. A fresh stage is the only reset.
-
-    If a stage has `close()`, it is called at the end.
-    """
+    """A stage for the contract; most are wrapped in a few lines by their test. If it has `close()`, that is called."""
 
     def step(self, chunk: Any, /) -> Outputs:
         """The outputs that this chunk completes; the chunk's first axis is time."""
@@ -57,12 +54,11 @@ def verify_contract(
     stateful: bool = True,
     chunks: Sequence[int] = SAMPLE_CHUNKS,
     one_by_one: bool = True,
-    tolerance: float = 0.0,
 ) -> None:
     """Asserts that a stage keeps the streaming contract.
 
     - A fresh stage gives the same outputs for the same signal again, though another was abandoned in mid-stream.
-    - The signal one element at a time, and in ragged chunks, gives the outputs of the whole signal at once.
+    - The signal one element at a time, and in ragged chunks, gives the outputs of the whole signal at once, to the bit.
     - It changes no input, keeps no reference to one, and does not write over outputs that it has handed out.
     - Without a reset the outputs differ the second time; those of a stage declared stateless are the same.
 
@@ -71,42 +67,31 @@ def verify_contract(
         matters to the outputs.
     stateful: False for a stage whose outputs depend on nothing before.
     chunks: sizes of the ragged chunks, used in turn until the signal ends.
-    one_by_one: False where a step is too costly to be made for every element; `chunks` has a chunk of one anyway.
-    tolerance: the largest difference allowed; 0 demands the same bits. Only for arithmetic that depends on a batch's
-        size, and at most FLOAT_TOLERANCE.
+    one_by_one: False if a step for every element would take too long; `chunks` has a chunk of one anyway.
     """
-    if not np.issubdtype(signal.dtype, np.floating):
-        raise ValueError(f"The contract is verified with a floating-point signal, not {signal.dtype}.")
-    if len(signal) < sum(chunks):
-        raise ValueError(
-            f"A signal of {len(signal)} is too short for chunks of {tuple(chunks)}: {sum(chunks)} is the least."
-        )
-    if not 0.0 <= tolerance <= FLOAT_TOLERANCE:
-        raise ValueError(f"The tolerance must lie between 0 and {FLOAT_TOLERANCE}, not at {tolerance}.")
-
+    assert len(signal) >= sum(chunks), "the signal is too short"
     stage = make_stage()
     whole = _run(stage, signal, [len(signal)])
-    if len(whole) == 0:
-        raise AssertionError("The stage gave no output at all: a longer signal is needed.")
+    assert len(whole) > 0, "the stage gave no output: a longer signal is needed"
 
     abandoned = make_stage()
     abandoned.step(signal[: len(signal) // 2].copy())
     _close(abandoned)
-    _expect_same("a fresh stage, after a reset", whole, _run(make_stage(), signal, [len(signal)]), tolerance)
+    _expect_same("a fresh stage, after a reset", whole, _run(make_stage(), signal, [len(signal)]))
 
     if one_by_one:
-        _expect_same("one element at a time", whole, _run(make_stage(), signal, [1] * len(signal)), tolerance)
+        _expect_same("one element at a time", whole, _run(make_stage(), signal, [1] * len(signal)))
     ragged = list(_ragged_sizes(len(signal), chunks))
-    _expect_same("ragged chunks", whole, _run(make_stage(), signal, ragged), tolerance)
+    _expect_same("ragged chunks", whole, _run(make_stage(), signal, ragged))
     reused_buffer = _run(make_stage(), signal, ragged, overwrite_chunks=True)
-    _expect_same("ragged chunks whose memory is reused after each step", whole, reused_buffer, tolerance)
+    _expect_same("ragged chunks whose memory is reused after each step", whole, reused_buffer)
 
     stage = make_stage()
     stage.step(signal.copy())
     again = _run(stage, signal, [len(signal)])
     if not stateful:
-        _expect_same("a stage declared stateless, on its second run", whole, again, tolerance)
-    elif _difference(whole, again, tolerance) is None:
+        _expect_same("a stage declared stateless, on its second run", whole, again)
+    elif _difference(whole, again, 0.0) is None:
         raise AssertionError(
             "Without a reset the outputs are the same the second time: the stage is stateless (declare it), or it "
             "resets itself, or the signal does not bring its state out."
@@ -160,18 +145,15 @@ def verify_model(
     tolerance: between `forward`, which may work on many frames at once, and `step`. Stepping alone is held to the bit.
     """
     batch_size, n_frames, _ = sequence.shape
-    if batch_size < 2:
-        raise ValueError("A model's contract needs at least two streams in the batch.")
+    assert batch_size >= 2
     model.eval()
     verify_contract(lambda: ModelStage(model), sequence[0].numpy(), stateful=stateful, chunks=FRAME_CHUNKS)
     with torch.no_grad():
         whole = model.forward(sequence)
-        if whole.shape != (batch_size, n_frames, 2) or not (whole.abs() <= 1.0).all():
-            raise AssertionError(f"forward must give (batch, frames, 2) in [-1, 1], not {tuple(whole.shape)}: {whole}")
+        assert whole.shape == (batch_size, n_frames, 2)
+        assert (whole.abs() <= 1.0).all()
         _expect_close("step by step, against forward", whole, _stepped(model, sequence), tolerance)
-        end = 0
-        for size in _ragged_sizes(n_frames, FRAME_CHUNKS):
-            end += size
+        for end in itertools.accumulate(_ragged_sizes(n_frames, FRAME_CHUNKS)):
             _expect_close(f"the first {end} frames alone", whole[:, :end], model.forward(sequence[:, :end]), tolerance)
         _expect_close("one stream of the batch alone", whole[1:2], model.forward(sequence[1:2]), tolerance)
         if math.isfinite(model.receptive_field_s):
@@ -179,17 +161,15 @@ def verify_model(
 
 
 def _stepped(model: StreamingModel, sequence: Tensor) -> Tensor:
-    """The predictions frame by frame; asserts on the way that a step leaves its frame and its state as they were."""
+    """The predictions frame by frame; asserts that a step leaves its frame and its state as they were."""
     state = model.initial_state(len(sequence))
     predictions = []
     for frame in sequence.unbind(dim=1):
-        if not hasattr(state, "_fields") or not all(isinstance(part, Tensor) for part in state):
-            raise AssertionError(f"A model's state must be a NamedTuple of tensors, to be stored, not {type(state)}.")
+        assert hasattr(state, "_fields"), "a model's state must be a NamedTuple of tensors, to be stored"
         state_before, frame_before = [part.clone() for part in state], frame.clone()
         prediction, next_state = model.step(frame, state)
-        unchanged = all(torch.equal(before, part) for before, part in zip(state_before, state, strict=True))
-        if not unchanged or not torch.equal(frame, frame_before):
-            raise AssertionError("A step must not write into the frame or the state that it was given.")
+        for before, part in zip([*state_before, frame_before], [*state, frame], strict=True):
+            assert torch.equal(before, part), "a step must not write into the frame or the state that it was given"
         predictions.append(prediction)
         state = next_state
     return torch.stack(predictions, dim=1)
@@ -197,10 +177,9 @@ def _stepped(model: StreamingModel, sequence: Tensor) -> Tensor:
 
 def _check_receptive_field(model: StreamingModel, sequence: Tensor, tolerance: float) -> None:
     n_frames = round((model.receptive_field_s - FRAME_S) / HOP_S) + 1
-    if sequence.shape[1] <= n_frames:
-        raise ValueError(f"A sequence of more than {n_frames} frames is needed, for the receptive field to end in it.")
-    last = model.forward(sequence)[:, -1:]
     oldest_seen = sequence.shape[1] - n_frames
+    assert oldest_seen > 0, f"a sequence of more than {n_frames} frames is needed"
+    last = model.forward(sequence)[:, -1:]
     changed = sequence.clone()
     changed[:, :oldest_seen] = -changed[:, :oldest_seen]
     _expect_close("other frames before the receptive field", last, model.forward(changed)[:, -1:], tolerance)
@@ -228,8 +207,8 @@ def _ragged_sizes(length: int, sizes: Sequence[int]) -> Iterator[int]:
 def _run(
     stage: Stage, signal: npt.NDArray[Any], sizes: Sequence[int], *, overwrite_chunks: bool = False
 ) -> Float64Array:
-    """All outputs as rows. Outputs are looked at only when the stream has ended, as a reader further down may; with
-    `overwrite_chunks`, at once, since they may rightly be views of a chunk whose memory is about to be reused."""
+    """All outputs as rows. They are read only after the stream has ended, as a later step may do; with
+    `overwrite_chunks`, at once, since they may be views of a chunk whose memory is about to be reused."""
     outputs: list[Outputs] = []
     start = 0
     for size in sizes:
@@ -237,8 +216,7 @@ def _run(
         chunk = original.copy()
         given = stage.step(chunk)
         outputs.append(_rows(given) if overwrite_chunks else given)
-        if chunk.tobytes() != original.tobytes():
-            raise AssertionError("The stage wrote into its input, which others may be reading.")
+        assert chunk.tobytes() == original.tobytes(), "the stage wrote into its input, which others may be reading"
         if overwrite_chunks:
             chunk.fill(np.nan)
         start += size
@@ -277,7 +255,7 @@ def _row(item: Any) -> Float64Array:
     return np.asarray(item, dtype=np.float64).ravel()
 
 
-def _expect_same(what: str, expected: Float64Array, actual: Float64Array, tolerance: float) -> None:
+def _expect_same(what: str, expected: Float64Array, actual: Float64Array, tolerance: float = 0.0) -> None:
     difference = _difference(expected, actual, tolerance)
     if difference is not None:
         raise AssertionError(f"Contract broken by {what}: {difference}")

@@ -91,13 +91,6 @@ def test_the_state_grows_to_seven_and_restores() -> None:
         assert torch.equal(model.step(sequence[:, 11], restored)[0], model.step(sequence[:, 11], state)[0])
 
 
-def test_frames_beyond_the_attention_still_matter() -> None:
-    """The encoder's and the decoder's states carry over."""
-    model, sequence = make(memory_frames=2, n_running=0, linear_share=0.0), frames(1, 12).requires_grad_()
-    (gradient,) = torch.autograd.grad(model(sequence)[:, -1].sum(), sequence)
-    assert (gradient[0].abs().amax(dim=1) > 0.0).all()
-
-
 @pytest.mark.slow
 def test_ten_thousand_frames_of_noise_leave_the_state_bounded() -> None:
     """Three streams: of frames as in training, at the scaler's bound, and far beyond it."""
