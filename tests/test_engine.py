@@ -283,10 +283,10 @@ def test_five_minutes_cause_no_warning_and_take_no_more_memory(tmp_path: Path) -
 
 def test_an_ended_engine_gives_and_takes_no_more() -> None:
     finished, closed = FeatureEngine(), FeatureEngine()
-    for engine in (finished, closed):
-        engine.write(music(2.0))
-    assert len(finished.finish()) == 2
+    closed.write(music(9.0))
     closed.close()
+    finished.write(music(2.0))
+    assert len(finished.finish()) == 2
     for engine in (finished, closed):
         assert engine.finish() == []
         engine.close()
