@@ -39,7 +39,7 @@ ARROWS = {
 NOT_FOR_TRAINING = tuple(
     "realtime_mer." + name
     for name in (
-        *("cli", "config", "demo", "doctor", "endings", "live", "log", "moods", "osc", "osc_monitor", "predict"),
+        *("cli", "demo", "doctor", "endings", "live", "log", "moods", "osc", "osc_monitor", "predict"),
         *("priorities", "recording", "smoothing", "terminal", "viewer", "window", "wiring"),
         *(
             f"sources.{name}"

@@ -14,8 +14,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
-from types import NoneType
-from typing import Annotated, Any, Literal, TypeVar, cast, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
 
 import msgspec
 
@@ -150,7 +150,7 @@ def _expected(kind: Any) -> str:
         return f"one of {', '.join(map(repr, arguments))}"
     if get_origin(kind) is tuple:
         return f"a list, each {_expected(arguments[0])}"
-    if arguments:
+    if get_origin(kind) in (Union, UnionType):
         return " or ".join(_expected(part) for part in arguments if part is not NoneType)
     return _EXPECTED.get(kind, "a table")
 
