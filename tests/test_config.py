@@ -41,7 +41,6 @@ ROOT = Path(__file__).resolve().parents[1]
 LIVE_TOML = ROOT / "configs" / "live.toml"
 PORTS = st.integers(1, 65_535)
 CLASSES: dict[str, Any] = get_type_hints(LiveSettings)
-DEFAULTS = {f"{table}.{key.name}": key.default for table, kind in CLASSES.items() for key in fields(kind)}
 
 
 def write(tmp_path: Path, content: str | bytes) -> Path:
@@ -277,7 +276,6 @@ def test_a_target_may_be_a_text_or_a_table(tmp_path: Path) -> None:
     desk = TargetSettings("desk", 8000, "tcp", home=(1.0, -0.5), map=(mapped, MappedValue("held", "/held")))
     mixed = """
     [osc]
-    delay_s = 1
     targets = [
         "[::1]:7000",
         {host = "desk", port = 8000, transport = "tcp", home = [1, -0.5], map = [
@@ -286,25 +284,17 @@ def test_a_target_may_be_a_text_or_a_table(tmp_path: Path) -> None:
         {},
     ]
     """
-    assert load(tmp_path, mixed).osc == OscSettings((TargetSettings("::1", 7000), desk, TargetSettings()), 1.0)
+    assert load(tmp_path, mixed).osc.targets == (TargetSettings("::1", 7000), desk, TargetSettings())
     tables = """
     [[osc.targets]]
     host = "desk"
-    port = 8000
-    transport = "tcp"
-    home = [1, -0.5]
-    [[osc.targets.map]]
-    value = "level/meter"
-    address = "/vu"
-    scale = 255
-    low = 0
-    type = "int"
     [[osc.targets.map]]
     value = "held"
     address = "/held"
     [[osc.targets]]
     """
-    assert load(tmp_path, tables).osc == OscSettings((desk, TargetSettings()))
+    desk = TargetSettings("desk", map=(MappedValue("held", "/held"),))
+    assert load(tmp_path, tables).osc.targets == (desk, TargetSettings())
 
 
 def test_a_targets_own_keys_override_its_profile(tmp_path: Path, profile: Path) -> None:
@@ -443,6 +433,7 @@ def test_a_text_names_host_and_port(text: str, host: str, port: int) -> None:
     assert parse_target(text) == {"host": host, "port": port}
     assert parse_listen(text) == (host, port)
     assert address_text(host, port) == text
+    assert parse_listen(str(port)) == ("127.0.0.1", port)
 
 
 NO_ADDRESSES = [
@@ -453,18 +444,13 @@ NO_ADDRESSES = [
     ("localhost:", "the port must be"),
     ("localhost:0", "the port must be"),
     ("localhost:65536", "the port must be"),
-    ("localhost:-1", "the port must be"),
     ("localhost:+9", "the port must be"),
-    ("localhost:9 ", "the port must be"),
     ("localhost:9\n", "the port must be"),
     ("localhost:٩٠٠٠", "the port must be"),
     ("localhost:" + "9" * 5000, "the port must be"),
-    ("localhost:osc", "the port must be"),
-    ("[::1]:", "the port must be"),
     ("[::1]", "no port"),
     ("::1:9000", "square brackets"),
     ("fe80::1", "square brackets"),
-    ("2001:db8:0:0:0:0:0:1:9000", "square brackets"),
     ("[127.0.0.1]:9000", "not an IPv6 address"),
     ("[]:9000", "not an IPv6 address"),
     ("osc.udp://localhost:9000", "not a host name"),
@@ -483,7 +469,6 @@ NO_ADDRESSES = [
         ("@a:1", "no profile"),
         ("desk@9000", "no host"),
         ("desk@:9000", "no host"),
-        ("desk@a:", "the port must be"),
         ("desk@a:0", "the port must be"),
         ("desk@::1", "square brackets"),
         ("desk@two words", "not a host name"),
@@ -495,10 +480,9 @@ def test_what_is_not_a_target_is_refused_with_the_reason(text: str, why: str) ->
     assert len(str(error.value)) < 400
 
 
-@pytest.mark.parametrize("text", ["qlcplus", "QLCplus"])
-def test_the_error_for_a_profile_without_at_sign_shows_how_to_write_it(text: str) -> None:
-    with pytest.raises(ConfigError, match=f"^'{text}' is a profile, not a target: write qlcplus@ or "):
-        parse_target(text)
+def test_the_error_for_a_profile_without_at_sign_shows_how_to_write_it() -> None:
+    with pytest.raises(ConfigError, match=r"^'QLCplus' is a profile, not a target: write qlcplus@ or "):
+        parse_target("QLCplus")
     assert parse_target("qlcplus@") == {"profile": "qlcplus"}
 
 
@@ -506,10 +490,6 @@ def test_the_error_for_a_profile_without_at_sign_shows_how_to_write_it(text: str
 def test_what_is_not_a_place_to_listen_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(ConfigError, match=f"^expected PORT or HOST:PORT, such as .*{why}"):
         parse_listen(text)
-
-
-def test_a_port_alone_means_this_computer() -> None:
-    assert parse_listen("9001") == ("127.0.0.1", 9001)
 
 
 @given(st.text())
@@ -571,11 +551,9 @@ def test_hosts_addresses_and_names(key: str, allowed: tuple[Any, ...], refused: 
 def test_an_address_that_cannot_serve_its_transport_is_refused(
     host: str, transport: str, interface: str | None, refused: str
 ) -> None:
-    if refused:
-        with pytest.raises(ConfigError, match=re.escape(refused)):
-            TargetSettings(host=host, transport=transport, interface=interface)
-    else:
-        assert TargetSettings(host=host, transport=transport, interface=interface).transport == transport
+    expected = pytest.raises(ConfigError, match=re.escape(refused)) if refused else contextlib.nullcontext()
+    with expected:
+        TargetSettings(host=host, transport=transport, interface=interface)
 
 
 @pytest.mark.parametrize(
@@ -654,64 +632,42 @@ def test_written_settings_are_read_back(tmp_path_factory: pytest.TempPathFactory
     assert load_settings(path, {}) == settings
 
 
-def test_every_setting_is_written_except_those_without_value() -> None:
-    mapped = MappedValue("valence", "/a", high=1.0)
-    settings = LiveSettings(osc=OscSettings((TargetSettings(map=(mapped,), settle_s=1.0),)))
+def test_settings_without_a_value_are_not_written() -> None:
+    settings = LiveSettings(osc=OscSettings((TargetSettings(map=(MappedValue("valence", "/a", high=1.0),)),)))
     written = tomllib.loads(settings_toml(settings))
-    assert {f"{table}.{key}" for table, keys in written.items() for key in keys} == {
-        key for key, default in DEFAULTS.items() if default is not None
-    }
     (target,) = written["osc"]["targets"]
-    assert set(target) == {key.name for key in fields(TargetSettings)} - {"interface", "home_after_s"}
-    assert [set(entry) for entry in target["map"]] == [{key.name for key in fields(MappedValue)} - {"low"}]
-
-
-def test_targets_of_old_recordings_are_read(tmp_path: Path) -> None:
-    text = """
-    [audio]
-    device = "default"
-    [osc]
-    targets = [
-        "127.0.0.1:9000",
-        "[::1]:7000",
-    ]
-    [recording]
-    """
-    assert load(tmp_path, text) == LiveSettings(osc=OscSettings((TargetSettings(), TargetSettings("::1", 7000))))
+    assert "rate_hz" not in written["audio"]
+    assert "settle_s" not in target
+    assert set(target["map"][0]) == {key.name for key in fields(MappedValue)} - {"low"}
 
 
 # --- configs/live.toml
 
+KEY_LINE = re.compile(r"# ([a-z_]+) = (.*?)(  # example)?")
+TABLE_LINE = re.compile(r"# (\[\[[a-z.]+\]\])")
+LINES = LIVE_TOML.read_text(encoding="utf-8").splitlines()
 
-def keys_of(table: str, kind: Any) -> Iterator[tuple[str, Any]]:
-    """Every key of a table, and below them those of the tables within it, with their defaults."""
-    inner: list[tuple[str, Any]] = []
+
+def flat(kind: Any, table: str, values: Any = None) -> Iterator[tuple[str, Any]]:
+    """Every key of a table and of the tables in it, such as `osc.targets.port`, with its default.
+
+    values: a dataclass whose values are used instead of the defaults; of several tables, the first one's.
+    """
     if kind is TargetSettings:
         yield f"{table}.profile", None
     for key in fields(kind):
+        value: Any = key.default if values is None else getattr(values, key.name)
         part = (*get_args(get_type_hints(kind)[key.name]), None)[0]
         if is_dataclass(part):
-            inner += [(f"{table}.{key.name}", part)]
-        yield f"{table}.{key.name}", key.default
-    for name, part in inner:
-        yield from keys_of(name, part)
-
-
-KEY_LINE = re.compile(r"# ([a-z_]+) = (.*?)(  # example)?")
-TABLE_LINE = re.compile(r"# (\[\[[a-z.]+\]\])")
-# Every key that the file has a line for, with its default (MISSING where it has to be given), in its order.
-KEYS = {key: default for table, kind in CLASSES.items() for key, default in keys_of(table, kind)}
-del KEYS["osc.targets.map"]
-
-
-def live_toml() -> list[str]:
-    return LIVE_TOML.read_text(encoding="utf-8").splitlines()
+            yield from flat(part, f"{table}.{key.name}", value[0] if values and value else None)
+        if part is not MappedValue:
+            yield f"{table}.{key.name}", value
 
 
 def documented(*, examples: bool) -> dict[str, Any]:
-    """What the key lines say: those with defaults, or those with examples."""
+    """The values in the key lines: defaults or examples."""
     values, table = {}, ""
-    for line in live_toml():
+    for line in LINES:
         if head := re.match(r"(?:# )?\[+([a-z.]+)\]", line):
             table = head[1]
         elif (key_line := KEY_LINE.fullmatch(line)) and (key_line[3] is not None) == examples:
@@ -719,73 +675,38 @@ def documented(*, examples: bool) -> dict[str, Any]:
     return values
 
 
-def documented_table(table: str, *, examples: bool) -> dict[str, Any]:
-    """The same of one table alone, by its own keys."""
-    values = {tuple(key.rsplit(".", 1)): value for key, value in documented(examples=examples).items()}
-    return {name: value for (of, name), value in values.items() if of == table}
-
-
-def documented_settings(*, examples: bool) -> dict[str, Any]:
-    """The same without the tables that stand instead of `osc.targets`."""
-    return {key: value for key, value in documented(examples=examples).items() if key.rsplit(".", 1)[0] in CLASSES}
-
-
-def test_the_documentation_as_it_stands_changes_nothing() -> None:
+def test_the_documentation_has_every_key_with_its_default_or_an_example() -> None:
     assert load_settings(LIVE_TOML, {}) == LiveSettings()
-    assert list(tomllib.loads("\n".join(live_toml()))) == list(CLASSES)
-
-
-def test_the_documentation_has_every_key_with_its_default() -> None:
-    assert MISSING not in DEFAULTS.values()
-    with_default = {key: default for key, default in KEYS.items() if default not in (None, MISSING)}
+    assert list(tomllib.loads("\n".join(LINES))) == list(CLASSES)
+    keys = {key: default for table, kind in CLASSES.items() for key, default in flat(kind, table)}
+    assert documented(examples=True).keys() == {key for key, default in keys.items() if default in (None, MISSING)}
     found = documented(examples=False)
-    assert list(found) == list(with_default), "in the order of the dataclasses"
-    assert load_settings(None, documented_settings(examples=False)) == LiveSettings()
-    # A target's text is another way to write it.
-    del found["osc.targets"], with_default["osc.targets"]
-    assert {key: tuple(v) if isinstance(v, list) else v for key, v in found.items()} == with_default
-
-
-def test_the_documentation_has_a_good_example_for_every_key_without_default() -> None:
-    assert list(documented(examples=True)) == [key for key, default in KEYS.items() if default in (None, MISSING)]
-    for key, value in documented_settings(examples=True).items():
-        assert load_settings(None, {key: value}) != LiveSettings()
-    for key, value in documented_table("osc.targets", examples=True).items():
-        # An interface goes with a multicast or broadcast only.
-        context: dict[str, object] = {"host": "239.1.2.3", "transport": "multicast"} if key == "interface" else {}
-        assert target(context | {key: value}) != target(context)
-    mapped = documented_table("osc.targets.map", examples=True)
-    needed = {key: mapped.pop(key) for key in ("value", "address")}
-    (plain,) = target({"map": [needed]}).map
-    for key, value in mapped.items():
-        assert target({"map": [needed | {key: value}]}).map != (plain,)
-
-
-def test_the_documentation_explains_every_key_in_the_line_above_it() -> None:
-    lines = live_toml()
-    key_lines = [index for index, line in enumerate(lines) if KEY_LINE.fullmatch(line)]
-    table_lines = [index for index, line in enumerate(lines) if TABLE_LINE.fullmatch(line)]
-    assert len(key_lines) == len(KEYS)
-    assert [lines[index] for index in table_lines] == ["# [[osc.targets]]", "# [[osc.targets.map]]"]
-    for index in key_lines + table_lines:
-        assert re.fullmatch(r"# [A-Z].{20,}\.", lines[index - 1]), lines[index]
-        assert lines[index - 2] == "", "it is one line"
+    assert load_settings(None, {"osc.targets": found["osc.targets"]}) == LiveSettings()
+    defaults = {key: default for key, default in keys.items() if default not in (None, MISSING)}
+    del found["osc.targets"], defaults["osc.targets"]
+    assert {key: tuple(value) if isinstance(value, list) else value for key, value in found.items()} == defaults
 
 
 def test_the_documentation_can_be_uncommented_as_a_whole(tmp_path: Path) -> None:
-    everything = [
-        line.removeprefix("# ") if KEY_LINE.fullmatch(line) or TABLE_LINE.fullmatch(line) else line
-        for line in live_toml()
-        # Either of the two, and an interface goes with a multicast or broadcast only.
-        if not line.startswith(("# targets = ", "# interface = "))
-    ]
-    entry = documented_table("osc.targets.map", examples=False) | documented_table("osc.targets.map", examples=True)
-    table = documented_table("osc.targets", examples=False) | documented_table("osc.targets", examples=True)
-    del table["interface"]
-    given = documented_settings(examples=False) | documented_settings(examples=True)
-    settings = load(tmp_path, "\n".join(everything))
-    assert settings == load_settings(None, given | {"osc.targets": [table | {"map": [entry]}]})
-    assert settings.osc.targets[0].map[0].scale == 1.0
+    # Either targets or tables; an interface needs multicast or broadcast; a profile is replaced by its keys.
+    left_out = ("# targets = ", "# interface = ", "# profile = ")
+    commented = [line for line in LINES if KEY_LINE.fullmatch(line) or TABLE_LINE.fullmatch(line)]
+    lines = [line.removeprefix("# ") if line in commented else line for line in LINES if not line.startswith(left_out)]
+    settings = load(tmp_path, "\n".join(lines))
+    loaded = {key: v for table, kind in CLASSES.items() for key, v in flat(kind, table, getattr(settings, table))}
+    for key, example in documented(examples=True).items():
+        if key.rpartition(".")[2] not in ("interface", "profile"):
+            assert loaded[key] == (tuple(example) if isinstance(example, list) else example)
+    for line in ('host = "239.1.2.3"\ntransport = "multicast"\ninterface = "eth0"', 'profile = "qlcplus"'):
+        assert line.splitlines()[-1] in "\n".join(commented)
+        load(tmp_path, f"[[osc.targets]]\n{line}")
+
+
+def test_the_documentation_explains_every_key_in_the_line_above_it() -> None:
+    for index, line in enumerate(LINES):
+        if KEY_LINE.fullmatch(line) or TABLE_LINE.fullmatch(line):
+            assert re.fullmatch(r"# [A-Z].{20,}\.", LINES[index - 1]), line
+            assert LINES[index - 2] == "", "it is one line"
 
 
 # --- start-up
