@@ -286,16 +286,6 @@ def test_a_file_that_is_not_a_checkpoint(tmp_path: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().err.startswith(f"realtime-mer: error: The checkpoint {tmp_path / 'model'} cannot be ")
 
 
-def test_it_starts_as_a_module_without_slow_imports() -> None:
-    code = (
-        "import runpy, sys; sys.argv = ['realtime-mer', '--version']\n"
-        "try: runpy.run_module('realtime_mer', run_name='__main__')\n"
-        "finally: print(*sorted({'torch', 'matplotlib', 'pandas', 'numpy', 'rich'} & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stdout, run.stderr) == (0, f"realtime-mer {__version__}\n\n", "")
-
-
 # --- exit codes
 
 

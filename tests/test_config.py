@@ -6,8 +6,6 @@ import contextlib
 import ipaddress
 import math
 import re
-import subprocess
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
@@ -707,17 +705,3 @@ def test_the_documentation_explains_every_key_in_the_line_above_it() -> None:
         if KEY_LINE.fullmatch(line) or TABLE_LINE.fullmatch(line):
             assert re.fullmatch(r"# [A-Z].{20,}\.", LINES[index - 1]), line
             assert LINES[index - 2] == "", "it is one line"
-
-
-# --- start-up
-
-
-def test_settings_come_without_anything_heavy() -> None:
-    """They stand on the way to the first captured sample."""
-    code = (
-        "import sys; from realtime_mer.config import load_settings; load_settings(None, {}); "
-        "print(*sorted({'torch', 'numpy', 'scipy', 'rich', 'tomli_w', 'sounddevice', 'soundfile', "
-        "'aiohttp', 'zeroconf', 'pythonosc'} & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
