@@ -7,7 +7,6 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tomllib
 import venv
@@ -82,7 +81,7 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run(*pip, "--no-deps", "--no-index", built.wheel, folder=folder)
     (site,) = folder.glob("lib/python*/site-packages")
     # A .pth file adds folders behind its own, and ignores .pth files in them, such as that of an editable install.
-    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    borrowed = {path for path in sys.path if Path(path).name == "site-packages"}
     (site / "borrowed.pth").write_text("\n".join(sorted(borrowed)), encoding="utf-8")
     return folder
 
