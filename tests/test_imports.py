@@ -18,7 +18,7 @@ ARROWS = {
     "cli": "__init__ config doctor endings log models osc_monitor predict sources viewer wiring workers",
     "config": "errors moods",
     "demo": "sources types updates",
-    "doctor": "__init__ config demo features live log models osc priorities sources updates window",
+    "doctor": "__init__ api config demo features live log models osc priorities sources updates window",
     "endings": "errors log",
     "features": "errors sources types",
     "live": "config features log models moods osc recording sources types updates",

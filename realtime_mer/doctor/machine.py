@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 
-from realtime_mer.config import LevelMeterSettings, LiveSettings
+from realtime_mer.config import LiveSettings
 from realtime_mer.doctor import Check, failed, ok, skipped, warning
 from realtime_mer.priorities import NICENESS, raise_priority
 
@@ -21,33 +20,28 @@ _SLEEP_S, _N_SLEEPS, _LATE_S = 0.005, 60, 0.02
 
 def headroom(settings: LiveSettings) -> list[Check]:
     """How much faster than real time the pipeline is, from sound to predictions, with the built-in piece."""
+    from realtime_mer.api import Recogniser
     from realtime_mer.demo.instruments import RATE_HZ
     from realtime_mer.demo.piece import render
-    from realtime_mer.live.session import Session
-    from realtime_mer.models.checkpoint import CheckpointError, chosen_checkpoint_path, load_checkpoint
-    from realtime_mer.sources import Capture
-    from realtime_mer.sources.grid import on_grid
+    from realtime_mer.models.checkpoint import CheckpointError
 
-    path = chosen_checkpoint_path(settings.model.checkpoint)
     try:
-        checkpoint = load_checkpoint(path)
+        recogniser = Recogniser(rate_hz=RATE_HZ, checkpoint=settings.model.checkpoint)
     except CheckpointError:
         return [skipped("headroom", "it needs the model, above")]
-    music, _ = on_grid(next(render())[: round(_MUSIC_S * RATE_HZ)])
+    music = next(render())[: round(_MUSIC_S * RATE_HZ)]
     block_samples = round(_BLOCK_S * RATE_HZ)
-    n_updates = 0
-    with contextlib.closing(Session(checkpoint, LevelMeterSettings())) as session:
+    with recogniser:
         began_s = time.monotonic()
-        for start in range(0, len(music), block_samples):
-            n_updates += len(session.process(Capture(music[start : start + block_samples], RATE_HZ, 0, 0, None)))
-        n_updates += len(session.end_segment())
+        starts = range(0, len(music), block_samples)
+        n_predictions = sum(len(recogniser.process(music[start : start + block_samples])) for start in starts)
+        n_predictions += len(recogniser.finish())
         took_s = time.monotonic() - began_s
-    music_s = len(music) / RATE_HZ
-    return [_headroom_check(music_s / took_s, music_s, n_updates)]
+    return [_headroom_check(_MUSIC_S / took_s, n_predictions)]
 
 
-def _headroom_check(ratio: float, music_s: float, n_updates: int) -> Check:
-    text = f"{ratio:.1f} times faster than real time ({music_s:.0f} s of music, {n_updates} predictions)"
+def _headroom_check(ratio: float, n_predictions: int) -> Check:
+    text = f"{ratio:.1f} times faster than real time ({_MUSIC_S:.0f} s of music, {n_predictions} predictions)"
     cure = "End other programs, or use a faster machine."
     if ratio < BARELY:
         return failed("headroom", f"{text}; it must be at least {BARELY:g}", cure)
