@@ -578,7 +578,7 @@ LISTEN = st.none() | PORTS.map(str) | st.builds(address_text, HOSTS, PORTS)
 PART = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#*,/?[]{}"), min_size=1)
 ADDRESSES = st.lists(PART.map("/{}".format), min_size=1, max_size=4).map("".join).filter(lambda text: len(text) <= 200)
 PATTERNS = st.sampled_from([*(address.name for address in SPACE), "*", "smooth/*", "*valence"])
-# What no type says.
+# Keys whose valid values do not follow from the type.
 SPECIAL: dict[str, st.SearchStrategy[Any]] = {
     "channels": st.none() | st.lists(st.integers(1, 256), min_size=1, max_size=8, unique=True).map(tuple),
     "host": HOSTS,

@@ -1,4 +1,4 @@
-"""The documentation names what there is: tests, files, and the README's links."""
+"""The tests and files that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("resu
 
 
 def named_in(page: str) -> list[tuple[str, str]]:
-    """The tests that are named as `test_file.py::test_name`, or as `::test_name` behind one of the same file."""
+    """The tests on a page: `test_file.py::test_name`, or `::test_name` after one of the same file."""
     named, file = [], ""
     for match in re.finditer(r"`(test_\w+\.py)?(?:::(test_\w+))?`", page):
         file = match[1] or file
@@ -22,7 +22,7 @@ def named_in(page: str) -> list[tuple[str, str]]:
     return named
 
 
-def test_every_fault_names_tests_that_are_there() -> None:
+def test_every_fault_names_existing_tests() -> None:
     named = named_in((ROOT / "docs/faults.md").read_text(encoding="utf-8"))
     assert len(named) > 40
     missing = []
@@ -39,6 +39,6 @@ def test_every_fault_names_tests_that_are_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []

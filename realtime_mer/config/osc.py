@@ -79,7 +79,7 @@ class TargetSettings:
     ttl: how many networks a multicast may cross. interface: the network of this computer that a multicast or broadcast
         leaves by: its IPv4 address, or its name (such as eth0); None: the system's choice.
     prefix: what the addresses of the address space begin with. send: which of its names are sent below the prefix, with
-        * for any characters; empty: only what map says. map: values at addresses of their own.
+        * for any characters; empty: only those of map. map: values at addresses of their own.
     bundle: whether the values of one moment are one packet; False: each message is a packet of its own.
     rate_hz: of the smooth values. on_change: don't send a value again that has not changed.
     smoothing: one of SMOOTHINGS; settle_s: how long it takes (smoothing.py); None: its own default.
