@@ -56,14 +56,14 @@ def test_a_receiver_that_ends_and_comes_back(receiver: Receiver, monkeypatch: py
             nonlocal n_sent
             sink.update(replace(UPDATE, index=n_sent))
             n_sent += 1
-            return sink.summary() == [summary, f"{HERE}:{receiver.port}"]
+            return list(map(str, sink.target_statuses())) == [summary, f"{HERE}:{receiver.port}"]
 
-        eventually(lambda: told(f"{HERE}:{port} (nobody listens there)"))
+        eventually(lambda: told(f"{HERE}:{port} (nothing listens there)"))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
             back.bind((HERE, port))
             eventually(lambda: told(f"{HERE}:{port}"))
             assert back.recv(1000)
-        eventually(lambda: told(f"{HERE}:{port} (nobody listens there)"))
+        eventually(lambda: told(f"{HERE}:{port} (nothing listens there)"))
     assert heard(receiver) == list(range(n_sent))
 
 
@@ -100,8 +100,8 @@ n_sent = 0
 def until(condition, what):
     global n_sent
     give_up_s = time.monotonic() + 30
-    while not condition(*sink.summary()):
-        assert time.monotonic() < give_up_s, (what, sink.summary())
+    while not condition(*map(str, sink.target_statuses())):
+        assert time.monotonic() < give_up_s, (what, sink.target_statuses())
         sink.update(replace(update, index=n_sent))
         (message,) = read_packet(receiver.recv(1000))
         assert message.values[0] == n_sent

@@ -441,7 +441,7 @@ def test_a_command_is_carried_out_and_answered(server: ControlServer, desk: Desk
     assert program.orders == [("rate", (30.0, 1))]
     assert program.told.get(timeout=GENEROUS_S) == (True, "rate", "rate: done")
     assert server.ignored == 0
-    assert server.summary() == f"commands on 127.0.0.1:{server.port}: 1 taken"
+    assert str(server.status()) == f"commands on 127.0.0.1:{server.port}: 1 taken"
 
 
 def test_the_answer_is_a_bundle_as_the_specification_has_it(server: ControlServer, desk: Desk) -> None:
@@ -548,7 +548,7 @@ def test_what_is_not_below_the_ports_addresses_is_counted_but_not_answered(
     assert program.told.get(timeout=GENEROUS_S)[1] == "ping"
     assert program.told.empty()
     mine = desk.socket.getsockname()
-    assert server.summary() == (
+    assert str(server.status()) == (
         f"commands on 127.0.0.1:{server.port}: 1 taken, 3 ignored "
         f"(the last: a bundle without messages; from 127.0.0.1:{mine[1]})"
     )
@@ -583,7 +583,7 @@ def test_a_long_name_comes_back_cut(desk: Desk) -> None:
 def test_the_summary_is_short_whatever_came(server: ControlServer, desk: Desk) -> None:
     desk.send(message("/" + "x" * 4000))
     desk.ping()
-    assert len(server.summary()) < 200
+    assert len(str(server.status())) < 200
 
 
 def test_nobody_needs_to_take_the_answers(server: ControlServer, desk: Desk) -> None:
@@ -593,7 +593,7 @@ def test_nobody_needs_to_take_the_answers(server: ControlServer, desk: Desk) -> 
             passing.send(PING)
     desk.ping()
     assert server.ignored == 0
-    assert server.summary().endswith(": 21 taken")
+    assert str(server.status()).endswith(": 21 taken")
 
 
 # --- packets of every kind ---
@@ -650,7 +650,7 @@ def test_a_large_packet_is_counted(server: ControlServer, desk: Desk, program: P
     eventually(lambda: server.ignored == 1)
     desk.ping()
     assert server.ignored == 1
-    assert re.search(r"The packet has \d+ bytes; at most 8192 are taken; from", server.summary())
+    assert re.search(r"The packet has \d+ bytes; at most 8192 are taken; from", str(server.status()))
     assert program.orders == [("ping", ())]
 
 
@@ -800,8 +800,8 @@ def test_commands_come_in_over_ipv6(program: Program) -> None:
             desk.send(b"nonsense")
             desk.ping()
             mine = desk.socket.getsockname()[1]
-        assert server.summary().startswith(f"commands on [::1]:{server.port}: 2 taken, 1 ignored (the last: ")
-        assert server.summary().endswith(f"; from [::1]:{mine})")
+        assert str(server.status()).startswith(f"commands on [::1]:{server.port}: 2 taken, 1 ignored (the last: ")
+        assert str(server.status()).endswith(f"; from [::1]:{mine})")
 
 
 # --- programs that others wrote ---

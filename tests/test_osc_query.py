@@ -259,7 +259,7 @@ def test_a_client_hears_what_it_listens_to(server: QueryServer) -> None:
         for address in ("/mer/frame", "/mer", "/mer/status/source"):
             await notify(websocket, "LISTEN", address)
         await heed(websocket)
-        assert server.summary().endswith(", 1 listening")
+        assert str(server.status()).endswith(", 1 listening")
         server.take(both)
         server.take([Message("/mer/status/source", "s", ("running",))])
         assert await hear(websocket) == both[0]
@@ -271,7 +271,7 @@ def test_a_client_hears_what_it_listens_to(server: QueryServer) -> None:
         assert await hear(websocket) == both[1]
 
     converse(server, talk)
-    eventually(lambda: server.summary().endswith(", 0 listening"))
+    eventually(lambda: str(server.status()).endswith(", 0 listening"))
 
 
 def test_clients_hear_each_what_they_listen_to(server: QueryServer) -> None:
@@ -354,7 +354,7 @@ def test_what_is_no_command_is_counted_and_ignored(server: QueryServer) -> None:
         assert (await hear(websocket)).values == (1,)
 
     converse(server, talk)
-    assert server.summary().endswith(f", {len(BAD_FRAMES)} requests ignored")
+    assert str(server.status()).endswith(f", {len(BAD_FRAMES)} requests ignored")
 
 
 @pytest.mark.parametrize("letter", ["x", "["])
@@ -408,7 +408,7 @@ def unread(server: QueryServer, address: str) -> socket.socket:
 def test_a_client_that_stops_reading_delays_nobody(server: QueryServer) -> None:
     n_sent = 2000
     with contextlib.closing(unread(server, "/mer/status/ack")) as stopped:
-        eventually(lambda: "1 listening" in server.summary())
+        eventually(lambda: "1 listening" in str(server.status()))
 
         async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
             await notify(websocket, "LISTEN", "/mer/status/ack")
@@ -419,7 +419,7 @@ def test_a_client_that_stops_reading_delays_nobody(server: QueryServer) -> None:
                 assert (await hear(websocket)).values[0] == str(n)
 
         converse(server, talk)
-        n_lost = int(server.summary().split(" messages lost")[0].split()[-1])
+        n_lost = int(str(server.status()).split(" messages lost")[0].split()[-1])
         # What was not lost waits for it: the oldest, which the system had taken on by then, and the newest.
         heard = [int(str(message.values[0])) for message in frames_left(stopped, str(n_sent - 1))]
         assert len(heard) == n_sent - n_lost
@@ -508,7 +508,7 @@ def test_closing_waits_for_nobody() -> None:
         # One that has sent half a request.
         half = held.enter_context(contextlib.closing(socket.create_connection((HERE, server.port))))
         half.sendall(b"GET / HTT")
-        eventually(lambda: "3 listening" in server.summary())
+        eventually(lambda: "3 listening" in str(server.status()))
         for _ in range(500):
             server.take([Message("/mer/status/ack", "ss", ("", "x" * 500))])
         server.close()
@@ -520,7 +520,7 @@ def test_closing_waits_for_nobody() -> None:
                     pass
     server.close()
     server.take([Message("/mer/frame", "i", (1,))])
-    assert server.summary().startswith(f"OSCQuery on http://{HERE}:{server.port}, 0 listening")
+    assert str(server.status()).startswith(f"OSCQuery on http://{HERE}:{server.port}, 0 listening")
     # The port is free again.
     QueryServer(HERE, server.port, control=None).close()
 
@@ -569,7 +569,7 @@ def test_ipv6_works() -> None:
     except OscError as error:
         pytest.skip(f"no IPv6 here: {error}")
     with contextlib.closing(server):
-        assert server.summary().startswith(f"OSCQuery on http://[::1]:{server.port}, 0 listening")
+        assert str(server.status()).startswith(f"OSCQuery on http://[::1]:{server.port}, 0 listening")
         with contextlib.closing(http.client.HTTPConnection("::1", server.port, timeout=GENEROUS_S)) as connection:
             connection.request("GET", "/?HOST_INFO")
             assert json.loads(connection.getresponse().read())["OSC_IP"] == "::1"
@@ -638,7 +638,7 @@ def test_pages_of_this_network_may_read_what_they_are_told(server: QueryServer) 
 
 def test_the_name_that_was_given_may_be_asked_for() -> None:
     with contextlib.closing(QueryServer("localhost", 0, control=None)) as server:
-        assert server.summary().startswith(f"OSCQuery on http://localhost:{server.port}, 0 listening")
+        assert str(server.status()).startswith(f"OSCQuery on http://localhost:{server.port}, 0 listening")
         connection = http.client.HTTPConnection("localhost", server.port, timeout=GENEROUS_S)
         with contextlib.closing(connection):
             connection.request("GET", "/")
@@ -777,7 +777,7 @@ def test_the_server_and_the_control_port_are_found(found: Found) -> None:
         assert full_name.endswith("._oscjson._tcp.local.")
         assert found.services[full_name] == ([HERE], server.port)
         eventually(lambda: ([HERE], CONTROL[1]) in found.services.values())
-        assert "not announced" not in server.summary()
+        assert "not announced" not in str(server.status())
         server.close()
         # It says goodbye.
         eventually(lambda: not found.of(server))
@@ -822,6 +822,6 @@ def test_without_mdns_the_server_goes_on() -> None:
         except OSError as error:
             pytest.skip(f"somebody else has mDNS's port: {error}")
         with contextlib.closing(QueryServer(HERE, 0, control=None)) as server:
-            eventually(lambda: "not announced" in server.summary())
-            assert server.summary().endswith(f"(not announced: {os.strerror(errno.EADDRINUSE)})")
+            eventually(lambda: "not announced" in str(server.status()))
+            assert str(server.status()).endswith(f"(not announced: {os.strerror(errno.EADDRINUSE)})")
             assert ask(server, "/mer/valence?TYPE") == (200, {"TYPE": "f"})

@@ -15,7 +15,7 @@ from osc_sockets import GENEROUS_S, eventually
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message
-from realtime_mer.osc.sender import Item, NewSmoothing, Rate, Sender
+from realtime_mer.osc.sender import Item, NewRate, NewSmoothing, Sender
 from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
@@ -217,7 +217,7 @@ def test_a_higher_rate_holds_from_then_on() -> None:
     said = Said()
     slow = TargetSettings(send=("smooth/valence",), rate_hz=1.0)
     with sending(slow, said) as sender:
-        sender.put(Rate(120.0))
+        sender.put(NewRate(120.0))
         # At the old rate that would take two minutes.
         said.wait_for(120)
 
@@ -226,7 +226,7 @@ def test_a_lower_rate_holds_from_then_on() -> None:
     said = Said()
     with sending(SMOOTH, said) as sender:
         said.wait_for(3)
-        sender.put(Rate(5.0))
+        sender.put(NewRate(5.0))
         sender.put(Event("event/mark", (1,)))
         eventually(lambda: said.numbers("/mer/event/mark"))
         n_before = [messages[0].address for _, messages in said.bundles].index("/mer/event/mark")
@@ -329,7 +329,7 @@ def test_what_waits_for_its_delay_is_bounded_too() -> None:
 
 COMMANDED = [
     pytest.param(lambda number: Event("event/mark", (number,)), id="event"),
-    pytest.param(lambda number: Rate(1.0 + number % 100), id="rate"),
+    pytest.param(lambda number: NewRate(1.0 + number % 100), id="rate"),
     pytest.param(lambda number: NewSmoothing("spring", 1.0 + number), id="smoothing"),
 ]
 

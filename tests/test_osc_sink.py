@@ -6,7 +6,6 @@ import contextlib
 import errno
 import io
 import queue
-import re
 import shutil
 import socket
 import subprocess
@@ -30,6 +29,7 @@ from realtime_mer.osc import sink as sink_module
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message
 from realtime_mer.osc.sink import OscSink
+from realtime_mer.osc.status import TargetState, TargetStatus
 from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, Sink, SourceState, Status, Update
 
@@ -86,10 +86,13 @@ def take(receiver: Receiver, n_bundles: int) -> list[list[Said]]:
     return bundles
 
 
+def texts(sink: OscSink) -> list[str]:
+    return list(map(str, sink.target_statuses()))
+
+
 def not_sent(sink: OscSink) -> tuple[int, ...]:
-    """How many packets people are told could not be sent, or not be taken in time, of each target."""
-    counts = re.compile(r"\b(\d+) (?:packets? not sent|not taken in time)")
-    return tuple(sum(map(int, counts.findall(told))) for told in sink.summary())
+    """How many packets could not be sent, or not be taken in time, of each target."""
+    return tuple(status.n_failed + status.n_late for status in sink.target_statuses())
 
 
 class TcpReceiver:
@@ -226,7 +229,7 @@ def test_no_target_is_fine() -> None:
         sink.status(STATUS)
         sink.set_rate(60.0, None)
         sink.set_delay(1.0)
-        assert (sink.n_targets, sink.summary()) == (0, [])
+        assert (sink.n_targets, texts(sink)) == (0, [])
 
 
 # --- targets that misbehave ---
@@ -240,7 +243,7 @@ def test_nobody_listening_is_no_error() -> None:
             sink.update(replace(UPDATE, index=index))
             sink.status(STATUS)
     # Linux tells.
-    assert sink.summary() in ([f"{HERE}:{port}"], [f"{HERE}:{port} (nobody listens there)"])
+    assert texts(sink) in ([f"{HERE}:{port}"], [f"{HERE}:{port} (nothing listens there)"])
 
 
 def test_what_cannot_be_sent_is_counted_and_hinders_no_other_target(receiver: Receiver) -> None:
@@ -250,7 +253,7 @@ def test_what_cannot_be_sent_is_counted_and_hinders_no_other_target(receiver: Re
         for index in range(3):
             sink.update(replace(UPDATE, index=index))
         eventually(lambda: not_sent(sink) == (3, 0))
-        failing, working = sink.summary()
+        failing, working = texts(sink)
         assert frames(take(receiver, 3)) == [0, 1, 2]
     assert failing.startswith("255.255.255.255:9000 (")
     assert "3 packets not sent" in failing
@@ -284,14 +287,14 @@ def test_targets_that_misbehave_hinder_no_other(receiver: Receiver, monkeypatch:
         sink.add_listener(TargetSettings(send=FRAMES), lambda messages: heard.put(messages[0].values[0]))
         for taker in (reading, stuck):
             assert taker.connected.wait(GENEROUS_S)
-        eventually(lambda: sink.summary()[3] == f"tcp {HERE}:{reading.port}")
+        eventually(lambda: texts(sink)[3] == f"tcp {HERE}:{reading.port}")
         for index in range(400):
             sink.update(replace(UPDATE, index=index))
             assert frames([bundle(receiver)]) == [index]
             assert heard.get(timeout=GENEROUS_S) == index
         eventually(lambda: len(reading.bundles()) == 400)
         eventually(lambda: not_sent(sink)[1] > 0)
-        summary, errors = sink.summary(), not_sent(sink)
+        summary, errors = texts(sink), not_sent(sink)
         close(sink)
         unanswered.set()
     assert frames(reading.bundles()) == list(range(400))
@@ -306,19 +309,18 @@ def test_targets_that_misbehave_hinder_no_other(receiver: Receiver, monkeypatch:
 class HangingOutput:
     """A way to a target that breaks its promise never to wait."""
 
-    errors = 0
-
     def __init__(self) -> None:
         self.released = threading.Event()
         self.n_sent = 0
         self.is_closed = False
 
-    def send(self, _packet: bytes) -> None:
+    def send(self, _packet: bytes) -> bool:
         assert self.released.wait(GENEROUS_S)
         self.n_sent += 1
+        return True
 
-    def summary(self) -> str:
-        return "a desk"
+    def status(self) -> TargetStatus:
+        return TargetStatus("a desk", TargetState.UP)
 
     def close(self) -> None:
         self.is_closed = True
@@ -329,13 +331,13 @@ def test_what_a_target_did_not_take_in_time_is_counted(monkeypatch: pytest.Monke
     monkeypatch.setattr(sink_module, "open_output", lambda _target: output)
     sink = OscSink([TargetSettings(send=FRAMES)])
     try:
-        assert sink.summary() == ["a desk"]
+        assert texts(sink) == ["a desk"]
         for _ in range(1000):
             sink.update(UPDATE)
         # One of them may have been in its hands when the mailbox was full.
         (n_missing,) = not_sent(sink)
         assert n_missing in (1000 - 512, 1000 - 513)
-        assert sink.summary() == [f"a desk ({n_missing} not taken in time)"]
+        assert texts(sink) == [f"a desk ({n_missing} not taken in time)"]
         close(sink)
         assert output.is_closed
     finally:
@@ -354,19 +356,20 @@ class FailingOutput:
     """A way to a target that is there or not."""
 
     is_up = False
-    errors = 0
+    n_failed = 0
 
     def __init__(self) -> None:
         self.sent: list[bytes] = []
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes) -> bool:
         if self.is_up:
             self.sent.append(data)
         else:
-            self.errors += 1
+            self.n_failed += 1
+        return self.is_up
 
-    def summary(self) -> str:
-        return "a desk" if self.is_up else "a desk (not sending)"
+    def status(self) -> TargetStatus:
+        return TargetStatus("a desk", TargetState.UP if self.is_up else TargetState.OPENING)
 
     def close(self) -> None:
         pass
@@ -389,7 +392,7 @@ class Clock:
         return self.now_s
 
 
-NO_OSC = "realtime-mer: no OSC to a desk (not sending)\n"
+NO_OSC = "realtime-mer: no OSC to a desk (not sending yet)\n"
 OSC_AGAIN = "realtime-mer: OSC goes again to a desk\n"
 
 
@@ -398,7 +401,7 @@ def test_people_are_told_once_that_a_target_has_gone_and_once_that_it_is_back(
 ) -> None:
     clock = Clock()
     monkeypatch.setattr(sink_module, "time", clock)
-    send = sink_module._Encoded(failing, TargetSettings(bundle=False))
+    send = sink_module._Encoder(failing, TargetSettings(bundle=False)).send
     messages = [Message("/1", "i", (1,)), Message("/2", "i", (2,))]
 
     def told(is_up: bool, after_s: float) -> str:
@@ -420,16 +423,16 @@ def test_people_are_told_once_that_a_target_has_gone_and_once_that_it_is_back(
 
 def test_that_half_of_it_went_is_not_that_it_went() -> None:
     class Halting(FailingOutput):
-        def send(self, data: bytes) -> None:
+        def send(self, data: bytes) -> bool:
             self.is_up = not self.is_up
-            super().send(data)
+            return super().send(data)
 
     messages = [Message("/1", "i", (1,)), Message("/2", "i", (2,))]
     for first in (False, True):
         output = Halting()
         output.is_up = first
-        assert sink_module._Encoded(output, TargetSettings(bundle=False))(messages) is False
-        assert (len(output.sent), output.errors) == (1, 1)
+        assert sink_module._Encoder(output, TargetSettings(bundle=False)).send(messages) is False
+        assert (len(output.sent), output.n_failed) == (1, 1)
 
 
 def test_where_nobody_can_be_told_it_goes_on(failing: FailingOutput, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -446,7 +449,7 @@ def test_where_nobody_can_be_told_it_goes_on(failing: FailingOutput, monkeypatch
     with sending(TargetSettings(send=FRAMES)) as sink:
         for index in range(3):
             sink.update(replace(UPDATE, index=index))
-        eventually(lambda: failing.errors == 3)
+        eventually(lambda: failing.n_failed == 3)
         assert gone.n_written == 1
         failing.is_up = True
         sink.update(replace(UPDATE, index=3))
@@ -466,7 +469,7 @@ def test_a_target_that_is_back_gets_what_it_missed_where_only_changes_are_sent(f
         eventually(lambda: len(failing.sent) == 1)
         failing.is_up = False
         sink.update(replace(UPDATE, held=False))
-        eventually(lambda: failing.errors == 1)
+        eventually(lambda: failing.n_failed == 1)
         failing.is_up = True
         sink.update(UPDATE)
         eventually(lambda: len(failing.sent) == 2)
@@ -487,7 +490,7 @@ def test_it_is_told_of_a_tcp_target_that_is_not_there_and_then_is(
     port = free_port(tcp=True)
     with sending(TargetSettings(port=port, transport="tcp", send=("smooth/va",), rate_hz=120.0)):
         eventually(lambda: is_told("realtime-mer: no OSC to "))
-        assert told.startswith(f"realtime-mer: no OSC to tcp {HERE}:{port} (not connected")
+        assert told.startswith(f"realtime-mer: no OSC to tcp {HERE}:{port} (not sending")
         with contextlib.closing(TcpReceiver(reads=True, port=port)) as there:
             assert there.connected.wait(GENEROUS_S)
             eventually(lambda: is_told("realtime-mer: OSC goes again to "))
@@ -628,7 +631,7 @@ def test_a_listener_is_told_what_a_target_would_be_sent(receiver: Receiver) -> N
         sink.update(replace(UPDATE, held=False, quadrant=4))
         sink.event(Event("event/mark", (1,)))
         eventually(lambda: len(told) == 2)
-        assert len(sink.summary()) == 1
+        assert len(texts(sink)) == 1
         assert [len(bundle) for bundle in take(receiver, 2)] == [3, 1]
     assert told == [
         [

@@ -16,6 +16,7 @@ from realtime_mer.config.addresses import address_text
 from realtime_mer.config.space import COMMANDS, Command, Values
 from realtime_mer.osc.messages import Message, PacketError, packet, read_packet
 from realtime_mer.osc.ports import Datagrams, open_port, sender_text
+from realtime_mer.osc.status import ControlStatus
 from realtime_mer.updates import Answer
 
 CONTROL = "/mer/control/"
@@ -139,12 +140,9 @@ class ControlServer:
         """
         return self._ignored
 
-    def summary(self) -> str:
-        """Where commands are taken, and how many came so far. Any thread may ask."""
-        counts = f"{self._taken} taken"
-        if self._ignored:
-            counts += f", {self._ignored} ignored (the last: {self._last_ignored})"
-        return f"commands on {address_text(self.host, self.port)}: {counts}"
+    def status(self) -> ControlStatus:
+        """For any thread."""
+        return ControlStatus(address_text(self.host, self.port), self._taken, self._ignored, self._last_ignored)
 
     def close(self) -> None:
         """Takes no more commands; answers that are still to come are told, and not sent. Harmless when called twice."""

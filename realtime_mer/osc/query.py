@@ -27,6 +27,7 @@ from realtime_mer.config.space import COMMANDS, SPACE, Address, Command
 from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import Message, message_packet
 from realtime_mer.osc.ports import fault
+from realtime_mer.osc.status import QueryStatus
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -84,7 +85,7 @@ class QueryServer:
     rebinding): what is meant is an address in numbers, a name without dots or one that ends in _NEAR, the computer's
     own, or `host`.
 
-    Where mDNS cannot be had the server goes on without; `summary` says so.
+    Where mDNS cannot be had the server goes on without; `status` says so.
     Raises OscError where the port cannot be had, or the packages are not installed.
     """
 
@@ -101,7 +102,7 @@ class QueryServer:
         self._clients: set[_Client] = set()
         self._ignored = 0
         self._lost = 0
-        self._no_mdns = ""
+        self._mdns_fault = ""
         self._turn = asyncio.Lock()
         self._ending = asyncio.Event()
         self._loop: asyncio.AbstractEventLoop
@@ -124,15 +125,11 @@ class QueryServer:
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._spread)
 
-    def summary(self) -> str:
-        """Where the server is, how many listen, and what is wrong. Any thread may ask."""
+    def status(self) -> QueryStatus:
+        """For any thread."""
         listening = sum(bool(client.heard) for client in tuple(self._clients))
-        text = f"OSCQuery on http://{address_text(self.host, self.port)}, {listening} listening"
-        if self._lost or self._missed:
-            text += f", {self._lost + self._missed} messages lost"
-        if self._ignored:
-            text += f", {self._ignored} requests ignored"
-        return f"{text} (not announced: {self._no_mdns})" if self._no_mdns else text
+        address = address_text(self.host, self.port)
+        return QueryStatus(address, listening, self._lost + self._missed, self._ignored, self._mdns_fault)
 
     def close(self) -> None:
         """Takes leave of all clients. Takes half a second at most; harmless when called twice."""
@@ -346,7 +343,7 @@ class QueryServer:
                 await announcer.async_close()
         # RuntimeError: no network at all, or an address that has gone.
         except (OSError, RuntimeError, Error) as error:
-            self._no_mdns = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+            self._mdns_fault = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
     def _services(self, bound: list[IPAddress]) -> list[ServiceInfo]:
         """What is announced: this server, and the control port where whoever finds it can reach it."""
