@@ -32,6 +32,7 @@ from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.osc.composing import mapped
 from realtime_mer.osc.messages import Message, packet
 from realtime_mer.osc.sink import OscSink
+from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 DOCS = Path(__file__).resolve().parents[1] / "docs" / "osc"
@@ -212,7 +213,7 @@ def test_qlcplus_follows_what_it_is_sent(tmp_path: Path) -> None:
         fader.attrib["Caption"]: int(fader.attrib["ID"]) for fader in ET.parse(workspace).iter(f"{{{QXW['']}}}Slider")
     }
     looks = int(next(ET.parse(workspace).iter(f"{{{QXW['']}}}CueList")).attrib["ID"])
-    update = Update(0, 1.0, 0.5, -0.5, False, None, quadrant=4)
+    update = Update(0, Prediction(1.0, 0.5, -0.5), False, None, quadrant=4)
     status = Status("a source", SourceState.RUNNING, level=InputLevel(-12.0, -30.0, LevelState.MUSIC))
     target = replace(profile("qlcplus"), port=port)
     with qlcplus(workspace, INPUT_PROFILE, tmp_path) as desk, contextlib.closing(OscSink([target])) as sink:
