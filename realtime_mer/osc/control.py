@@ -70,9 +70,7 @@ def read_commands(datagram: bytes) -> list[Order | Refusal | None]:
     out, at 0 nothing happens. Texts are printable, and have MAX_TEXT characters at most.
     Raises PacketError if the packet is malformed, too large, or has more than MAX_MESSAGES messages.
     """
-    if len(datagram) > MAX_BYTES:
-        raise PacketError(f"Expected at most {MAX_BYTES} bytes, got {len(datagram)}.")
-    messages = read_packet(datagram)
+    messages = read_packet(datagram, MAX_BYTES)
     if len(messages) > MAX_MESSAGES:
         raise PacketError(f"Expected at most {MAX_MESSAGES} messages, got {len(messages)}.")
     return [_read_message(message) for message in messages]
