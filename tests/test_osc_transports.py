@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import queue
 import re
 import shutil
 import socket
@@ -16,8 +15,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from osc_sockets import (
     GENEROUS_S,
     HERE,
@@ -30,8 +27,6 @@ from osc_sockets import (
     udp_socket,
 )
 from pythonosc import slip
-from pythonosc.dispatcher import Dispatcher
-from pythonosc.osc_tcp_server import ThreadingOSCTCPServer
 
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc import transports
@@ -151,26 +146,9 @@ def test_a_name_is_looked_up_once_before_the_first_packet(transport: str, monkey
     assert names.asked == ["desk"]
 
 
-def test_of_a_name_with_both_kinds_of_address_the_ipv4_one_is_used(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    Names(monkeypatch, at("::1", HERE))
-    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
-        eventually(lambda: str(output.status()) == f"desk:{receiver.port}")
-        output.send(b"packet")
-        assert receiver.receive() == b"packet"
-
-
-def test_localhost_is_found(receiver: Receiver) -> None:
-    with opened(TargetSettings(host="localhost", port=receiver.port)) as output:
-        eventually(lambda: str(output.status()) == f"localhost:{receiver.port}")
-        output.send(b"packet")
-        assert receiver.receive() == b"packet"
-
-
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 @pytest.mark.parametrize("host", ["no-such-desk.invalid", "a..b", "x" * 300, "fe80::1%no-such-interface"])
-def test_a_name_without_an_address_is_said_and_its_packets_counted(host: str, transport: str) -> None:
+def test_an_unknown_name_is_reported_and_its_packets_counted(host: str, transport: str) -> None:
     with opened(TargetSettings(host=host, transport=transport)) as output:
         output.send(b"packet")
         output.send(b"packet")
@@ -267,21 +245,6 @@ def fail_once_more(patch: pytest.MonkeyPatch) -> threading.Event:
     return failing
 
 
-def test_until_the_name_is_found_again_the_old_address_is_tried(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    failing = fail_once_more(monkeypatch)
-    Names(monkeypatch, at(HERE), unknown)
-    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
-        eventually(lambda: str(output.status()) == f"desk:{receiver.port}")
-        failing.set()
-        output.send(b"lost")
-        assert "(not sending: Network is unreachable; 1 packet not sent)" in str(output.status())
-        output.send(b"packet")
-        assert receiver.receive() == b"packet"
-        assert "not sending" not in str(output.status())
-
-
 def test_after_a_packet_got_away_the_waits_are_short_again(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = fail_once_more(monkeypatch)
     names = Names(monkeypatch, at(HERE))
@@ -295,7 +258,7 @@ def test_after_a_packet_got_away_the_waits_are_short_again(receiver: Receiver, m
         assert n_failed(output) == 4
 
 
-def test_where_one_address_of_a_name_fails_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_one_address_of_a_name_fails_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, at("255.255.255.255", "::1"))
     with receiving("::1") as receiver, opened(TargetSettings(host="desk", port=receiver.port)) as output:
         eventually(lambda: str(output.status()) == f"desk:{receiver.port}")
@@ -304,24 +267,6 @@ def test_where_one_address_of_a_name_fails_the_next_is_tried(monkeypatch: pytest
         output.send(b"packet")
         assert receiver.receive() == b"packet"
         assert n_failed(output) == 1
-
-
-def test_a_kind_of_address_that_this_computer_lacks_may_come(
-    receiver: Receiver, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    with monkeypatch.context() as patch:
-
-        def refuse(*_args: object) -> None:
-            raise OSError(errno.EAFNOSUPPORT, "Address family not supported by protocol")
-
-        patch.setattr(socket, "socket", refuse)
-        output = open_output(TargetSettings(port=receiver.port), QUICK)
-        output.send(b"too early")
-        assert "not sending: Address family not supported by protocol; 1 packet not sent" in str(output.status())
-    eventually(lambda: not background_threads())
-    output.send(b"packet")
-    assert receiver.receive() == b"packet"
-    output.close()
 
 
 def test_a_thread_that_cannot_be_started_is_no_end(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -342,7 +287,7 @@ def test_a_thread_that_cannot_be_started_is_no_end(receiver: Receiver, monkeypat
 
 
 @pytest.mark.parametrize("host", [HERE, "::1"])
-def test_nobody_listening_is_no_error_but_is_told_until_somebody_listens(host: str) -> None:
+def test_if_nothing_listens_that_is_reported_but_is_no_error(host: str) -> None:
     skip_without(host)
     with udp_socket(host) as probe:
         port: int = probe.getsockname()[1]
@@ -369,7 +314,7 @@ def test_nobody_listening_is_no_error_but_is_told_until_somebody_listens(host: s
 
 
 @linux_only
-def test_what_comes_back_is_not_forgotten_between_two_packets_of_a_target_that_says_little() -> None:
+def test_a_returned_packet_is_not_forgotten_before_the_next_packet() -> None:
     """However long ago the last packet was: only one that nothing comes back on is a sign that somebody listens."""
     port = free_port()
     with opened(TargetSettings(port=port), Timeouts(quiet_s=0.0)) as output:
@@ -378,12 +323,6 @@ def test_what_comes_back_is_not_forgotten_between_two_packets_of_a_target_that_s
         for _ in range(5):
             output.send(b"packet")
             assert str(output.status()) == f"{HERE}:{port} (nothing listens there)"
-
-
-def test_a_receiver_that_never_reads_holds_nothing_up(receiver: Receiver) -> None:
-    with opened(TargetSettings(port=receiver.port)) as output:
-        for _ in range(20_000):
-            output.send(bytes(400))
 
 
 def test_a_packet_that_is_too_large_is_lost_alone(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -430,15 +369,6 @@ def test_a_broadcast_reaches_the_network_from_the_interface(interface: str | Non
             assert (data, sender[0]) == (b"packet", source)
             over = f" over {interface}" if interface else ""
             assert str(output.status()) == f"broadcast 127.255.255.255:{receiver.port}{over}"
-
-
-def test_ipv6_has_no_broadcast(monkeypatch: pytest.MonkeyPatch) -> None:
-    skip_without("ff02::1")
-    Names(monkeypatch, at("ff02::1"))
-    with opened(TargetSettings(host="everybody", transport="broadcast")) as output:
-        eventually(lambda: "broadcast everybody:9000 (not sending: IPv6 has no broadcast; a m" in str(output.status()))
-        output.send(b"packet")
-        assert n_failed(output) == 1
 
 
 @contextlib.contextmanager
@@ -497,14 +427,6 @@ def test_an_ipv6_multicast_reaches_the_group_by_the_interface() -> None:
             assert receive_with_ttl(receiver) == (b"packet", 3)
 
 
-@linux_only
-def test_an_ipv6_multicast_goes_by_the_interface_or_not_at_all() -> None:
-    for _, name in socket.if_nameindex():
-        with opened(TargetSettings(host="ff12::90:1", transport="multicast", interface=name)) as output:
-            output.send(b"packet")
-            assert (n_failed(output) == 0) == multicasts_ipv6(name), name
-
-
 def multicasts_ipv6(interface: str) -> bool:
     try:
         with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
@@ -515,17 +437,23 @@ def multicasts_ipv6(interface: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("host", ["10.0.0.5", "2001:db8::1", "localhost"])
-def test_what_is_no_multicast_group_is_said(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    skip_without(host)
-    Names(monkeypatch, at(host))
-    with opened(TargetSettings(host="group", transport="multicast")) as output:
-        eventually(lambda: "not a multicast group" in str(output.status()))
+@pytest.mark.parametrize(
+    ("transport", "address", "reason"),
+    [
+        ("multicast", "10.0.0.5", r"\S+ is not a multicast group \(224\.0\.0\.0 to"),
+        ("multicast", "2001:db8::1", r"\S+ is not a multicast group \(224\.0\.0\.0 to"),
+        ("broadcast", "ff02::1", "IPv6 has no broadcast; a multicast group"),
+    ],
+)
+def test_an_address_that_does_not_fit_the_transport_is_reported(
+    transport: str, address: str, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    skip_without(address)
+    Names(monkeypatch, at(address))
+    with opened(TargetSettings(host="desk", transport=transport)) as output:
+        eventually(lambda: re.search(f"not sending: {reason}", str(output.status())))
         output.send(b"packet")
         assert n_failed(output) == 1
-        eventually(
-            lambda: re.search(r"not sending: \S+ is not a multicast group \(224\.0\.0\.0 to", str(output.status()))
-        )
 
 
 @linux_only
@@ -539,7 +467,7 @@ def test_what_is_no_multicast_group_is_said(host: str, monkeypatch: pytest.Monke
         ("multicast", "ff12::1", "no-such-0"),
     ],
 )
-def test_an_interface_that_is_not_there_is_said(transport: str, host: str, interface: str) -> None:
+def test_a_missing_interface_is_reported(transport: str, host: str, interface: str) -> None:
     skip_without(host)
     with opened(TargetSettings(host=host, transport=transport, interface=interface)) as output:
         output.send(b"packet")
@@ -647,20 +575,6 @@ def test_a_frame_is_the_bytes_of_the_specification() -> None:
         assert peer.connection.recv(100) == b"\xc0" + b"\xdb\xddd\xdb\xdc" + b"\xc0"
 
 
-def test_any_packet_comes_out_of_its_frame_as_it_went_in() -> None:
-    with connected() as (peer, output):
-        special = st.sampled_from([slip.END, slip.ESC, slip.ESC_END, slip.ESC_ESC])
-
-        @settings(deadline=None)
-        @given(st.binary(min_size=1, max_size=300) | st.lists(special, min_size=1).map(b"".join))
-        def check(packet: bytes) -> None:
-            output.send(packet)
-            assert peer.receive() == packet
-
-        check()
-        assert n_failed(output) == 0
-
-
 def test_a_refused_port_is_tried_again_even_when_nothing_is_sent() -> None:
     port = free_port(tcp=True)
     with opened(TargetSettings(port=port, transport="tcp")) as output:
@@ -677,7 +591,7 @@ def test_a_refused_port_is_tried_again_even_when_nothing_is_sent() -> None:
             assert str(output.status()) == f"tcp {HERE}:{port} (2 packets not sent, the last time: Connection refused)"
 
 
-def test_where_one_address_refuses_the_next_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_if_one_address_refuses_the_next_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     Names(monkeypatch, at(HERE, "::1"))
     try:
         peer = Peer("::1")
@@ -687,15 +601,6 @@ def test_where_one_address_refuses_the_next_is_tried_at_once(monkeypatch: pytest
     with contextlib.closing(peer), opened(target, NEVER_AGAIN) as output:
         peer.accept()
         eventually(lambda: str(output.status()) == f"tcp desk:{peer.port}")
-
-
-def test_where_all_addresses_fail_that_of_the_first_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
-    Names(monkeypatch, at(HERE, "255.255.255.255"))
-    target = TargetSettings(host="desk", port=free_port(tcp=True), transport="tcp")
-    with opened(target) as output:
-        eventually(lambda: "not sending: Connection refused" in str(output.status()))
-        with socket.socket() as probe, pytest.raises(OSError, match=r"^(?!.*Connection refused)"):
-            probe.connect(("255.255.255.255", target.port))
 
 
 def test_a_name_is_looked_up_with_every_attempt_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -708,16 +613,16 @@ def test_a_name_is_looked_up_with_every_attempt_to_connect(monkeypatch: pytest.M
         assert names.asked == ["desk"] * 3
 
 
-def test_a_receiver_that_does_not_answer_is_said_and_tried_again() -> None:
+def test_a_receiver_that_does_not_answer_is_reported_and_tried_again() -> None:
     with contextlib.ExitStack() as stack:
-        port = stack.enter_context(answering_nobody())
+        port = stack.enter_context(port_with_a_full_queue())
         target = TargetSettings(port=port, transport="tcp")
         output = stack.enter_context(opened(target, Timeouts(retry_s=(0.01,), connect_s=0.05)))
         eventually(lambda: str(output.status()) == f"tcp {HERE}:{port} (not sending: timed out)")
 
 
 @contextlib.contextmanager
-def answering_nobody() -> Iterator[int]:
+def port_with_a_full_queue() -> Iterator[int]:
     """A port where connections neither succeed nor fail: its queue is full."""
     with contextlib.ExitStack() as stack:
         listener = stack.enter_context(socket.socket())
@@ -731,7 +636,7 @@ def answering_nobody() -> Iterator[int]:
 
 
 @linux_only
-def test_nobody_is_not_taken_for_a_receiver_when_the_system_connects_us_with_ourselves(
+def test_a_connection_to_itself_counts_as_refused(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     port = free_port(tcp=True)
@@ -767,14 +672,7 @@ def test_a_peer_that_closes_is_noticed_at_once_and_may_come_back(abruptly: bool)
             assert n_failed(output) == 1
 
 
-def test_why_the_connection_is_gone_is_said() -> None:
-    with connected(NEVER_AGAIN) as (peer, output):
-        peer.connection.close()
-        why = "the receiver closed the connection"
-        eventually(lambda: str(output.status()) == f"tcp {HERE}:{peer.port} (not sending: {why})")
-
-
-def test_what_a_peer_says_is_read_away() -> None:
+def test_what_a_peer_sends_is_read_and_discarded() -> None:
     with connected() as (peer, output):
         # More than all buffers hold; the time-out of our own socket ends this if nobody reads.
         for _ in range(40):
@@ -893,23 +791,6 @@ def test_liblo_reads_bundles_over_tcp(tmp_path: Path) -> None:
     assert said == [line for i in range(3) for line in (f"/mer/frame i {i}", "/mer/valence f 0.500000")]
 
 
-def test_python_osc_reads_bundles_over_tcp() -> None:
-    heard: queue.SimpleQueue[tuple[str, object]] = queue.SimpleQueue()
-    dispatcher = Dispatcher()
-    dispatcher.map("/mer/*", lambda address, value: heard.put((address, value)))
-    with ThreadingOSCTCPServer((HERE, 0), dispatcher) as server:
-        serving = threading.Thread(target=server.serve_forever)
-        serving.start()
-        with opened(TargetSettings(port=server.server_address[1], transport="tcp")) as output:
-            eventually(lambda: "not sending" not in str(output.status()))
-            for index, bundle in enumerate(BUNDLES):
-                output.send(bundle)
-                assert heard.get(timeout=GENEROUS_S) == ("/mer/frame", index)
-                assert heard.get(timeout=GENEROUS_S) == ("/mer/valence", 0.5)
-        server.shutdown()
-        serving.join()
-
-
 # --- the end ---
 
 
@@ -934,7 +815,7 @@ def test_closed_while_it_waits_to_try_again_it_ends(transport: str, monkeypatch:
 
 
 def test_closed_while_it_connects_it_ends() -> None:
-    with answering_nobody() as port:
+    with port_with_a_full_queue() as port:
         timeouts = Timeouts(retry_s=(3600.0,), connect_s=0.2)
         output = open_output(TargetSettings(port=port, transport="tcp"), timeouts)
         time.sleep(0.1)
@@ -969,14 +850,6 @@ def test_closed_while_it_is_connected_it_ends_and_the_peer_has_all() -> None:
         output.send(b"packet")
         assert n_failed(output) == 1
         assert str(output.status()) == f"tcp {HERE}:{peer.port} (1 packet not sent)"
-
-
-def test_closed_while_the_peer_does_not_read_it_ends() -> None:
-    with connected() as (_, output):
-        output.send(bytes(4_000_000))
-        output.close()
-        eventually(lambda: not background_threads())
-        assert n_failed(output) == 1
 
 
 @pytest.mark.parametrize("transport", ["udp", "broadcast", "multicast", "tcp"])
