@@ -460,7 +460,7 @@ ANYTHING = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(TARGETS, st.lists(st.tuples(PAUSES_S, ANYTHING), max_size=20))
 def test_every_message_can_be_sent_and_holds_finite_numbers_of_its_type(
     target: TargetSettings, steps: list[tuple[float, Update | Status | Event | None]]

@@ -18,9 +18,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from osc_corpus import BAD, LARGEST_UDP_BYTES, PING, RATE, SMOOTHING, STRANGE, blob, bundle, message, string
 from osc_sockets import GENEROUS_S, HERE, eventually, skip_without, udp_socket
-from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_packet import OscPacket
-from pythonosc.udp_client import SimpleUDPClient
 
 from realtime_mer.config.space import COMMANDS, Values
 from realtime_mer.osc import OscError, control, ports
@@ -197,7 +195,7 @@ def test_commands_are_understood(datagram: bytes, name: str, values: Values) -> 
     ("tags", "value"), [("f", floats(-0.0)), ("i", ints(0)), ("d", bytes(8)), ("h", bytes(8)), ("F", b"")]
 )
 @pytest.mark.parametrize("name", ["pause", "record/stop", "mark"])
-def test_a_button_that_is_let_go_asks_for_nothing(name: str, tags: str, value: bytes) -> None:
+def test_a_released_button_is_no_command(name: str, tags: str, value: bytes) -> None:
     assert read_commands(command(name, tags, value)) == [None]
 
 
@@ -233,7 +231,7 @@ def test_a_button_that_is_let_go_asks_for_nothing(name: str, tags: str, value: b
         (command("mark", "b", blob(b"x")), "mark", "got values of the types b; expected: no value, optionally "),
     ],
 )
-def test_what_is_no_command_is_told_what_was_expected(datagram: bytes, name: str, reason: str) -> None:
+def test_a_refusal_says_what_was_expected(datagram: bytes, name: str, reason: str) -> None:
     (refusal,) = read_commands(datagram)
     assert isinstance(refusal, Refusal)
     assert refusal.name == name
@@ -242,7 +240,7 @@ def test_what_is_no_command_is_told_what_was_expected(datagram: bytes, name: str
 
 
 @pytest.mark.parametrize("address", ["/", "/mer/control", "/mer/valence", "/control/ping", "/mer/control2/ping", "//"])
-def test_what_is_meant_for_others_is_only_counted(address: str) -> None:
+def test_other_addresses_are_only_counted(address: str) -> None:
     (refusal,) = read_commands(message(address))
     assert isinstance(refusal, Refusal)
     assert refusal.name is None
@@ -314,17 +312,6 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(datagram)
 
 
-@given(st.lists(control_messages(), min_size=1, max_size=8))
-def test_messages_of_any_types_are_read_one_by_one(messages: list[bytes]) -> None:
-    try:
-        results = read_commands(bundle(*messages))
-    except PacketError:
-        # Brackets that do not match, and the like.
-        return
-    check_results(results)
-    assert results == [one for each in messages for one in read_commands(each)]
-
-
 @given(damaged() | st.binary(max_size=200).map(lambda data: CONTROL.encode() + data))
 def test_damaged_packets_are_read_or_refused(datagram: bytes) -> None:
     with contextlib.suppress(PacketError):
@@ -346,38 +333,12 @@ def test_no_more_than_the_allowance_is_spent(steps: list[tuple[int, float]]) -> 
         now_s += allowance.spend(cost, now_s) + pause_s
 
 
-def test_after_a_quiet_while_a_burst_is_looked_at_without_a_pause() -> None:
-    allowance = Allowance(0.0)
-    for now_s in (0.0, 1.0):
-        assert [allowance.spend(1, now_s) for _ in range(64)] == [0.0] * 64
-        assert allowance.spend(1, now_s) == pytest.approx(1 / 200)
-    assert allowance.spend(65, 100.0) == pytest.approx(1 / 200)
-
-
-@pytest.mark.usefixtures("unlimited")
-def test_what_takes_long_to_read_costs_more(monkeypatch: pytest.MonkeyPatch, program: Program) -> None:
-    spent: list[int] = []
-
-    class Spy(Allowance):
-        def spend(self, cost: int, now_s: float) -> float:
-            spent.append(cost)
-            return super().spend(cost, now_s)
-
-    monkeypatch.setattr(control, "Allowance", Spy)
-    with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.report)) as server:
-        desk = Desk(server.port)
-        with desk.socket:
-            for datagram in (
-                bundle(*[command("pause", "F")] * 64),
-                bundle(message("/lights/1", "f" * 1000, floats(*range(1000)))),
-                bytes(8192),
-                bytes(60_000),
-            ):
-                desk.send(datagram)
-                eventually(lambda: len(spent) % 2 == 1)
-                desk.ping()
-                eventually(lambda: len(spent) % 2 == 0)
-    assert spent == [64, 1, 40, 1, 64, 1, 1, 1]
+@pytest.mark.parametrize(
+    ("n_bytes", "n_messages", "cost"),
+    [(16, 0, 1), (16, 1, 1), (1300, 64, 64), (5020, 1, 40), (MAX_BYTES, 1, 64), (MAX_BYTES + 4, 1, 1)],
+)
+def test_a_packet_that_takes_long_to_read_costs_more(n_bytes: int, n_messages: int, cost: int) -> None:
+    assert control._cost(bytes(n_bytes), n_messages) == cost
 
 
 # --- the port ---
@@ -468,20 +429,7 @@ def test_a_bundle_is_carried_out_in_its_order(server: ControlServer, desk: Desk,
     assert [carried_out for carried_out, _, _ in told] == [True, False, True, True]
 
 
-def test_a_button_that_is_let_go_is_neither_answered_nor_counted(
-    server: ControlServer, desk: Desk, program: Program
-) -> None:
-    desk.send(command("pause", "f", floats(1)))
-    desk.send(command("pause", "f", floats(0)))
-    assert desk.answer() == ("ack", "pause", "pause: done")
-    desk.ping()
-    assert [name for name, _ in program.orders] == ["pause", "ping"]
-    assert server.ignored == 0
-
-
-def test_what_is_not_below_the_ports_addresses_is_counted_but_not_answered(
-    server: ControlServer, desk: Desk, program: Program
-) -> None:
+def test_other_addresses_are_counted_but_not_answered(server: ControlServer, desk: Desk, program: Program) -> None:
     desk.send(message("/lights/1", "f", floats(1)))
     desk.send(message("/mer/status/error", "ss", string("ping") + string("an answer that went astray")))
     desk.send(bundle())
@@ -620,27 +568,6 @@ def test_after_a_flood_commands_are_taken_as_before(server: ControlServer, desk:
         assert server.ignored > 64
 
 
-def test_what_the_system_dropped_is_counted_once(server: ControlServer, desk: Desk, program: Program) -> None:
-    if not TELLS_DROPS:
-        pytest.skip("only Linux tells what it dropped")
-    resume = threading.Event()
-
-    def wait(_name: str, _values: Values, answer: Answer) -> None:
-        # No program should; here, the buffer is to run over meanwhile.
-        resume.wait(GENEROUS_S)
-        answer(True, "")
-
-    program.obey = wait
-    for _ in range(300):
-        desk.send(PING)
-    resume.set()
-    n_pings = ping_until(lambda: server.ignored > 0, desk)
-    assert server.ignored > 100
-    n_pings += ping_until(lambda: len(program.orders) + server.ignored >= 300 + n_pings, desk)
-    time.sleep(0.1)
-    assert len(program.orders) + server.ignored == 300 + n_pings
-
-
 def test_a_flood_does_not_hold_up_the_end(program: Program) -> None:
     before = threads()
     server = ControlServer("127.0.0.1", 0, program.carry_out, program.report)
@@ -665,7 +592,7 @@ def test_the_end_frees_the_port_and_is_harmless_twice(program: Program) -> None:
     wait_for_end(before)
 
 
-def test_an_answer_after_the_end_is_told_and_goes_nowhere(program: Program) -> None:
+def test_an_answer_after_the_end_is_reported_but_not_sent(program: Program) -> None:
     before = threads()
     pending: queue.Queue[Answer] = queue.Queue()
     program.obey = lambda _name, _values, answer: pending.put(answer)
@@ -724,7 +651,7 @@ def test_commands_come_in_over_ipv6(program: Program) -> None:
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_liblo_gives_commands(
+def test_liblo_sends_commands(
     server: ControlServer, program: Program, arguments: list[str], order: tuple[str, Values]
 ) -> None:
     oscsend = shutil.which("oscsend")
@@ -735,21 +662,3 @@ def test_liblo_gives_commands(
     assert program.reported.get(timeout=GENEROUS_S) == (True, name, f"{name}: done")
     assert program.orders == [order]
     assert server.ignored == 0
-
-
-def test_python_osc_gives_commands_and_is_answered(server: ControlServer, program: Program) -> None:
-    answers: list[tuple[object, ...]] = []
-    dispatcher = Dispatcher()
-    dispatcher.set_default_handler(lambda *said: answers.append(said))
-    with contextlib.closing(SimpleUDPClient("127.0.0.1", server.port)) as client:
-        client.send_message("/mer/control/smoothing", ["spring", 0.5])
-        dispatcher.call_handlers_for_packet(client.receive(GENEROUS_S), ("127.0.0.1", server.port))
-        client.send_message("/mer/control/rate", math.nan)
-        dispatcher.call_handlers_for_packet(client.receive(GENEROUS_S), ("127.0.0.1", server.port))
-    why = "nan is not a finite number; expected: a number, optionally followed by a whole number"
-    assert answers == [
-        ("/mer/status/ack", "smoothing", "smoothing: done"),
-        ("/mer/status/error", "rate", why),
-    ]
-    assert program.orders == [("smoothing", ("spring", 0.5))]
-    assert server.ignored == 1

@@ -28,7 +28,7 @@ from zeroconf import ServiceBrowser, ServiceListener, Zeroconf
 from realtime_mer.config.space import COMMANDS, SPACE
 from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import Message, read_packet
-from realtime_mer.osc.query import Node, QueryServer, address_tree
+from realtime_mer.osc.query import Node, QueryServer
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.types import Prediction
 from realtime_mer.updates import Update
@@ -141,19 +141,6 @@ def test_the_tree_is_the_table(server: QueryServer) -> None:
         longer = [overload["TYPE"] for overload in node.get("OVERLOADS", ())]
         assert longer == [command.types + command.optional[:n] for n in range(1, len(command.optional) + 1)]
     assert found == {}
-
-
-@pytest.mark.parametrize("prefix", ["", "/mer", "/stage/left/mood"])
-@pytest.mark.parametrize("with_commands", [True, False])
-def test_every_node_is_found_by_its_address(prefix: str, with_commands: bool) -> None:
-    nodes = address_tree(prefix, with_commands=with_commands)
-    assert all(node["FULL_PATH"] == path for path, node in nodes.items())
-    expected = {f"{prefix}/{address.name}" for address in SPACE}
-    if with_commands:
-        expected |= {f"/mer/control/{command.name}" for command in COMMANDS}
-    found = leaves(nodes["/"])
-    assert found.keys() == expected
-    assert all(nodes[path] is node for path, node in found.items())
 
 
 def test_without_a_control_port_no_command_is_offered() -> None:
@@ -722,18 +709,6 @@ def test_the_server_and_the_control_port_are_found(found: Found) -> None:
         server.close()
         # It says goodbye.
         eventually(lambda: not found.of(server))
-
-
-def test_several_are_found_under_names_of_their_own(found: Found) -> None:
-    with (
-        contextlib.closing(QueryServer(HERE, 0, control=None)) as server,
-        contextlib.closing(QueryServer(HERE, 0, control=CONTROL)) as other,
-    ):
-        eventually(lambda: found.of(server) and found.of(other))
-        assert found.of(server) != found.of(other)
-        # The control port of the one that has one.
-        eventually(lambda: ([HERE], CONTROL[1]) in found.services.values())
-        assert len([port for _, port in found.services.values() if port == CONTROL[1]]) == 1
 
 
 def test_a_control_port_that_others_cannot_reach_is_not_announced_to_them() -> None:

@@ -475,26 +475,6 @@ def test_a_missing_interface_is_reported(transport: str, host: str, interface: s
         assert f"not sending: the network interface '{interface}' cannot be used: " in str(output.status())
 
 
-@linux_only
-def test_an_interface_may_come_later(monkeypatch: pytest.MonkeyPatch) -> None:
-    came = threading.Event()
-    really = socket.if_nametoindex
-
-    def index(name: str) -> int:
-        return really("lo" if came.is_set() else name)
-
-    monkeypatch.setattr(socket, "if_nametoindex", index)
-    with listening_to("239.255.90.1", HERE) as receiver:
-        target = TargetSettings(host="239.255.90.1", port=receiver.port, transport="multicast", interface="usb-net-0")
-        with opened(target) as output:
-            output.send(b"too early")
-            assert "not sending: the network interface 'usb-net-0'" in str(output.status())
-            came.set()
-            eventually(lambda: not background_threads())
-            output.send(b"packet")
-            assert receive_with_ttl(receiver)[0] == b"packet"
-
-
 # --- TCP ---
 
 
@@ -714,26 +694,6 @@ def test_a_peer_that_stops_reading_gets_whole_frames_and_after_the_gap_new_ones(
         assert n_failed(output) >= len([one for one in missing if one < index])
 
 
-def test_a_frame_larger_than_all_buffers_arrives_whole_before_any_newer() -> None:
-    with connected() as (peer, output):
-        large = slip.END * 1_000_000
-        output.send(large)
-        assert n_failed(output) == 0
-        output.send(b"newer")
-        output.send(b"newer")
-        assert n_failed(output) == 2
-        received: list[bytes] = []
-        reading = threading.Thread(target=lambda: received.extend([peer.receive(), peer.receive()]))
-        reading.start()
-        newest = 0
-        while reading.is_alive():
-            newest += 1
-            output.send(b"%d" % newest)
-            time.sleep(0.001)
-        assert received[0] == large
-        assert 1 <= int(received[1]) <= newest
-
-
 def test_a_peer_that_takes_nothing_for_long_is_given_up_and_connected_anew() -> None:
     with connected(Timeouts(retry_s=(0.01,), stalled_s=0.05), receive_bytes=4096) as (peer, output):
         sent = 0
@@ -820,22 +780,6 @@ def test_closed_while_it_connects_it_ends() -> None:
         output = open_output(TargetSettings(port=port, transport="tcp"), timeouts)
         time.sleep(0.1)
         output.close()
-        eventually(lambda: not background_threads())
-
-
-def test_closed_in_the_moment_when_it_connects_it_ends(monkeypatch: pytest.MonkeyPatch) -> None:
-    really = transports._prepare_tcp
-    begun = threading.Event()
-
-    def prepare(made: socket.socket) -> None:
-        begun.wait(GENEROUS_S)
-        output.close()
-        really(made)
-
-    monkeypatch.setattr(transports, "_prepare_tcp", prepare)
-    with contextlib.closing(Peer()) as peer:
-        output = open_output(peer.target, NEVER_AGAIN)
-        begun.set()
         eventually(lambda: not background_threads())
 
 
