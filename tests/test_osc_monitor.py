@@ -87,10 +87,10 @@ def test_memory_is_bounded() -> None:
     traffic = Traffic()
     for k in range(MOST_ADDRESSES + 9):
         traffic.add(k / 1000, f"x:{k}", packet([Message(f"/{k}", "s", ("x" * 9000,))]))
-    for k in range(2000):
+    for k in range(400):
         traffic.add(1.0 + k / 1000, "x:1", packet([Message("/0", "", ())]))
     assert (len(traffic.addresses), traffic.hidden, len(traffic.senders)) == (MOST_ADDRESSES, 9, MOST_SENDERS)
-    assert max(len(arrivals.times_s) for arrivals in traffic.addresses.values()) < 1000
+    assert max(len(arrivals.times_s) for arrivals in traffic.addresses.values()) <= 256
     assert max(len(arrivals.values) for arrivals in traffic.addresses.values()) <= 120
 
 
@@ -161,7 +161,7 @@ def test_udp_packets_come_with_their_sender(host: str, to: str) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports what it dropped")
 def test_what_the_system_drops_is_counted() -> None:
-    port, n, n_taken = free_port(), 30_000, 0
+    port, n, n_taken = free_port(), 8_000, 0
     with receiver(Where(HERE, port)) as (made, take):
         send_to((HERE, port), *[PING] * n)
 

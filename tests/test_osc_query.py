@@ -608,6 +608,7 @@ def send_all(port: int, data: bytes) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_nothing_of_that_is_printed_over_the_display() -> None:
     # In a process of its own: pytest takes what is logged.
     code = (
