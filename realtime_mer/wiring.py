@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from realtime_mer.live.session import Session
     from realtime_mer.osc.control import ControlServer
     from realtime_mer.osc.query import QueryServer
+    from realtime_mer.osc.status import NetworkStatus
     from realtime_mer.recording import Beginning
     from realtime_mer.recording.recorder import Recorder
 
@@ -168,7 +169,7 @@ def _run_until(
         # Only now: a source that cannot be opened must leave no folder behind.
         directory = settings.recording.directory
         recorder = None if directory is None else open_recorder(Path(directory))
-        sinks: list[Sink] = [osc, board, *more_sinks, LogSink(osc.summary)]
+        sinks: list[Sink] = [osc, board, *more_sinks, LogSink(osc.target_statuses)]
 
         def emit(event: Event) -> None:
             osc.event(event)
@@ -219,10 +220,10 @@ def _query(
 
 def _destinations(
     osc: OscSink, control: ControlServer | None, query: QueryServer | None
-) -> Callable[[], Sequence[str]]:
-    """Returns a function that lists what goes over the network, for people."""
+) -> Callable[[], Sequence[NetworkStatus]]:
+    """Returns a function that lists what goes over the network."""
     servers = [server for server in (control, query) if server is not None]
-    return lambda: [*osc.summary(), *(server.summary() for server in servers)]
+    return lambda: [*osc.target_statuses(), *(server.status() for server in servers)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +237,11 @@ class _Operator:
     toggle_recording: Callable[[], None]
     mark: Callable[[], None]
     notices: Notices
-    destinations: Callable[[], Sequence[str]]
+    destinations: Callable[[], Sequence[NetworkStatus]]
 
 
 def _operator(
-    source: Source, carry_out: CarryOut, board: Board, destinations: Callable[[], Sequence[str]]
+    source: Source, carry_out: CarryOut, board: Board, destinations: Callable[[], Sequence[NetworkStatus]]
 ) -> _Operator:
     notices = Notices()
 
@@ -270,7 +271,12 @@ def _display(
         if settings.terminal:
             from realtime_mer.terminal.view import TerminalView
 
-            view = TerminalView(board, quit_=stop.set, toggle_pause=operator.toggle_pause, osc=operator.destinations)
+            view = TerminalView(
+                board,
+                quit_=stop.set,
+                toggle_pause=operator.toggle_pause,
+                osc=lambda: [str(status) for status in operator.destinations()],
+            )
             try:
                 view.run(stop)
             except BrokenPipeError:

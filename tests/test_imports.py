@@ -33,7 +33,7 @@ ARROWS = {
     "types": "errors",
     "updates": "types",
     "viewer": "atomic config endings errors live models moods recording sources types updates window",
-    "window": "atomic config endings features log moods smoothing updates",
+    "window": "atomic config endings features log moods osc smoothing updates",
     "wiring": "config demo endings errors live log models osc priorities recording sources terminal updates window",
 }
 NOT_FOR_TRAINING = tuple(

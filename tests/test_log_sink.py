@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import contextlib
-import re
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
-from logged import RUNNING, Clock, log, told, wait_for
+from logged import RUNNING, Clock, log, told
 
-from realtime_mer.config import TargetSettings
 from realtime_mer.log.sink import LogSink, commands_told
-from realtime_mer.osc.sink import OscSink
+from realtime_mer.osc.status import TargetState, TargetStatus
 from realtime_mer.types import Prediction
 from realtime_mer.updates import Answer, InputLevel, LevelState, SourceState, Update
 
@@ -114,44 +110,25 @@ def test_a_wrong_level_is_told_once_a_minute(tmp_path: Path) -> None:
 
 def test_every_ten_minutes_it_says_how_things_are(tmp_path: Path) -> None:
     path, clock = tmp_path / "night.log", Clock()
-    sink = LogSink(lambda: ["a:1"], clock)
+    sink = LogSink(lambda: [TargetStatus("a:1", TargetState.UP)], clock)
     with log(path):
         for clock.now_s in (0.0, 599.0, 600.0, 601.0, 1200.0):
             sink.status(RUNNING)
     assert [line.partition(":")[0] for line in told(path) if "predictions" in line] == ["so far", "so far"]
 
 
-def test_a_target_that_cannot_be_reached_is_told_once_whatever_is_counted(tmp_path: Path) -> None:
-    """With a real sink: the words are its own, with counts in them that rise."""
+def test_a_target_is_logged_once_its_state_has_lasted_for_two_seconds_whatever_is_counted(tmp_path: Path) -> None:
     path, clock = tmp_path / "night.log", Clock()
-    osc = OscSink([TargetSettings("nobody.invalid", 9000)])
-    sink = LogSink(osc.summary, clock)
-
-    def n_failed() -> int:
-        found = re.search(r"([0-9]+) packet", osc.summary()[0])
-        return int(found[1]) if found else 0
-
-    with contextlib.closing(osc), log(path):
-        wait_for(lambda: "not sending: " in osc.summary()[0], "the name is not found")
-        for index in range(6):
-            osc.update(Update(index, Prediction(1.0 + index, 0.1, 0.2), False, None))
-            wait_for(partial(lambda n: n_failed() > n, n_failed()), "the next packet is not sent")
-            clock.now_s = 1.0 * index
-            sink.status(RUNNING)
-    (line,) = [line for line in told(path, "WARNING") if line.startswith("OSC")]
-    assert re.fullmatch(r"OSC to nobody\.invalid:9000 \(not sending: [^;()]+\)", line)
-
-
-def test_a_target_is_told_once_it_has_been_so_for_two_seconds(tmp_path: Path) -> None:
-    path, clock, words = tmp_path / "night.log", Clock(), ["a:1 (not sending yet)"]
-    sink = LogSink(lambda: words, clock)
-    down = "a:1 (not sending: No route"
-    said = ["a:1 (not sending yet)", *["a:1"] * 4, f"{down})"]
-    said += [f"{down}; {n} packets not sent)" for n in range(2, 6)]
-    said += ["a:1 (8 packets not sent; the last time: No route) (2 not taken in time)"] * 4
+    opening = TargetStatus("a:1", TargetState.OPENING)
+    up = replace(opening, state=TargetState.UP)
+    down = replace(opening, state=TargetState.DOWN, reason="No route")
+    states = [opening, *[up] * 4, *[replace(down, n_failed=n) for n in range(6)]]
+    states += [replace(up, reason="No route", n_failed=8 + n, n_late=n) for n in range(4)]
+    targets = [opening]
+    sink = LogSink(lambda: targets, clock)
     with log(path):
-        for second, summary in enumerate(said):
-            clock.now_s, words[0] = float(second), summary
+        for second, targets[0] in enumerate(states):
+            clock.now_s = float(second)
             sink.status(RUNNING)
     assert [line for line in told(path) if line.startswith("OSC")] == [
         *("OSC to a:1", "OSC to a:1 (not sending: No route)", "OSC to a:1"),

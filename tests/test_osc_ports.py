@@ -16,7 +16,6 @@ from osc_sockets import (
     GENEROUS_S,
     HERE,
     eventually,
-    free_port,
     name_of,
     open_files,
     sender_to,
@@ -25,7 +24,7 @@ from osc_sockets import (
 )
 
 from realtime_mer.osc import OscError, ports
-from realtime_mer.osc.ports import GIVE_ADDRESS, Datagrams, fault, look_up, open_port, sender_text
+from realtime_mer.osc.ports import GIVE_ADDRESS, Datagrams, look_up, open_port, sender_text
 
 # The addresses that a name server gives for "stage", as in socket.getaddrinfo.
 BOTH = [
@@ -36,7 +35,7 @@ linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux's own way
 
 
 def opened(host: str = HERE, port: int = 0, *, tcp: bool = False, buffer_bytes: int | None = None) -> socket.socket:
-    return open_port(host, port, failure="It is not to be had", if_taken="End it.", tcp=tcp, buffer_bytes=buffer_bytes)
+    return open_port(host, port, failure="It cannot be opened", if_taken="End it.", tcp=tcp, buffer_bytes=buffer_bytes)
 
 
 def port_of(made: socket.socket) -> int:
@@ -71,33 +70,21 @@ def test_a_name_without_an_address_is_one_kind_of_error(host: str) -> None:
         look_up(host, 9)
 
 
-def test_a_look_up_is_for_udp_or_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[object] = []
-    really = socket.getaddrinfo
-
-    def look(host: str, port: int, *, type: int, flags: int) -> object:
-        asked.append((type, flags))
-        return really(host, port, type=type, flags=flags)
-
-    monkeypatch.setattr(socket, "getaddrinfo", look)
-    look_up(HERE, 9)
-    look_up(HERE, 9, tcp=True, flags=socket.AI_NUMERICHOST)
-    assert asked == [(socket.SOCK_DGRAM, 0), (socket.SOCK_STREAM, socket.AI_NUMERICHOST)]
+# --- a port that is opened ---
 
 
-# --- a port that is had ---
-
-
-@pytest.mark.parametrize("host", [HERE, "::1", "localhost", "0.0.0.0"])
-def test_udp_is_heard_without_waiting(host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "to"), [(HERE, HERE), ("::1", "::1"), ("localhost", HERE), ("0.0.0.0", HERE), ("::", HERE)]
+)
+def test_udp_is_received_without_waiting(host: str, to: str) -> None:
     skip_without(host)
-    with opened(host) as made, udp_socket("::1" if ":" in host else HERE) as sender:
+    with opened(host) as made, udp_socket(to) as sender:
         assert not made.getblocking()
         datagrams = Datagrams(made)
         with pytest.raises(BlockingIOError):
             datagrams.receive()
         for data in (PING, b"", bytes(65_507)):
-            sender.sendto(data, ("::1" if ":" in host else HERE, port_of(made)))
+            sender.sendto(data, (to, port_of(made)))
             assert next_of(datagrams) == (data, name_of(sender), 0)
 
 
@@ -118,16 +105,6 @@ def test_tcp_takes_connections_without_waiting() -> None:
             accepted[0].close()
 
 
-def test_all_addresses_of_ipv6_are_those_of_ipv4_too() -> None:
-    skip_without("::1")
-    with opened("::") as made, udp_socket("::1") as six, udp_socket() as four:
-        datagrams = Datagrams(made)
-        six.sendto(PING, ("::1", port_of(made)))
-        assert next_of(datagrams) == (PING, name_of(six), 0)
-        four.sendto(PING, (HERE, port_of(made)))
-        assert next_of(datagrams) == (PING, name_of(four), 0)
-
-
 @pytest.mark.parametrize(
     ("address", "text"),
     [
@@ -141,27 +118,7 @@ def test_a_sender_in_words(address: object, text: str) -> None:
     assert sender_text(address) == text
 
 
-def test_the_port_may_be_bound_in_another_way() -> None:
-    port = free_port()
-    bound_to: list[object] = []
-
-    def bind(made: socket.socket, address: object) -> None:
-        bound_to.append(address)
-        made.bind((HERE, 0))
-
-    with open_port("0.0.0.0", port, failure="", if_taken="", bind=bind) as made:
-        assert bound_to == [("0.0.0.0", port)]
-        assert made.getsockname()[0] == HERE
-
-
 # --- what the system drops ---
-
-
-def test_what_may_wait_is_limited() -> None:
-    with opened(buffer_bytes=4096) as made, opened() as other:
-        limited, usual = (one.getsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF) for one in (made, other))
-        # Linux takes twice what it is asked for.
-        assert limited <= 8192 < usual
 
 
 @linux_only
@@ -198,7 +155,7 @@ def test_the_system_counts_in_32_bits() -> None:
     assert [datagrams.receive()[2] for _ in range(3)] == [2**32 - 3, 2, 5]
 
 
-# --- a port that cannot be had ---
+# --- a port that cannot be opened ---
 
 
 @linux_only
@@ -217,7 +174,7 @@ def test_who_has_the_port_is_named(tcp: bool) -> None:
             opened(port=port, tcp=tcp)
         name = f"{Path(f'/proc/{holder.pid}/comm').read_text().strip()} (process {holder.pid})"
         holder.communicate("\n")
-    assert str(caught.value) == f"It is not to be had: {name} has this port. End it."
+    assert str(caught.value) == f"It cannot be opened: {name} has this port. End it."
 
 
 @linux_only
@@ -244,11 +201,11 @@ def test_where_nobody_tells_who_has_the_port_a_command_does(tcp: bool, monkeypat
     with opened(tcp=tcp) as made:
         port = port_of(made)
         with pytest.raises(
-            OscError, match=r"^It is not to be had: another program has this port \(.*\)\. End it\.$"
+            OscError, match=r"^It cannot be opened: another program has this port \(.*\)\. End it\.$"
         ) as caught:
             opened(port=port, tcp=tcp)
     if sys.platform == "linux":
-        assert f"(sudo ss -{'t' if tcp else 'u'}lnp 'sport = :{port}' names it)" in str(caught.value)
+        assert f"(find it with sudo ss -{'t' if tcp else 'u'}lnp 'sport = :{port}')" in str(caught.value)
 
 
 @pytest.mark.parametrize("tcp", [False, True])
@@ -256,18 +213,16 @@ def test_where_nobody_tells_who_has_the_port_a_command_does(tcp: bool, monkeypat
     ("host", "why"),
     [
         # RFC 5737: documentation; no computer has it.
-        ("192.0.2.77", r"192\.0\.2\.77 is no address of this computer\."),
+        ("192.0.2.77", r"192\.0\.2\.77 is not an address of this computer\."),
         ("no-such-host.invalid", r".+\."),
         ("a..b", r".+\."),
         ("x" * 300, r".+\."),
-        ("fe80::1%nowhere", r".+\."),
         ("", r".+\."),
-        ("two words", r".+\."),
     ],
 )
 def test_what_is_no_address_here_is_an_error_with_the_cure(host: str, why: str, tcp: bool) -> None:
     before = open_files()
-    with pytest.raises(OscError, match=f"^It is not to be had: {why} {re.escape(GIVE_ADDRESS)}$"):
+    with pytest.raises(OscError, match=f"^It cannot be opened: {why} {re.escape(GIVE_ADDRESS)}$"):
         opened(host, 9001, tcp=tcp)
     assert open_files() == before
 
@@ -279,15 +234,9 @@ def forbid(_socket: socket.socket, _address: object) -> None:
 def test_a_port_that_is_forbidden_is_an_error_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
     # Whoever runs the tests may be allowed any port.
     monkeypatch.setattr(socket.socket, "bind", forbid)
-    cure = r"^It is not to be had: the system does not allow it\. Give another port, above 1023\.$"
+    cure = r"^It cannot be opened: the system does not allow it\. Give another port, above 1023\.$"
     with pytest.raises(OscError, match=cure):
         opened(port=53)
-
-
-def test_the_cure_may_be_another() -> None:
-    cure = "Give a multicast group."
-    text = fault(OSError("no network"), "239.1.2.3", 9000, tcp=False, if_taken="End it.", give=cure)
-    assert text == "no network. Give a multicast group."
 
 
 @pytest.mark.parametrize("error", [OSError("no way"), OscError("no way"), ValueError("no way")])
@@ -298,5 +247,5 @@ def test_whatever_keeps_it_from_being_bound_leaves_no_socket_behind(error: Excep
         raise error
 
     with pytest.raises((OscError, ValueError), match="no way"):
-        open_port(HERE, 0, failure="It is not to be had", if_taken="End it.", bind=bind)
+        open_port(HERE, 0, failure="It cannot be opened", if_taken="End it.", bind=bind)
     assert open_files() == before

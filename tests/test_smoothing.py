@@ -63,16 +63,9 @@ def test_none_is_at_its_goal_at_once() -> None:
 def test_linear_takes_the_time_it_says() -> None:
     way = smoothing("linear", 0.4, 1.0, 0.0)
     assert follow(way, [(1.0, 0.8)], [0.5, 1.0, 1.1, 1.2, 1.4, 9.0]) == pytest.approx([0, 0, 0.2, 0.4, 0.8, 0.8])
-
-
-def test_linear_turns_where_it_is() -> None:
     way = smoothing("linear", 1.0, 1.0, 0.0)
     assert follow(way, [(0.0, 1.0), (0.5, -0.5)], [0.5, 1.0, 1.5]) == pytest.approx([0.5, 0.0, -0.5])
-
-
-def test_linear_takes_half_a_second_unless_told() -> None:
-    way = smoothing("linear", None, 1.0, 0.0)
-    assert follow(way, [(0.0, 1.0)], [0.25, 0.5]) == pytest.approx([0.5, 1.0])
+    assert follow(smoothing("linear", None, 1.0, 0.0), [(0.0, 1.0)], [0.25, 0.5]) == pytest.approx([0.5, 1.0])
 
 
 @pytest.mark.parametrize("settle_s", [0.05, 1.0, 7.0])
@@ -156,15 +149,6 @@ def test_one_euro_settles_in_its_time_at_the_latest(step: float, settle_s: float
     assert step - 1.0 - way.at(settle_s) <= 0.02 * step + 1e-4
 
 
-def test_one_euro_follows_large_steps_sooner() -> None:
-    shares = []
-    for step in (0.05, 0.5):
-        way = smoothing("one-euro", 2.0, 1.0, 0.0)
-        way.go(step, 0.0)
-        shares.append(way.at(0.2) / step)
-    assert shares[1] > 1.5 * shares[0]
-
-
 @pytest.mark.parametrize("kind", SMOOTHINGS)
 @given(
     start=VALUES,
@@ -172,7 +156,7 @@ def test_one_euro_follows_large_steps_sooner() -> None:
     more_s=st.lists(st.floats(0, 12), max_size=20),
     settle_s=st.floats(0.05, 10),
 )
-def test_it_matters_to_no_value_when_else_one_looks(
+def test_reading_more_often_changes_no_value(
     kind: str, start: float, steps: list[tuple[float, float]], more_s: list[float], settle_s: float
 ) -> None:
     times_s = np.cumsum([gap_s for gap_s, _ in steps])
@@ -207,7 +191,7 @@ def test_it_never_leaves_the_range_of_its_goals_and_its_start(
 
 @pytest.mark.parametrize("kind", SMOOTHINGS)
 @given(start=VALUES, goal=VALUES)
-def test_at_last_it_rests_at_its_goal(kind: str, start: float, goal: float) -> None:
+def test_in_the_end_it_rests_at_its_goal(kind: str, start: float, goal: float) -> None:
     way = smoothing(kind, 1.0, 1.0, start)
     way.go(goal, 5.0)
     assert way.at(5.0) == pytest.approx(goal if kind == "none" else start, abs=1e-4)
@@ -222,17 +206,11 @@ def test_a_moment_before_the_last_goal_counts_as_that(kind: str) -> None:
 
 
 def test_another_kind_is_refused() -> None:
-    with pytest.raises(ValueError, match="no smoothing 'cubic'"):
+    with pytest.raises(ValueError, match="got 'cubic'"):
         smoothing("cubic", None, 1.0, 0.0)
 
 
 HOME = Home(0.0, -1.0, after_s=2.0, glide_s=3.0)
-
-
-def test_a_path_holds_in_silence() -> None:
-    path = Path("spring", 1.0, 1.0, None)
-    path.go(0.5, -0.5, 0.0)
-    assert path.at(100.0) == path.at(10_000.0) == (0.5, -0.5)
 
 
 def test_a_path_goes_home_when_there_is_no_music_and_comes_back() -> None:
@@ -247,20 +225,9 @@ def test_a_path_goes_home_when_there_is_no_music_and_comes_back() -> None:
     assert path.at(60.0) == (0.0, -1.0)
     path.go(-0.3, 0.2, 61.0)
     assert path.at(61.0) == (-0.3, 0.2)
-
-
-@pytest.mark.parametrize("kind", SMOOTHINGS)
-def test_it_matters_not_when_a_path_that_goes_home_is_looked_at(kind: str) -> None:
-    seldom, often = (Path(kind, None, 1.0, HOME) for _ in range(2))
-    for path in (seldom, often):
-        path.go(0.8, 0.6, 10.0)
-    for i in range(300):
-        often.at(10.0 + i / 30)
-    assert seldom.at(13.0) != pytest.approx((0.0, -1.0), abs=1e-3)
-    assert seldom.at(20.0) == often.at(20.0)
-    for path in (seldom, often):
-        path.go(-0.5, 0.5, 20.1)
-    assert seldom.at(20.3) == often.at(20.3)
+    without_home = Path("spring", 1.0, 1.0, None)
+    without_home.go(0.5, -0.5, 0.0)
+    assert without_home.at(100.0) == without_home.at(10_000.0) == (0.5, -0.5)
 
 
 @pytest.mark.parametrize("kind", SMOOTHINGS)
@@ -268,7 +235,7 @@ def test_it_matters_not_when_a_path_that_goes_home_is_looked_at(kind: str) -> No
     steps=st.lists(st.tuples(st.floats(0.0, 8.0), st.none() | VALUES, st.sampled_from(SMOOTHINGS)), max_size=8),
     more_s=st.lists(st.floats(0, 60), max_size=20),
 )
-def test_whenever_else_a_path_with_a_home_is_looked_at_it_is_where_it_is(
+def test_reading_a_path_with_a_home_more_often_does_not_move_it(
     kind: str, steps: list[tuple[float, float | None, str]], more_s: list[float]
 ) -> None:
     seldom, often = (Path(kind, None, 1.0, HOME) for _ in range(2))
@@ -286,21 +253,7 @@ def test_whenever_else_a_path_with_a_home_is_looked_at_it_is_where_it_is(
 
 
 @pytest.mark.parametrize("kind", SMOOTHINGS)
-def test_it_leaves_for_home_at_the_exact_moment(kind: str) -> None:
-    # It has not yet arrived anywhere then.
-    path = Path(kind, 6.0, 1.0, HOME)
-    path.go(0.8, 0.6, 10.0)
-    leaves = path.at(11.999999)
-    late = Path(kind, 6.0, 1.0, HOME)
-    late.go(0.8, 0.6, 10.0)
-    spring = smoothing("spring", HOME.glide_s, 1.0, leaves[0])
-    spring.go(HOME.valence, 12.0)
-    assert late.at(13.0)[0] == pytest.approx(spring.at(13.0), abs=1e-5)
-    assert late.at(500.0) == (HOME.valence, HOME.arousal)
-
-
-@pytest.mark.parametrize("kind", SMOOTHINGS)
-def test_a_change_of_the_way_goes_on_from_where_it_is(kind: str) -> None:
+def test_another_smoothing_continues_from_where_it_is(kind: str) -> None:
     path = Path("linear", 1.0, 1.0, None)
     path.go(1.0, -1.0, 0.0)
     path.change(kind, 2.0, 0.25)
@@ -308,14 +261,14 @@ def test_a_change_of_the_way_goes_on_from_where_it_is(kind: str) -> None:
     assert path.at(60.0) == (1.0, -1.0)
 
 
-def test_a_change_of_the_way_before_any_music_moves_nothing() -> None:
+def test_another_smoothing_before_any_music_moves_nothing() -> None:
     path = Path("linear", 1.0, 1.0, None)
     path.change("spring", None, 3.0)
     assert path.at(4.0) == (0.0, 0.0)
 
 
 @pytest.mark.parametrize("is_looked_at", [False, True])
-def test_a_change_of_the_way_on_the_way_home_waits_for_the_music(is_looked_at: bool) -> None:
+def test_another_smoothing_on_the_way_home_waits_for_the_music(is_looked_at: bool) -> None:
     path, unchanged = (Path("linear", 1.0, 1.0, HOME) for _ in range(2))
     for one in (path, unchanged):
         one.go(0.8, 0.6, 0.0)
@@ -343,11 +296,3 @@ def test_a_path_stays_in_the_plane(steps: list[tuple[float, float, float, str]],
             path.change(change, None, now_s)
         else:
             path.go(valence, arousal, now_s)
-
-
-@given(first=VALUES, second=VALUES)
-def test_each_dimension_goes_its_own_way(first: float, second: float) -> None:
-    path = Path("spring", 1.0, 1.0, None)
-    path.go(first, second, 0.0)
-    alone = [follow(smoothing("spring", 1.0, 1.0, 0.0), [(0.0, goal)], [0.4])[0] for goal in (first, second)]
-    assert path.at(0.4) == tuple(alone)

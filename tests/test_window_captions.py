@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -11,13 +10,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from predictions import with_prediction
 
-from realtime_mer.osc.control import ControlServer
+from realtime_mer.osc.status import ControlStatus, NetworkStatus, TargetState, TargetStatus
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.captions import Field, duration, headline, level_text, signed, status_fields
 from realtime_mer.window.theme import DARK, LIGHT, Theme, Tone, scaled
 
 if TYPE_CHECKING:
     from realtime_mer.window.statusline import StatusLine
+
+HERE, LIGHTS = (TargetStatus(name, TargetState.UP) for name in ("127.0.0.1:9000", "lights:8000"))
 
 
 def test_music_is_followed() -> None:
@@ -51,7 +52,9 @@ def test_what_the_source_has_to_say_is_said_while_it_runs() -> None:
     assert headline(replace(RUNNING, detail="At 8000 Hz …"), update(0, 0.1, 0.2)).sentence == "At 8000 Hz …"
 
 
-def fields(status: Status, newest: Update | None = None, osc: Sequence[str] = ()) -> dict[str, tuple[str, Tone]]:
+def fields(
+    status: Status, newest: Update | None = None, osc: Sequence[NetworkStatus] = ()
+) -> dict[str, tuple[str, Tone]]:
     return {field.caption: (field.value, field.tone) for field in status_fields(status, newest, osc)}
 
 
@@ -59,7 +62,7 @@ def test_the_status_line_of_a_run_in_which_all_is_well() -> None:
     said = fields(
         replace(RUNNING, time_s=3723.9),
         with_prediction(replace(update(0, 0.0, 0.0), latency_s=0.1874), confidence=0.628),
-        ["127.0.0.1:9000", "lights:8000", "commands on 127.0.0.1:9001: 12 taken"],
+        [HERE, LIGHTS, ControlStatus("127.0.0.1:9001", 12, 0, "")],
     )
     assert said == {
         "state": ("running", Tone.GOOD),
@@ -90,14 +93,14 @@ def test_the_status_line_says_every_loss() -> None:
             recording_fault="the disk is full",
         ),
         update(0, 0.0, 0.0),
-        ["lights:8000", "desk:9000 (3 packets not sent)", "commands on [::1]:9001: 2 taken, 1 ignored (the last: no)"],
+        [LIGHTS, replace(HERE, n_failed=3), ControlStatus("[::1]:9001", 2, 1, "no")],
     )
     assert said["state"] == ("lost", Tone.BAD)
     assert said["latency"] == ("–", Tone.PLAIN)
     assert said["lost sound"] == ("3 blocks, 0.03 s, 2 overflows, 5 bad samples", Tone.BAD)
     assert said["device lost"] == ("4 ×, 10.0 s", Tone.WARNING)
     assert said["recording"] == ("incomplete: the disk is full", Tone.BAD)
-    assert said["OSC"] == ("desk:9000 (3 packets not sent), lights:8000", Tone.WARNING), "trouble first"
+    assert said["OSC"] == ("127.0.0.1:9000 (3 packets not sent), lights:8000", Tone.WARNING), "trouble first"
     assert said["commands"] == ("2 taken, 1 ignored (the last: no) on [::1]:9001", Tone.WARNING)
     assert fields(replace(RUNNING, recording="/sets/friday"))["recording"] == ("friday", Tone.GOOD)
 
@@ -109,17 +112,6 @@ def test_where_there_is_nothing_to_say_that_is_said() -> None:
         ("off", Tone.PLAIN),
         ("off", Tone.PLAIN),
     )
-
-
-def test_what_the_control_port_says_of_itself_is_understood() -> None:
-    def nothing(*_anything: object) -> None:
-        pass
-
-    with contextlib.closing(ControlServer("127.0.0.1", 0, nothing, nothing)) as server:
-        value, tone = fields(RUNNING, None, [server.summary()])["commands"]
-        assert value == f"0 taken on 127.0.0.1:{server.port}"
-        assert tone is Tone.PLAIN
-        assert fields(RUNNING, None, [server.summary()])["OSC"] == ("off", Tone.PLAIN)
 
 
 @given(st.floats(-1.0, 1.0))
@@ -160,7 +152,7 @@ def test_what_is_usual_can_be_read_at_a_glance(theme: Theme) -> None:
     """Nothing of it is cut off."""
     newest = with_prediction(update(0, 0.0, 0.0), confidence=0.63)
     line = shown(
-        status_fields(replace(RUNNING, source="USB Audio CODEC"), newest, ["127.0.0.1:9000"]),
+        status_fields(replace(RUNNING, source="USB Audio CODEC"), newest, [HERE]),
         round(1256 * theme.scale),
         theme,
     )
@@ -169,10 +161,10 @@ def test_what_is_usual_can_be_read_at_a_glance(theme: Theme) -> None:
 
 
 def test_whatever_the_texts_the_fields_stay_where_they_are() -> None:
-    line = shown(status_fields(RUNNING, update(0, 0.0, 0.0), ["127.0.0.1:9000"]), 1256)
+    line = shown(status_fields(RUNNING, update(0, 0.0, 0.0), [HERE]), 1256)
     before = {caption: value.geometry().getRect() for caption, value in line._values.items()}
     lost = replace(RUNNING, source="never ending " * 30, overflows=10**9, losses=100)
-    line.show_fields(status_fields(lost, None, ["lights:8000 (99999 packets not sent)"] * 9))
+    line.show_fields(status_fields(lost, None, [replace(LIGHTS, n_failed=99999)] * 9))
     settle()
     assert {caption: value.geometry().getRect() for caption, value in line._values.items()} == before
     assert line._values["source"].text().endswith("…")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import time
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
@@ -14,13 +13,12 @@ from realtime_mer.updates import Answer, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
     from realtime_mer.config.space import Values
+    from realtime_mer.osc.status import TargetStatus
 
 # How often the same thing is told at most: a count that rises, a level that is wrong; how the run is in all.
 _COUNT_INTERVAL_S, _LEVEL_INTERVAL_S, _SUMMARY_INTERVAL_S = 10.0, 60.0, 600.0
 # How often the targets are asked for, and for how long one has to be as it is.
 _OSC_INTERVAL_S, _OSC_PATIENCE_S = 1.0, 2.0
-# They rise in the words that people see.
-_COUNTS = re.compile(r"(; )?[0-9]+ (packets? not sent(; the last time: [^()]*)?|not taken in time)")
 
 # As Controls has it: a command's name, its values, and who takes the answer.
 CarryOut = Callable[[str, "Values", Answer], None]
@@ -29,10 +27,12 @@ CarryOut = Callable[[str, "Values", Answer], None]
 class LogSink:
     """The sink that tells the log what becomes of a run.
 
-    osc: what OscSink.summary says. clock_s: never goes back; it decides only how often something is told.
+    osc: OscSink.target_statuses. clock_s: never goes back; it decides only how often something is told.
     """
 
-    def __init__(self, osc: Callable[[], Sequence[str]], clock_s: Callable[[], float] = time.monotonic) -> None:
+    def __init__(
+        self, osc: Callable[[], Sequence[TargetStatus]], clock_s: Callable[[], float] = time.monotonic
+    ) -> None:
         self._clock_s = clock_s
         self._osc = osc
         self._before: Status | None = None
@@ -66,9 +66,9 @@ class LogSink:
         self._tell_counts(status, now_s)
         if now_s - self._asked_s >= _OSC_INTERVAL_S:
             self._asked_s = now_s
-            for target, summary in zip(self._targets, self._osc(), strict=True):
-                if target.is_due(_without_counts(summary), now_s):
-                    LOGGER.log(logging.WARNING if "(" in target.told else logging.INFO, "OSC to %s", target.told)
+            for target, osc in zip(self._targets, self._osc(), strict=True):
+                if target.is_due(osc.without_counts(), now_s):
+                    LOGGER.log(logging.INFO if osc.is_up else logging.WARNING, "OSC to %s", osc.without_counts())
         if now_s - self._summary_s >= _SUMMARY_INTERVAL_S:
             self._summary_s = now_s
             self._tell_summary("so far")
@@ -123,7 +123,7 @@ class LogSink:
             *(words, self._n_updates, status.dropped_blocks, status.losses, status.lost_s),
             f", latency {1000 * self._longest_latency_s:.0f} ms at most" if self._longest_latency_s else "",
             "" if status.level is None else f", level {status.level.rms_db:.1f} dBFS, gain {status.gain_db:+.1f} dB",
-            ", ".join(self._osc()) or "nobody",
+            ", ".join(map(str, self._osc())) or "nobody",
         )
 
 
@@ -143,16 +143,16 @@ class _Count:
 class _Target:
     """What is known of an OSC target, told once it has been so for two seconds: looking up a name takes a moment."""
 
-    told = ""
-    _seen = ""
+    _told: TargetStatus | None = None
+    _seen: TargetStatus | None = None
     _since_s = 0.0
 
-    def is_due(self, text: str, now_s: float) -> bool:
-        if text != self._seen:
-            self._seen, self._since_s = text, now_s
-        if text == self.told or now_s - self._since_s < _OSC_PATIENCE_S:
+    def is_due(self, status: TargetStatus, now_s: float) -> bool:
+        if status != self._seen:
+            self._seen, self._since_s = status, now_s
+        if status == self._told or now_s - self._since_s < _OSC_PATIENCE_S:
             return False
-        self.told = text
+        self._told = status
         return True
 
 
@@ -173,10 +173,6 @@ def commands_told(carry_out: CarryOut) -> CarryOut:
             raise
 
     return carry_out_and_tell
-
-
-def _without_counts(summary: str) -> str:
-    return _COUNTS.sub("", summary).replace(" ()", "")
 
 
 def _is_of_source(status: Status) -> tuple[str, SourceState, str]:

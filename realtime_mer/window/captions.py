@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from realtime_mer.osc.status import ControlStatus, NetworkStatus
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.theme import Tone
 
@@ -35,8 +36,6 @@ class Field:
 
 _LISTENING = Headline("listening", "The first prediction takes a second of sound.", Tone.PLAIN, ghost=True)
 _SILENCE = Headline("silence", "The last prediction holds.", Tone.PLAIN, ghost=True)
-# What osc.control says of itself begins so.
-_COMMANDS = "commands on "
 _FOLLOWING = "Following the music."
 _OF_LEVEL = {
     LevelState.QUIET: Headline("too quiet", "Turn the input up.", Tone.WARNING, ghost=False),
@@ -70,10 +69,10 @@ def headline(status: Status, newest: Update | None) -> Headline:
     return following if status.level is None else _OF_LEVEL.get(status.level.state, following)
 
 
-def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[str]) -> tuple[Field, ...]:
+def status_fields(status: Status, newest: Update | None, network: Sequence[NetworkStatus]) -> tuple[Field, ...]:
     """The status line; always the same captions in the same order.
 
-    osc_targets: for people: where OSC goes and where commands are taken, each with what is wrong with it in brackets.
+    network: where OSC is sent and where commands are taken.
     """
     latency_s = newest.latency_s if newest is not None and status.state is SourceState.RUNNING else None
     confidence = None if newest is None else newest.prediction.confidence
@@ -91,8 +90,8 @@ def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[s
         ),
         Field("confidence", "–" if confidence is None else f"{100 * confidence:.0f} %"),
         _recording(status),
-        _network("OSC", [text for text in osc_targets if not text.startswith(_COMMANDS)]),
-        _network("commands", [_commands(text) for text in osc_targets if text.startswith(_COMMANDS)]),
+        _network("OSC", [end for end in network if not isinstance(end, ControlStatus)]),
+        _network("commands", [end for end in network if isinstance(end, ControlStatus)]),
     )
 
 
@@ -140,14 +139,12 @@ def _recording(status: Status) -> Field:
     return Field("recording", Path(status.recording).name or status.recording, Tone.GOOD)
 
 
-def _commands(text: str) -> str:
-    """How many came, before where: the end may be cut off."""
-    where, _colon, counts = text.removeprefix(_COMMANDS).partition(": ")
-    return f"{counts} on {where}"
-
-
-def _network(caption: str, ends: Sequence[str]) -> Field:
-    """What is in trouble comes first: the rest may be cut off."""
-    troubled = [end for end in ends if "(" in end]
-    well = [end for end in ends if "(" not in end]
-    return Field(caption, ", ".join((*troubled, *well)) or "off", Tone.WARNING if troubled else Tone.PLAIN)
+def _network(caption: str, ends: Sequence[NetworkStatus]) -> Field:
+    """Those in trouble come first: the rest may be cut off."""
+    texts = [
+        # The counts come first too.
+        f"{end.counts} on {end.address}" if isinstance(end, ControlStatus) else str(end)
+        for end in sorted(ends, key=lambda end: end.is_well)
+    ]
+    all_well = all(end.is_well for end in ends)
+    return Field(caption, ", ".join(texts) or "off", Tone.PLAIN if all_well else Tone.WARNING)

@@ -10,6 +10,7 @@ from typing import NoReturn
 
 from realtime_mer.config import DisplaySettings
 from realtime_mer.log import notify
+from realtime_mer.osc.status import NetworkStatus
 from realtime_mer.updates import Board, Status
 from realtime_mer.window.application import application, display_watched, faults_told
 from realtime_mer.window.base import ViewWindow, remembered_in
@@ -32,7 +33,7 @@ def run_window(
     toggle_recording: Callable[[], None] | None = None,
     mark: Callable[[], None] | None = None,
     notices: Notices | None = None,
-    osc: Callable[[], Sequence[str]] = tuple,
+    osc: Callable[[], Sequence[NetworkStatus]] = tuple,
     title: str = "realtime-mer",
     lost: Callable[[], NoReturn] | None = None,
 ) -> None:
@@ -82,7 +83,7 @@ class MonitorWindow(ViewWindow):
 
     settings: of [display]. remembered: the file that says how the window was left; None: none does.
     toggle_pause, toggle_recording, mark: what the space bar, R and K do; None: nothing. notices: what to show for some
-    seconds. osc: the OSC targets, for people.
+    seconds. osc: what goes over the network.
     frames_painted: how many pictures have been drawn so far: one at most at each look at the board.
     """
 
@@ -97,7 +98,7 @@ class MonitorWindow(ViewWindow):
         toggle_recording: Callable[[], None] | None = None,
         mark: Callable[[], None] | None = None,
         notices: Notices | None = None,
-        osc: Callable[[], Sequence[str]] = tuple,
+        osc: Callable[[], Sequence[NetworkStatus]] = tuple,
         title: str = "realtime-mer",
     ) -> None:
         super().__init__(

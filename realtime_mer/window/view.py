@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from realtime_mer.osc.status import NetworkStatus
 from realtime_mer.updates import SourceState, Status
 from realtime_mer.window.attention import AttentionStrip
 from realtime_mer.window.captions import headline, status_fields
@@ -67,8 +68,8 @@ class View(QtWidgets.QWidget):
         """After new predictions."""
         self.plane.show_history(history)
 
-    def show_status(self, status: Status, history: History, osc_targets: Sequence[str]) -> None:
-        """After a new status or new predictions. osc_targets: for people."""
+    def show_status(self, status: Status, history: History, network: Sequence[NetworkStatus]) -> None:
+        """After a new status or new predictions."""
         self.plane.show_headline(headline(status, history.newest))
 
     def show_span(self, span_s: float | None) -> None:
@@ -144,9 +145,9 @@ class OperatorView(View):
         for timeline in self._timelines:
             timeline.show_history(history)
 
-    def show_status(self, status: Status, history: History, osc_targets: Sequence[str]) -> None:
+    def show_status(self, status: Status, history: History, network: Sequence[NetworkStatus]) -> None:
         """As in View."""
-        super().show_status(status, history, osc_targets)
+        super().show_status(status, history, network)
         newest = history.newest
         head = headline(status, newest)
         self._word.setVisible(bool(head.word))
@@ -158,7 +159,7 @@ class OperatorView(View):
             timeline.show_time(status.time_s if newest is None else max(status.time_s, newest.time_s))
         self._attention.show_weights(None if newest is None or head.ghost else newest.prediction.attention)
         self._meter.show_level(status.level if status.state is SourceState.RUNNING else None, status.gain_db)
-        self.status_line.show_fields(status_fields(status, newest, osc_targets))
+        self.status_line.show_fields(status_fields(status, newest, network))
 
     def show_span(self, span_s: float | None) -> None:
         """As in View."""
