@@ -95,8 +95,8 @@ def test_a_normal_run(width: int) -> None:
     assert re.fullmatch(r" RUNNING  Monitor of Null Output +0:12:34", screen(width=width)[0])
     text = words(width=width)
     for expected in (
-        f"valence {UPDATES[-1].valence:+.3f}",
-        f"arousal {UPDATES[-1].arousal:+.3f}",
+        f"valence {UPDATES[-1].prediction.valence:+.3f}",
+        f"arousal {UPDATES[-1].prediction.arousal:+.3f}",
         "input -18.3 dBFS, peak -6.2",
         " MUSIC ",
         "gain +3.2 dB",
