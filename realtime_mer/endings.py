@@ -68,7 +68,7 @@ def _done(work: Callable[[], int]) -> int:
         return PIPE_CLOSED
     except Exception as error:
         # A mistake of ours. Where there is a log, that has the traceback.
-        crash_log = log.take_crash()
+        crash_log = log.log_crash()
         if crash_log is None:
             raise
         print(f"realtime-mer: error: {type(error).__name__}: {error}", file=sys.stderr)
