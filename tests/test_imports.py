@@ -26,7 +26,7 @@ ARROWS = {
     "models": "__init__ atomic errors features types",
     "osc": "config errors log moods smoothing updates",
     "osc_monitor": "config endings errors osc terminal",
-    "predict": "__init__ atomic errors live models sources types workers",
+    "predict": "__init__ atomic endings errors live models sources types workers",
     "recording": "__init__ atomic config errors sources types updates",
     "sources": "config errors log types updates",
     "terminal": "moods updates",

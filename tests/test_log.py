@@ -119,7 +119,7 @@ def test_to_standard_error(capsys: pytest.CaptureFixture[str], monkeypatch: pyte
 
 def test_a_crash_in_a_thread_is_logged(path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with log(path):
-        thread = threading.Thread(target=lambda: [][0], name="some thread")
+        thread = threading.Thread(target=[].pop, name="some thread")
         thread.start()
         thread.join()
     assert told(path) == ["thread some thread: this should not have happened"]
@@ -332,7 +332,7 @@ def test_a_live_run_logs_its_commands_and_its_end(tmp_path: Path) -> None:
     assert "command mark the drop: mark 1 at 0.0 s" in lines
     assert "command rate 6000.0: refused: A rate from 1 to 120 Hz was expected, not 6000.0." in lines
     assert "command record/start take one: take one" in lines
-    assert "SIGINT: the run is to end" in lines
+    assert "SIGINT: the run ends" in lines
     assert lines[-1].startswith("in all: 0 predictions")
     assert path.read_text(encoding="utf-8").endswith("realtime-mer ends with exit code 0\n")
 
