@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from checkpoints import music
 from live_runs import LiveRun, without_display
-from logged import LINE, RUNNING, TIMEOUT_S, Clock, log, told, wait_for
+from logged import LINE, RUNNING, TIMEOUT_S, Clock, log, logged, wait_for
 from osc_sockets import free_port
 
 from realtime_mer import log as logs
@@ -66,8 +66,8 @@ def test_messages_stay_on_their_line_and_are_bounded(path: Path) -> None:
             raise ValueError("one\n2026-01-01T00:00:00 forged")
         except ValueError:
             LOGGER.exception("a fault")
-    assert told(path)[0] == r"a\nb\r\x1b[2J\u2028c"
-    assert len(told(path)[1]) == 2000
+    assert logged(path)[0] == r"a\nb\r\x1b[2J\u2028c"
+    assert len(logged(path)[1]) == 2000
     text = path.read_text(encoding="utf-8")
     assert "\n    ValueError: one\n    2026-01-01T00:00:00 forged\n" in text
     assert "Traceback" in text
@@ -81,7 +81,7 @@ def test_the_level_is_a_filter(level: str, n_lines: int, path: Path) -> None:
     with log(path, level):
         for n, grave in enumerate((logging.DEBUG, logging.INFO, logging.WARNING, logging.ERROR)):
             LOGGER.log(grave, "line %d", n)
-    assert told(path) == [f"line {n}" for n in range(4 - n_lines, 4)]
+    assert logged(path) == [f"line {n}" for n in range(4 - n_lines, 4)]
 
 
 def test_warnings_of_other_libraries_are_logged_with_their_name(path: Path) -> None:
@@ -89,7 +89,7 @@ def test_warnings_of_other_libraries_are_logged_with_their_name(path: Path) -> N
         logging.getLogger("aiohttp.server").warning("odd")
         logging.getLogger("aiohttp.server").info("usual")
         logging.getLogger("realtime_mer.some.module").info("ours")
-    assert told(path) == ["aiohttp.server: odd", "ours"]
+    assert logged(path) == ["aiohttp.server: odd", "ours"]
 
 
 def test_without_a_log_nothing_is_printed_and_afterwards_everything_is_restored(
@@ -122,7 +122,7 @@ def test_a_crash_in_a_thread_is_logged(path: Path, capsys: pytest.CaptureFixture
         thread = threading.Thread(target=[].pop, name="some thread")
         thread.start()
         thread.join()
-    assert told(path) == ["thread some thread: this should not have happened"]
+    assert logged(path) == ["thread some thread: this should not have happened"]
     assert "IndexError" in path.read_text(encoding="utf-8")
     assert "a fault in the thread some thread: IndexError" in capsys.readouterr().err
 
@@ -139,12 +139,12 @@ def test_old_files_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
             LOGGER.warning("line %d %s", n, "x" * 50)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["night.log", *(f"night.log.{n}" for n in range(1, 6))]
     assert all(file.stat().st_size <= 10_000 for file in tmp_path.iterdir())
-    kept = [told(tmp_path / f"night.log{end}") for end in (".5", ".4", ".3", ".2", ".1", "")]
+    kept = [logged(tmp_path / f"night.log{end}") for end in (".5", ".4", ".3", ".2", ".1", "")]
     numbers = [int(line.split()[1]) for lines in kept for line in lines]
     assert numbers == list(range(numbers[0], 2000)), "the newest lines, without a gap"
     with log(path):
         LOGGER.info("a second run")
-    assert told(path)[-1] == "a second run"
+    assert logged(path)[-1] == "a second run"
 
 
 def test_a_flood_is_limited_and_our_warnings_get_through(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -154,7 +154,7 @@ def test_a_flood_is_limited_and_our_warnings_get_through(path: Path, monkeypatch
             LOGGER.info("line %d", n)
             logging.getLogger("aiohttp.server").error("line %d", n)
         LOGGER.warning("the device is lost")
-    lines = told(path)
+    lines = logged(path)
     assert len(lines) == 300 - 2 + 2, "300 with the first two, and the last two"
     assert lines[-2:] == ["1702 lines were left out here: too many at once", "the device is lost"]
 
@@ -177,8 +177,8 @@ def test_no_caller_waits_for_a_disk_that_hangs(path: Path, monkeypatch: pytest.M
         assert logs._log.queue.waiting.qsize() == 1000
     assert not path.read_text(encoding="utf-8"), "the end did not wait for the disk"
     goes_on.set()
-    wait_for(lambda: len(told(path)) >= 998, "what waited is written")
-    assert told(path)[0] == "line 0"
+    wait_for(lambda: len(logged(path)) >= 998, "what waited is written")
+    assert logged(path)[0] == "line 0"
 
 
 def test_lines_that_cannot_be_written_are_counted_and_logging_goes_on_afterwards(
@@ -328,7 +328,7 @@ def test_a_live_run_logs_its_commands_and_its_end(tmp_path: Path) -> None:
         wait_for(lambda: "recording into take one" in path.read_text(encoding="utf-8"), "the recording")
         code, output, errors = live.end()
     assert (code, output, errors) == (0, "", "")
-    lines = told(path)
+    lines = logged(path)
     assert "command mark the drop: mark 1 at 0.0 s" in lines
     assert "command rate 6000.0: refused: A rate from 1 to 120 Hz was expected, not 6000.0." in lines
     assert "command record/start take one: take one" in lines
@@ -342,7 +342,7 @@ def test_a_source_that_does_not_open_is_logged(tmp_path: Path) -> None:
     path = tmp_path / "night.log"
     done = run(LiveRun.command("--input", "nowhere.wav", "--no-plot", "--log-file", str(path)), tmp_path)
     assert done.returncode == 1
-    (error,) = told(path, "ERROR")
+    (error,) = logged(path, "ERROR")
     assert done.stderr == f"realtime-mer: error: {error}\n"
     assert path.read_text(encoding="utf-8").endswith("realtime-mer ends with exit code 1\n")
 

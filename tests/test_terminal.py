@@ -221,11 +221,6 @@ def test_a_name_cannot_control_the_terminal() -> None:
     assert lines[0].startswith(" LOST  a?[2Jb c d?e?f ")
 
 
-@pytest.mark.parametrize("state", SourceState)
-def test_without_colour_every_state_is_still_a_word(state: SourceState) -> None:
-    assert state.upper() in words(replace(RUNNING, state=state))
-
-
 @given(
     width=st.integers(1, 200),
     height=st.integers(1, 70),
