@@ -236,7 +236,7 @@ CRASHING_DECODER = """\
 import os, soundfile
 class SoundFile(soundfile.SoundFile):
     def __init__(self, file, *rest, **options):
-        if os.fsdecode(file).endswith("crash.wav"):
+        if os.fstat(file).st_size == 13:
             os.abort()
         super().__init__(file, *rest, **options)
 soundfile.SoundFile = SoundFile
@@ -248,7 +248,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(songs: Path, checkpoint_path: 
     """One of them kills the process that reads it (with a stand-in for libsndfile), as a crafted file might."""
     (tmp_path / "decoder").mkdir()
     (tmp_path / "decoder" / "sitecustomize.py").write_text(CRASHING_DECODER)
-    (songs / "crash.wav").touch()
+    (songs / "crash.wav").write_bytes(bytes(13))
     (songs / "empty.mp3").write_bytes(b"")
     (songs / "broken [red] :smile:.ogg").write_bytes(b"OggS" + bytes(500))
     soundfile.write(songs / "short.wav", music(0.9), 44_100)
@@ -256,7 +256,7 @@ def test_bad_files_are_named_and_the_rest_goes_on(songs: Path, checkpoint_path: 
     code, output, errors = run(songs, tmp_path / "gone.wav", *outputs, before=tmp_path / "decoder")
     assert (code, output) == (1, "")
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["Other Tune.csv", "tune.csv"]
-    lines = errors.splitlines()
+    lines = [line for line in errors.splitlines() if line.startswith("realtime-mer: ")]
     for name, reason in {
         "crash.wav": "its process died",
         "empty.mp3": "cannot be read as audio",

@@ -13,7 +13,6 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import soundfile
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
@@ -23,18 +22,12 @@ from realtime_mer.endings import write_stdout
 from realtime_mer.errors import OutputError, UsageError
 from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
 from realtime_mer.predict.plotting import can_plot, trajectory_png
-from realtime_mer.sources.reading import AudioFileError
+from realtime_mer.sources.reading import AUDIO_SUFFIXES, AudioFileError
 from realtime_mer.types import Prediction
 from realtime_mer.workers import run_in_workers
 
 TableFormat = Literal["csv", "json"]
 
-# The files that count as audio in a folder: libsndfile's formats by name, and their other suffixes. RAW files are left
-# out: they have no header.
-AUDIO_SUFFIXES = frozenset(
-    {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"}
-    | {".mp3", ".ogg", ".oga", ".opus", ".flac", ".wav", ".wave", ".aif", ".aiff", ".aifc", ".snd"}
-)
 _CRASHED = "its process died, from a crash in a library or for lack of memory"
 
 
@@ -200,7 +193,7 @@ def _audio_in(folder: Path) -> list[Path]:
         raise UsageError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
     if not inside:
         raise UsageError(
-            f"The folder {folder} has no audio file (wav, flac, mp3, ogg and others that libsndfile reads). "
+            f"The folder {folder} has no audio file (wav, flac, mp3, ogg, m4a and others). "
             "Folders inside it are not searched."
         )
     return inside
