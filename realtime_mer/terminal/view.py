@@ -68,7 +68,7 @@ class TerminalView:
     background job) it writes a line for each prediction and each change of the source.
 
     quit_: called at the key q. toggle_pause: called at the space bar; None if the source cannot pause.
-    osc: returns the OSC targets as text. stream: where to write; by default standard output.
+    osc: returns the OSC targets; their `str` is shown. stream: where to write; by default standard output.
     """
 
     def __init__(
@@ -77,7 +77,7 @@ class TerminalView:
         *,
         quit_: Callable[[], None],
         toggle_pause: Callable[[], None] | None = None,
-        osc: Callable[[], Sequence[str]] = tuple,
+        osc: Callable[[], Sequence[object]] = tuple,
         stream: TextIO | None = None,
     ) -> None:
         self._board = board
@@ -177,10 +177,10 @@ def source_line(status: Status) -> str:
 class Page:
     """The full-screen view as a rich renderable, for any size and any encoding.
 
-    updates: those of the last MEMORY_S seconds, oldest first. osc: the targets as text. keys: help on the keys.
+    updates: those of the last MEMORY_S seconds, oldest first. osc: the targets. keys: help on the keys.
     """
 
-    def __init__(self, status: Status, updates: Sequence[Update], osc: Sequence[str], keys: str) -> None:
+    def __init__(self, status: Status, updates: Sequence[Update], osc: Sequence[object], keys: str) -> None:
         self._status = status
         self._updates = updates
         self._osc = osc
@@ -342,13 +342,13 @@ def _latency(updates: Sequence[Update]) -> str:
     return f"{1000 * latencies_s[-1]:.0f} ms, median {1000 * statistics.median(latencies_s):.0f} ms"
 
 
-def _footer(status: Status, osc: Sequence[str], keys: str, encoding: str) -> Table:
+def _footer(status: Status, osc: Sequence[object], keys: str, encoding: str) -> Table:
     recording = status.recording or "off"
     if status.recording_fault:
         recording = f"INCOMPLETE: {status.recording_fault} ({recording})"
     grid = _grid()
     grid.add_row("recording", Text(plain(recording, encoding), _ALARM if status.recording_fault else ""))
-    grid.add_row("OSC to", Text(plain(", ".join(osc) or "no target", encoding)))
+    grid.add_row("OSC to", Text(plain(", ".join(map(str, osc)) or "no target", encoding)))
     grid.add_row("keys", keys)
     return grid
 
