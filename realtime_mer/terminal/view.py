@@ -9,6 +9,7 @@ import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from types import TracebackType
 from typing import Self, TextIO
@@ -27,7 +28,8 @@ from realtime_mer.moods import QUADRANT_WORDS
 from realtime_mer.terminal.keys import Keys, in_foreground, terminal_fd
 from realtime_mer.updates import Board, LevelState, SourceState, Status, Update
 
-REFRESH_S = 0.1
+# A full screen takes about 5 ms of CPU time.
+LINES_INTERVAL_S, SCREEN_INTERVAL_S = 0.1, 0.2
 MEMORY_S = 60.0
 
 _TRAIL_S = 10.0
@@ -61,7 +63,7 @@ _TO_ASCII = str.maketrans("─│┼●○·█━…", "-|+@O.#=~")
 
 
 class TerminalView:
-    """Shows a board: `with TerminalView(board, …) as view`, then call `view.refresh()` about every REFRESH_S.
+    """Shows a board: `with TerminalView(board, …) as view`, then call `view.refresh()` about every SCREEN_INTERVAL_S.
 
     On a terminal it takes the whole screen and the keys, and gives both back at the end, also after an error. Text
     that is written to standard error meanwhile appears afterwards. Everywhere else (a file, a pipe, a dumb terminal, a
@@ -113,7 +115,7 @@ class TerminalView:
     def run(self, stop: threading.Event) -> None:
         """Shows the board until `stop` is set, and once more then. Raises what `refresh` raises."""
         with self:
-            while not stop.wait(REFRESH_S):
+            while not stop.wait(LINES_INTERVAL_S if self._live is None else SCREEN_INTERVAL_S):
                 self.refresh()
             self.refresh()
 
@@ -174,28 +176,28 @@ def source_line(status: Status) -> str:
     return f"{status.time_s:.1f} s  source {status.state}: {status.source}{detail}"
 
 
+@dataclass(frozen=True, slots=True)
 class Page:
     """The full-screen view as a rich renderable, for any size and any encoding.
 
     updates: those of the last MEMORY_S seconds, oldest first. osc: the targets. keys: help on the keys.
     """
 
-    def __init__(self, status: Status, updates: Sequence[Update], osc: Sequence[object], keys: str) -> None:
-        self._status = status
-        self._updates = updates
-        self._osc = osc
-        self._keys = keys
+    status: Status
+    updates: Sequence[Update]
+    osc: Sequence[object]
+    keys: str
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         def n_rows(renderable: RenderableType) -> int:
             return len(console.render_lines(renderable, options.update(height=None)))
 
         width, height = options.max_width, options.height or console.height
-        header = _header(self._status, options.encoding)
-        numbers = _numbers(self._status, self._updates)
-        footer = _footer(self._status, self._osc, self._keys, options.encoding)
+        header = _header(self.status, options.encoding)
+        numbers = _numbers(self.status, self.updates)
+        footer = _footer(self.status, self.osc, self.keys, options.encoding)
         n_header = min(n_rows(header), 1 + _MOST_DETAIL_ROWS)
-        plane = Layout(Panel(_Plane(self._updates), title="arousal +1", subtitle="-1", style="dim", padding=0), ratio=3)
+        plane = Layout(Panel(_Plane(self.updates), title="arousal +1", subtitle="-1", style="dim", padding=0), ratio=3)
         body = Layout()
         if width >= _WIDE_COLUMNS and height >= _WIDE_ROWS:
             body.split_row(plane, Layout(Padding(numbers, (0, 0, 0, 1)), ratio=2, minimum_size=_NUMBERS_COLUMNS))
@@ -210,11 +212,11 @@ class Page:
             yield Segment(text, segment.style, segment.control)
 
 
+@dataclass(frozen=True, slots=True)
 class _Plane:
     """Valence to the right, arousal upwards, with the last prediction and its trail."""
 
-    def __init__(self, updates: Sequence[Update]) -> None:
-        self._updates = updates
+    updates: Sequence[Update]
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         columns, rows = options.max_width, options.height or console.height
@@ -227,8 +229,8 @@ class _Plane:
         for cells in grid:
             cells[middle_column] = "│"
         grid[middle_row] = ["┼" if column == middle_column else "─" for column in range(columns)]
-        present = self._updates[-1] if self._updates else None
-        for update in self._updates:
+        present = self.updates[-1] if self.updates else None
+        for update in self.updates:
             if present is not None and update.time_s > present.time_s - _TRAIL_S:
                 row, column = cell(update.prediction.valence, update.prediction.arousal)
                 grid[row][column] = _TRAIL
@@ -249,16 +251,16 @@ class _Plane:
         yield text
 
 
+@dataclass(frozen=True, slots=True)
 class _Value:
     """A number in [-1, 1] with its sign, and a bar from the middle; empty without a value."""
 
-    def __init__(self, value: float | None) -> None:
-        self._value = value
+    value: float | None
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
-        number = "" if self._value is None else f"{self._value:+.3f}"
+        number = "" if self.value is None else f"{self.value:+.3f}"
         half = max((options.max_width - 8) // 2, 0)
-        value = self._value or 0.0
+        value = self.value or 0.0
         left, right = round(max(-value, 0.0) * half), round(max(value, 0.0) * half)
         yield Text.assemble(
             (f"{number:7}", "bold"),
