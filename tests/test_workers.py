@@ -47,7 +47,6 @@ def test_without_items() -> None:
     assert default_jobs() >= 1
 
 
-@pytest.mark.slow
 def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:
     started = [tmp_path / "0.pid"]
     with contextlib.closing(run_in_workers(odd_work, [*map(str, started), "quick"], jobs=2)) as outcomes:
