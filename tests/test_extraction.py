@@ -402,7 +402,7 @@ def test_a_change_of_the_code_that_extracts_changes_the_configuration(package_co
         path.write_bytes(content + b"\n")
         assert digest() != original, name
         path.write_bytes(content)
-    for name in ("models/live.py", "predict/command.py", "models/checkpoint.py"):
+    for name in ("models/live.py", "batch/command.py", "models/checkpoint.py"):
         (package_copy / name).write_bytes(b"")
     descriptors_copy = package_copy / "features" / "descriptors"
     (descriptors_copy / "__pycache__").mkdir()
