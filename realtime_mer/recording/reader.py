@@ -1,18 +1,19 @@
-"""Reads a recording, and trusts nothing that stands in it."""
+"""Reads a recording, without trusting any of its contents."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import soundfile
+from msgspec import Meta, Struct
 
 from realtime_mer import __version__
 from realtime_mer.config import ConfigError, LiveSettings, load_settings
@@ -45,7 +46,45 @@ _MAX_RATE_HZ = 655_350
 _MAX_SEGMENT = 10**6
 
 _HELD = {"false": False, "true": True}
-_FROM_THE_START = {"index": 0, "time_s": 0.0, "valence": 0.0, "arousal": 0.0}
+
+_Count = Annotated[int, Meta(ge=0, le=_MAX_NUMBER)]
+_Rating = Annotated[float, Meta(ge=-1, le=1)]
+
+
+class _Began(Struct, frozen=True, forbid_unknown_fields=True):
+    """The entry `began` of recording.json."""
+
+    index: _Count
+    time_s: Annotated[float, Meta(ge=0, le=_MAX_NUMBER)]
+    valence: _Rating
+    arousal: _Rating
+
+
+class _Segment(Struct, forbid_unknown_fields=True):
+    """One of the segments of recording.json. samples: per channel; None: it was cut off."""
+
+    segment: Annotated[int, Meta(ge=0, le=_MAX_SEGMENT)]
+    rate_hz: Annotated[int, Meta(ge=LOWEST_RATE_HZ, le=_MAX_RATE_HZ)]
+    channels: Annotated[int, Meta(ge=1, le=MAX_CHANNELS)]
+    samples: _Count | None
+
+
+class _Facts(Struct):
+    """recording.json. Recordings of earlier versions have neither `began` nor `open_end`."""
+
+    realtime_mer_version: str
+    checkpoint_sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    source: str
+    started: str
+    segments: list[_Segment]
+    whole: bool
+    fault: str
+    began: _Began = _Began(0, 0.0, 0.0, 0.0)
+    open_end: bool = False
+
+
+class _Version(Struct):
+    format_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,16 +164,12 @@ def read_segment(segment: RecordedSegment) -> Generator[FloatArray, None, None]:
 def _read(directory: Path) -> Recording:
     if not directory.is_dir():
         raise RecordingError("there is no such folder.")
-    facts = _Facts(_text(directory / FACTS_FILE, _MAX_FACTS_BYTES))
-    whole = facts.entry("whole", bool)
-    fault = _shown(facts.entry("fault", str))
+    facts = _facts(_text(directory / FACTS_FILE, _MAX_FACTS_BYTES))
+    whole, fault = facts.whole, _shown(facts.fault)
     if whole and fault:
-        raise RecordingError(f"{FACTS_FILE} says that it is whole, and that it is not.")
-    checkpoint_sha256 = facts.entry("checkpoint_sha256", str)
-    if not re.fullmatch("[0-9a-f]{64}", checkpoint_sha256):
-        raise RecordingError(f"{FACTS_FILE}: checkpoint_sha256 is no SHA-256 in hexadecimal.")
-    began = _began(facts.entry("began", dict, _FROM_THE_START))
-    segments = _segments(directory, facts.entry("segments", list), whole=whole)
+        raise RecordingError(f"{FACTS_FILE} calls it whole, but has a fault: {fault}")
+    began = Beginning(facts.began.index, facts.began.time_s, (facts.began.valence, facts.began.arousal))
+    segments = _segments(directory, facts.segments, whole=whole)
     if not (directory / SETTINGS_FILE).is_file():
         raise RecordingError(f"{SETTINGS_FILE} is missing.")
     try:
@@ -143,64 +178,33 @@ def _read(directory: Path) -> Recording:
         raise RecordingError(str(error)) from error
     return Recording(
         directory,
-        _shown(facts.entry("realtime_mer_version", str)),
-        checkpoint_sha256,
-        _shown(facts.entry("source", str)),
-        _shown(facts.entry("started", str)),
+        _shown(facts.realtime_mer_version),
+        facts.checkpoint_sha256,
+        _shown(facts.source),
+        _shown(facts.started),
         settings,
         segments,
         _updates(directory / PREDICTIONS_FILE, began, whole=whole),
         fault if fault or whole else "The recording was cut off: realtime-mer did not come to its end.",
         began,
-        facts.entry("open_end", bool, False),
+        facts.open_end,
     )
 
 
-class _Facts:
-    """What recording.json says, of this format's version. Raises RecordingError for anything else."""
-
-    def __init__(self, text: str) -> None:
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RecordingError(f"{FACTS_FILE} is no usable JSON: {error}.") from error
-        if not isinstance(values, dict):
-            raise RecordingError(f"{FACTS_FILE} holds no object.")
-        self._values = values
-        version = self.entry("format_version", int)
+def _facts(text: str) -> _Facts:
+    try:
+        version = msgspec.json.decode(text, type=_Version).format_version
         if version != FORMAT_VERSION:
             raise RecordingError(
                 f"it has the format version {version}, but realtime-mer {__version__} reads {FORMAT_VERSION}. "
                 "Use the version of realtime-mer that made it."
             )
-
-    def entry(self, name: str, kind: type, default: object = None) -> Any:
-        """default: where it may be absent."""
-        if name not in self._values and default is None:
-            raise RecordingError(f"{FACTS_FILE} has no {name}.")
-        value = self._values.get(name, default)
-        if type(value) is not kind:
-            raise RecordingError(f"{FACTS_FILE}: {name} is of the type {type(value).__name__}, not {kind.__name__}.")
-        return value
+        return msgspec.json.decode(text, type=_Facts)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise RecordingError(f"{FACTS_FILE} is not usable: {_shown(str(error))}.") from error
 
 
-def _began(entry: dict[str, Any]) -> Beginning:
-    if set(entry) != set(_FROM_THE_START):
-        raise RecordingError(f"{FACTS_FILE}: began has {', '.join(_FROM_THE_START)}, and no more.")
-    index, time_s, valence, arousal = (entry[name] for name in _FROM_THE_START)
-    if type(index) is not int or not 0 <= index <= _MAX_NUMBER:
-        raise RecordingError(f"{FACTS_FILE}: index in began is a whole number from 0 to {_MAX_NUMBER}.")
-    for name, value, lowest, highest in (
-        ("time_s", time_s, 0, _MAX_NUMBER),
-        ("valence", valence, -1, 1),
-        ("arousal", arousal, -1, 1),
-    ):
-        if type(value) is not float or not lowest <= value <= highest:
-            raise RecordingError(f"{FACTS_FILE}: {name} in began is a number from {lowest} to {highest}, such as 0.5.")
-    return Beginning(index, time_s, (valence, arousal))
-
-
-def _segments(directory: Path, entries: list[Any], *, whole: bool) -> tuple[RecordedSegment, ...]:
+def _segments(directory: Path, entries: list[_Segment], *, whole: bool) -> tuple[RecordedSegment, ...]:
     segments: list[RecordedSegment] = []
     for i, entry in enumerate(entries):
         last = i + 1 == len(entries)
@@ -226,35 +230,24 @@ def _segments(directory: Path, entries: list[Any], *, whole: bool) -> tuple[Reco
     return tuple(replace(segment, drops=tuple(drops[segment.segment])) for segment in segments)
 
 
-def _segment(directory: Path, entry: Any, *, cut_off_allowed: bool) -> RecordedSegment:
-    """Without its drops; its file is there and fits, unless it was cut off before that had a beginning."""
-    names = ("segment", "rate_hz", "channels", "samples")
-    if not isinstance(entry, dict) or set(entry) != set(names):
-        raise RecordingError(f"{FACTS_FILE}: each of its segments has {', '.join(names)}, and no more.")
-    number, rate_hz, n_channels, n_samples = (entry[name] for name in names)
-    if n_samples is None and not cut_off_allowed:
+def _segment(directory: Path, entry: _Segment, *, cut_off_allowed: bool) -> RecordedSegment:
+    """The segment without its drops. Checks its file, unless it was cut off before the file had a header."""
+    if entry.samples is None and not cut_off_allowed:
         raise RecordingError(f"{FACTS_FILE}: only the last segment of a recording that is not whole can be cut off.")
-    for name, value, lowest, highest in (
-        ("segment", number, 0, _MAX_SEGMENT),
-        ("rate_hz", rate_hz, LOWEST_RATE_HZ, _MAX_RATE_HZ),
-        ("channels", n_channels, 1, MAX_CHANNELS),
-        ("samples", n_samples or 0, 0, _MAX_NUMBER),
-    ):
-        if type(value) is not int or not lowest <= value <= highest:
-            raise RecordingError(f"{FACTS_FILE}: {name} of a segment is a whole number from {lowest} to {highest}.")
-    segment = RecordedSegment(number, directory / audio_name(number), rate_hz, n_channels, n_samples, ())
-    if n_samples == 0:
+    path = directory / audio_name(entry.segment)
+    segment = RecordedSegment(entry.segment, path, entry.rate_hz, entry.channels, entry.samples, ())
+    if entry.samples == 0:
         return segment
-    if not segment.path.is_file():
-        raise RecordingError(f"{segment.path.name} is missing.")
+    if not path.is_file():
+        raise RecordingError(f"{path.name} is missing.")
     try:
         with _open_audio(segment) as file:
-            found = (file.format, file.subtype, file.samplerate, file.channels)
-            if found != ("FLAC", "PCM_24", rate_hz, n_channels) or (n_samples is not None and file.frames != n_samples):
-                raise RecordingError(f"{segment.path.name} is not the file that {FACTS_FILE} says it is.")
+            expected = ("FLAC", "PCM_24", entry.rate_hz, entry.channels, entry.samples or file.frames)
+            if (file.format, file.subtype, file.samplerate, file.channels, file.frames) != expected:
+                raise RecordingError(f"{path.name} is not the file that {FACTS_FILE} describes.")
     except (soundfile.SoundFileError, OSError) as error:
-        if n_samples is not None:
-            raise RecordingError(f"{segment.path.name} cannot be read: {reason_of(error)}.") from error
+        if entry.samples is not None:
+            raise RecordingError(f"{path.name} cannot be read: {reason_of(error)}.") from error
     return segment
 
 
