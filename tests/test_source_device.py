@@ -211,7 +211,7 @@ class PortAudioError(Exception):
         ),
         (
             PortAudioError("Error opening InputStream: Invalid number of channels", -9998),
-            "expected 2 channels or more, got 2",
+            "cannot give 2 channels; it has 2",
         ),
         (PortAudioError("Error opening InputStream: Invalid sample rate", -9997), "its own rate is 48000 Hz"),
         (PortAudioError("Unanticipated host error", -9999, (2, -13, "Permission denied")), "Join the group audio"),
@@ -450,7 +450,7 @@ def test_what_cannot_be_heard_leaves_everything_as_it_is(server: SoundServer, si
             ("9" * 201, "No input has a name of more than 200 characters."),
             (
                 "mono.monitor",
-                "The input 'Monitor of mono': expected 2 channels or more, got 1. Choose others with --channels.",
+                "The input 'Monitor of mono' cannot give 2 channels; it has 1. Choose others with --channels.",
             ),
             ("suspended.monitor", "The input 'Monitor of suspended' opens, but delivers no data."),
         ):
@@ -481,10 +481,10 @@ def test_one_input_is_chosen_at_a_time_and_everybody_has_an_answer(server: Sound
         listener.ask_for("quiet.monitor")
     assert [done for done, _ in listener.answers] == [False]
     listener.ask_for("quiet.monitor")
-    assert listener.answers[1:] == [(False, "There is no input open.")]
+    assert listener.answers[1:] == [(False, "No input is open.")]
     never_started = Listener(server)
     never_started.ask_for("default")
-    assert never_started.answers == [(False, "There is no input open.")]
+    assert never_started.answers == [(False, "No input is open.")]
 
 
 def test_while_the_input_is_lost_another_one_can_be_chosen(server: SoundServer, sinks: dict[str, str]) -> None:

@@ -231,6 +231,6 @@ def _why_not(error: Exception, device: InputDevice, n_channels: int, rate_hz: in
 
 def _too_few_channels(device: InputDevice, n_channels: int) -> str:
     return (
-        f"The input {device.name!r}: expected {n_channels} channels or more, got {device.n_channels}. "
+        f"The input {device.name!r} cannot give {n_channels} channels; it has {device.n_channels}. "
         "Choose others with --channels."
     )
