@@ -28,7 +28,7 @@ from realtime_mer.updates import Board, SourceState, Status, Update
 from realtime_mer.window import display_fault
 
 if TYPE_CHECKING:
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 DEMO = "the built-in piece"
 # Environment variables with which Qt counts as many pixels as there are, whatever resolution a screen tells.
@@ -117,13 +117,13 @@ def draw_into_memory() -> None:
 
 
 @contextlib.contextmanager
-def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator[tuple[MonitorWindow, Board]]:
+def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator[tuple[LiveWindow, Board]]:
     """The live window in this size, whatever its mode, and its board; after `draw_into_memory`."""
     from realtime_mer.window.qt import QtCore
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
     board, stop = Board(DEMO), threading.Event()
-    window = MonitorWindow(board, stop, settings, toggle_pause=stop.clear, toggle_recording=stop.clear)
+    window = LiveWindow(board, stop, settings, toggle_pause=stop.clear, toggle_recording=stop.clear)
     try:
         window.open()
         window.setWindowState(QtCore.Qt.WindowState.WindowNoState)
@@ -135,7 +135,7 @@ def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator
         _handle_events()
 
 
-def look(window: MonitorWindow) -> None:
+def look(window: LiveWindow) -> None:
     """Has the window look at its board now, and draws what has changed: what its timer does sixty times a second."""
     from realtime_mer.window.qt import QtCore
 
@@ -145,7 +145,7 @@ def look(window: MonitorWindow) -> None:
     _handle_events()
 
 
-def press(window: MonitorWindow, key: str) -> None:
+def press(window: LiveWindow, key: str) -> None:
     """Presses a key of keys.KEYS, such as "Z"."""
     from realtime_mer.window.qt import QtCore, QtGui
 

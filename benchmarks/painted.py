@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from realtime_mer.cli import main
-from realtime_mer.window import run as monitor_window
+from realtime_mer.window import run as live_window
 from realtime_mer.window.qt import QtCore
 
 MARK = "painted "
@@ -23,7 +23,7 @@ MARK = "painted "
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How far a window has come. pictures: MonitorWindow.frames_painted. now_s: time.monotonic(). thread_s: CPU time of
+    """How far a window has come. pictures: LiveWindow.frames_painted. now_s: time.monotonic(). thread_s: CPU time of
     the thread that draws. longest_s: the longest time between two pictures since the last count; 0 where there were
     none. width_px, height_px: the window's."""
 
@@ -40,8 +40,8 @@ def counts_told(text: str) -> list[Count]:
     return [Count(**json.loads(line.removeprefix(MARK))) for line in text.splitlines() if line.startswith(MARK)]
 
 
-def _counting(size_px: tuple[int, int]) -> type[monitor_window.MonitorWindow]:
-    class CountingWindow(monitor_window.MonitorWindow):
+def _counting(size_px: tuple[int, int]) -> type[live_window.LiveWindow]:
+    class CountingWindow(live_window.LiveWindow):
         """One of this size that tells its count."""
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -83,5 +83,5 @@ def _counting(size_px: tuple[int, int]) -> type[monitor_window.MonitorWindow]:
 
 if __name__ == "__main__":
     width, height = map(int, sys.argv[1].split("x"))
-    monitor_window.MonitorWindow = _counting((width, height))  # type: ignore[misc]
+    live_window.LiveWindow = _counting((width, height))  # type: ignore[misc]
     sys.exit(main(sys.argv[2:]))

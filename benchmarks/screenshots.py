@@ -24,7 +24,7 @@ from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.updates import Board, SourceState, Status
 
 if TYPE_CHECKING:
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 SIZE_PX = (1280, 720)
 # What rests has not painted for so long. It is given up after the second time.
@@ -78,7 +78,7 @@ def save_pictures(songs: Sequence[Path], longest_s: float, folder: Path) -> list
         return [_save(window, folder, picture) for window, picture in zip(windows, PICTURES, strict=True)]
 
 
-def _rest(windows: Sequence[MonitorWindow]) -> None:
+def _rest(windows: Sequence[LiveWindow]) -> None:
     """Returns once nothing moves in any of them. Raises BenchmarkError where something never ends to."""
     began_s = painted_s = time.monotonic()
     n_painted = -1
@@ -91,7 +91,7 @@ def _rest(windows: Sequence[MonitorWindow]) -> None:
             raise BenchmarkError("The windows do not come to rest.")
 
 
-def _tell(board: Board, window: MonitorWindow, heard: Heard, picture: Picture) -> None:
+def _tell(board: Board, window: LiveWindow, heard: Heard, picture: Picture) -> None:
     """What a window knows at the end of the music, or after the silence behind it."""
     length_s = heard.length_s - (0.0 if picture.silent else _SILENCE_S)
     for update in heard.updates:
@@ -109,7 +109,7 @@ def _lost(status: Status) -> Status:
     )
 
 
-def _save(window: MonitorWindow, folder: Path, picture: Picture) -> Path:
+def _save(window: LiveWindow, folder: Path, picture: Picture) -> Path:
     from realtime_mer.window.qt import QtCore
 
     buffer = QtCore.QBuffer()

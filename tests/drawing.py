@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from realtime_mer import window as monitor
+from realtime_mer import window
 from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
@@ -40,7 +40,7 @@ def require_qt() -> None:
     """Qt in this process, drawing into memory; the test is skipped where there is none."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QT_QPA_PLATFORM", "offscreen")
-        fault = monitor.display_fault()
+        fault = window.display_fault()
         if fault is not None:
             pytest.skip(f"no window can be drawn here: {fault}")
         from realtime_mer.window.application import application

@@ -26,7 +26,7 @@ from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 LENGTH_S, STATUS_S = 300.0, 30.0
 
@@ -81,7 +81,7 @@ class Kept:
     n_qt: tuple[int, int]
 
 
-def kept(window: MonitorWindow) -> Kept:
+def kept(window: LiveWindow) -> Kept:
     from realtime_mer.window.qt import QtCore, QtWidgets
 
     gc.collect()

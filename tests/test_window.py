@@ -21,7 +21,7 @@ from drawing import RUNNING, picture, rgb, settle, update, where
 from predictions import with_prediction
 from windows import TIMEOUT_S
 
-from realtime_mer import window as monitor
+from realtime_mer import window
 from realtime_mer.config import DisplaySettings
 from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.notices import Notices
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from PyQt5 import QtWidgets
     from pytestqt.qtbot import QtBot
 
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 # Not where the system lacks a library that it needs.
 pytest.importorskip("PyQt5.QtWidgets", exc_type=ImportError)
@@ -46,7 +46,7 @@ def qapp() -> Iterator[QtWidgets.QApplication]:
     """pytest-qt's, made as the program makes it."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("QT_QPA_PLATFORM", PLATFORM)
-        fault = monitor.display_fault()
+        fault = window.display_fault()
         if fault is not None:
             pytest.skip(f"no window can be shown here: {fault}")
         from realtime_mer.window.application import application
@@ -58,12 +58,12 @@ class Shown:
     """A window that is shown, its board, and what was asked of it."""
 
     def __init__(self, qtbot: QtBot, settings: DisplaySettings, remembered: Path | None, **wishes: bool) -> None:
-        from realtime_mer.window.run import MonitorWindow
+        from realtime_mer.window.run import LiveWindow
 
         self._qtbot = qtbot
         self.board, self.stop, self.notices = Board("a device"), threading.Event(), Notices()
         self.asked: list[str] = []
-        self.window: MonitorWindow = MonitorWindow(
+        self.window: LiveWindow = LiveWindow(
             self.board,
             self.stop,
             settings,

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from windows import bare_environment, fault_here, run, x_server
 
-from realtime_mer import window as monitor
+from realtime_mer import window
 
 
 @pytest.fixture(scope="module")
@@ -83,7 +83,7 @@ def test_a_display_that_says_nothing() -> None:
 def test_the_probe_does_not_crash() -> None:
     """A core file or a crash report would be left behind."""
     told = subprocess.run(
-        [sys.executable, monitor._PROBE], env=bare_environment(DISPLAY=":4999"), capture_output=True, check=False
+        [sys.executable, window._PROBE], env=bare_environment(DISPLAY=":4999"), capture_output=True, check=False
     )
     assert told.returncode == 1, told.stderr
 
@@ -179,4 +179,4 @@ def test_every_library_that_the_wheel_leaves_to_the_system_has_a_package() -> No
     of_any_system = ("libc.", "libdl.", "libgcc_s.", "libm.", "libpthread.", "libstdc++.", "libz.", "ld-linux")
     left = {name for name in needed - inside if not name.startswith(of_any_system)}
     assert "libGL.so.1" in left
-    assert left <= set(monitor._PACKAGE_OF)
+    assert left <= set(window._PACKAGE_OF)

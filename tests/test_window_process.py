@@ -214,13 +214,13 @@ def test_new_views_and_a_garbage_collector_in_another_thread_get_on(drawable: di
     told = run(
         "import gc\n"
         "from realtime_mer.config import DisplaySettings\n"
-        "from realtime_mer.window.run import MonitorWindow, application\n"
+        "from realtime_mer.window.run import LiveWindow, application\n"
         "from PyQt5 import QtCore, QtTest\n"
         "application()\n"
         "def collect():\n"
         "    while not stop.wait(0.01): gc.collect()\n"
         "threading.Thread(target=collect, daemon=True).start()\n"
-        "window = MonitorWindow(board, stop, DisplaySettings())\n"
+        "window = LiveWindow(board, stop, DisplaySettings())\n"
         "window.open()\n"
         "feeding(20, lambda: None)\n"
         "for i in range(45):\n"
@@ -239,10 +239,10 @@ def test_on_a_screen_with_a_scale_everything_is_as_large_in_its_pixels() -> None
     for scale in ("1", "2"):
         told = run(
             "from realtime_mer.config import DisplaySettings\n"
-            "from realtime_mer.window.run import MonitorWindow, application\n"
+            "from realtime_mer.window.run import LiveWindow, application\n"
             "from PyQt5 import QtTest\n"
             "application()\n"
-            "window = MonitorWindow(board, stop, DisplaySettings())\n"
+            "window = LiveWindow(board, stop, DisplaySettings())\n"
             "window.setMinimumSize(200, 200)\n"
             "window.open()\n"
             "window.resize(1280, 720)\n"
@@ -409,13 +409,13 @@ SHOW = """
 import subprocess, time
 from pathlib import Path
 from realtime_mer.config import DisplaySettings
-from realtime_mer.window.run import MonitorWindow, application
+from realtime_mer.window.run import LiveWindow, application
 from PyQt5 import QtCore, QtTest
 application()
 def show(remembered=None, **settings):
     global window
     left = remembered and Path(remembered)
-    window = MonitorWindow(board, stop, DisplaySettings(keep_running=True, **settings), remembered=left)
+    window = LiveWindow(board, stop, DisplaySettings(keep_running=True, **settings), remembered=left)
     window.open()
     QtTest.QTest.qWaitForWindowExposed(window)
 def key(name):

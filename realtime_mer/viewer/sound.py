@@ -13,11 +13,11 @@ import soxr
 
 from realtime_mer.live.metering import LevelMeter
 from realtime_mer.recording import RecordingError, reason_of
+from realtime_mer.sources.player import N_CHANNELS
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import InputLevel
 from realtime_mer.viewer.moments import Piece, Take
 
-N_CHANNELS = 2
 _BLOCK_S = 0.1
 # What the level's state is about: five seconds, in hops of 0.1 s.
 _HOPS_PER_S, _METER_HOPS = 10, 50

@@ -19,9 +19,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from realtime_mer.errors import OutputError
+from realtime_mer.sources.player import N_CHANNELS
 from realtime_mer.viewer.canvas import Canvas
 from realtime_mer.viewer.moments import Take
-from realtime_mer.viewer.sound import N_CHANNELS, stereo_blocks
+from realtime_mer.viewer.sound import stereo_blocks
 
 FRAMES_HZ = 30
 _SOUND_HZ = 48_000

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from realtime_mer.sources.player import SoundPlayer
 from realtime_mer.viewer.moments import Moments, Take
-from realtime_mer.viewer.output import SoundPlayer
 from realtime_mer.viewer.playhead import Playhead
 from realtime_mer.viewer.projector import Projector
 from realtime_mer.viewer.scrub import ScrubBar
@@ -85,7 +85,7 @@ class ViewerWindow(ViewWindow):
         )
         self._projector = Projector(self._moments)
         self._playhead = Playhead(take.start_s, take.end_s)
-        self._player = SoundPlayer(partial(stereo_blocks, take), _SOUND_HZ)
+        self._player = SoundPlayer(partial(stereo_blocks, take, rate_hz=_SOUND_HZ), _SOUND_HZ)
         self._told_fault = False
         self._bar: ScrubBar
         self._begin()
@@ -133,7 +133,7 @@ class ViewerWindow(ViewWindow):
         self._playhead.advance(elapsed_s, self._player.heard_s())
         if self._player.fault and not self._told_fault:
             self._told_fault = True
-            self._notices.post(f"{self._player.fault} It goes on in silence.")
+            self._notices.post(f"{self._player.fault} Playing without sound.")
         self._projector.show(self.position_s)
         self._show_bar()
 

@@ -21,7 +21,7 @@ from realtime_mer.window.shortcuts import KEYS, Action
 from realtime_mer.window.theme import Theme
 from realtime_mer.window.view import VIEWS, View
 
-__all__ = ["MonitorWindow", "application", "run_window"]
+__all__ = ["LiveWindow", "application", "run_window"]
 
 
 def run_window(
@@ -42,7 +42,7 @@ def run_window(
     Closing it sets `stop`, unless the settings say keep_running: then it is said on standard error that the run goes
     on. Python's signal handlers run meanwhile, within a few hundredths of a second.
     board: one that nothing else reads meanwhile. lost: called where the display is gone, for good; where it returns, or
-    there is none, Qt ends the process. For the others, see MonitorWindow.
+    there is none, Qt ends the process. For the others, see LiveWindow.
     A fault in the window is told once on standard error and ends nothing else. Where the window cannot even be made
     this returns, with `stop` not set.
     """
@@ -50,7 +50,7 @@ def run_window(
     with faults_told(stop), display_watched(lost):
         try:
             qt = application()
-            window = MonitorWindow(
+            window = LiveWindow(
                 board,
                 stop,
                 settings,
@@ -78,7 +78,7 @@ def run_window(
         qt.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 
 
-class MonitorWindow(ViewWindow):
+class LiveWindow(ViewWindow):
     """The window of a live run; `open` shows it.
 
     settings: of [display]. remembered: the file that says how the window was left; None: none does.

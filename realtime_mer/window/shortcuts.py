@@ -99,9 +99,9 @@ def markdown() -> str:
     """The page, in Markdown."""
     return f"""# Keys in the window
 
-This page is made from `realtime_mer/monitor/keys.py`: change it there, then `python -m realtime_mer.window.shortcuts >
-docs/keys.md`. Keys that could do nothing are left out of the list in the window: what is heard may not be there to be
-paused or recorded.
+This page is made from `realtime_mer/window/shortcuts.py`: change it there, then run
+`python -m realtime_mer.window.shortcuts > docs/keys.md`. The window's own list leaves out keys that have no effect: not
+every source can be paused or recorded.
 
 {_table(KEYS)}
 
