@@ -121,9 +121,10 @@ def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator
     """The live window in this size, whatever its mode, and its board; after `draw_into_memory`."""
     from realtime_mer.window.qt import QtCore
     from realtime_mer.window.run import LiveWindow
+    from realtime_mer.window.shortcuts import Action
 
     board, stop = Board(DEMO), threading.Event()
-    window = LiveWindow(board, stop, settings, toggle_pause=stop.clear, toggle_recording=stop.clear)
+    window = LiveWindow(board, stop, settings, actions={Action.PAUSE: stop.clear, Action.RECORD: stop.clear})
     try:
         window.open()
         window.setWindowState(QtCore.Qt.WindowState.WindowNoState)

@@ -81,7 +81,7 @@ def test_what_a_prediction_told_of_itself_is_known_again(tmp_path: Path) -> None
     known = (after.prediction.valence_sd, after.prediction.arousal_sd, after.prediction.confidence)
     assert (*known, after.prediction.attention) == (0.18, 0.19, 0.5, weights)
     assert take.gains_db == (None, -3.25)
-    assert take.tells_errors
+    assert take.has_errors
     moments = Moments(take)
     assert math.isnan(moments.status(1.2, None).gain_db)
     assert moments.status(1.6, None).gain_db == -3.25
@@ -107,7 +107,7 @@ def test_a_recording_without_it_shows_none_of_it(tmp_path: Path, table: str | No
         (u.prediction.valence_sd, u.prediction.arousal_sd, u.prediction.confidence, u.prediction.attention)
         for u in take.updates
     } == {4 * (None,)}
-    assert not take.tells_errors
+    assert not take.has_errors
     assert math.isnan(Moments(take).status(2.0, None).gain_db)
 
 

@@ -17,7 +17,7 @@ from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.viewer.moments import Moments, Piece, Take, with_quadrants
 
 if TYPE_CHECKING:
-    from realtime_mer.window.view import Look
+    from realtime_mer.window.remembered import Look
 
 RATE_HZ = 8_000
 END_S = 30.0
@@ -60,7 +60,7 @@ def n_different(one: npt.NDArray[np.int16], other: npt.NDArray[np.int16]) -> int
 @pytest.mark.parametrize("moment", [6, 29, 30, 45, 93, 222, 401, 899])
 @pytest.mark.parametrize("span_s", [60.0, None])
 def test_a_moment_looks_the_same_jumped_to_and_played_up_to(take: Take, moment: int, span_s: float | None) -> None:
-    from realtime_mer.window.view import Look
+    from realtime_mer.window.remembered import Look
 
     look = Look(span_s=span_s)
     played = lightness_at(take, look, *(number / 30 for number in range(moment + 1)))
@@ -76,7 +76,7 @@ def test_a_moment_looks_the_same_jumped_to_and_played_up_to(take: Take, moment: 
 
 def test_a_long_take_shows_a_moment_without_going_through_all_before(take: Take) -> None:
     """The same picture, with and without hours before it, but for what says the time."""
-    from realtime_mer.window.view import Look
+    from realtime_mer.window.remembered import Look
 
     hours_s = 36_000.0
     later = tuple(update(i, 0.5, 0.5) for i in range(72_000))

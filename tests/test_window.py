@@ -25,7 +25,7 @@ from realtime_mer import window
 from realtime_mer.config import DisplaySettings
 from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.notices import Notices
-from realtime_mer.window.shortcuts import KEYS
+from realtime_mer.window.shortcuts import KEYS, Action
 from realtime_mer.window.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
@@ -57,7 +57,7 @@ def qapp() -> Iterator[QtWidgets.QApplication]:
 class Shown:
     """A window that is shown, its board, and what was asked of it."""
 
-    def __init__(self, qtbot: QtBot, settings: DisplaySettings, remembered: Path | None, **wishes: bool) -> None:
+    def __init__(self, qtbot: QtBot, settings: DisplaySettings, remembered: Path | None, *, bound: bool) -> None:
         from realtime_mer.window.run import LiveWindow
 
         self._qtbot = qtbot
@@ -68,9 +68,11 @@ class Shown:
             self.stop,
             settings,
             remembered=remembered,
-            toggle_pause=(lambda: self.asked.append("pause")) if wishes.get("pausable", True) else None,
-            toggle_recording=(lambda: self.asked.append("record")) if wishes.get("recordable", True) else None,
-            mark=(lambda: self.asked.append("mark")) if wishes.get("recordable", True) else None,
+            actions={
+                Action.PAUSE: (lambda: self.asked.append("pause")) if bound else None,
+                Action.RECORD: (lambda: self.asked.append("record")) if bound else None,
+                Action.MARK: (lambda: self.asked.append("mark")) if bound else None,
+            },
             notices=self.notices,
             osc=lambda: ["lights:1"],
         )

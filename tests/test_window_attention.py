@@ -12,7 +12,7 @@ from realtime_mer.models.live import MEMORY_FRAMES
 from realtime_mer.window.theme import DARK, LIGHT, Theme, scaled
 
 if TYPE_CHECKING:
-    from realtime_mer.window.attention import AttentionStrip
+    from realtime_mer.window.attention import AttentionBars
 
 WIDTH_PX = 600
 
@@ -22,15 +22,15 @@ def _qt() -> None:
     require_qt()
 
 
-def shown(theme: Theme = DARK, factor: float = 1.0) -> AttentionStrip:
-    from realtime_mer.window.attention import AttentionStrip
+def shown(theme: Theme = DARK, factor: float = 1.0) -> AttentionBars:
+    from realtime_mer.window.attention import AttentionBars
 
-    strip = AttentionStrip(scaled(theme, factor))
+    strip = AttentionBars(scaled(theme, factor))
     show(strip, round(factor * WIDTH_PX), strip.sizeHint().height())
     return strip
 
 
-def heights(strip: AttentionStrip, theme: Theme = DARK) -> list[float]:
+def heights(strip: AttentionBars, theme: Theme = DARK) -> list[float]:
     """Of each bar, from the left, as a share of the strip's."""
     pixels = picture(strip)
     bars, ratio = strip._bars, strip.devicePixelRatioF()
