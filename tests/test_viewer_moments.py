@@ -1,4 +1,4 @@
-"""Moments of a take, and the playhead: pure."""
+"""Moments of a take."""
 
 from __future__ import annotations
 

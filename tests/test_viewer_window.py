@@ -1,23 +1,22 @@
-"""The viewer as somebody uses it: its keys, its bar, and its sound. Drawn into memory."""
+"""The viewer in use: its keys, its bar, and its window. Drawn into memory."""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from drawing import picture, rgb, settle
+from drawing import picture, require_qt, rgb, settle
 from fake_output import FakeOutput
 from pytestqt.qtbot import QtBot
 from recordings import RATE_HZ, capture, noise, record, update
 from windows import TIMEOUT_S
 
-from realtime_mer import window
 from realtime_mer.updates import Marked
 from realtime_mer.viewer.loading import take_of_recording
 from realtime_mer.viewer.moments import Take
@@ -33,16 +32,9 @@ END_S = 18.0
 
 
 @pytest.fixture(scope="session")
-def qapp() -> Iterator[QtWidgets.QApplication]:
-    """pytest-qt's, made as the program makes it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QT_QPA_PLATFORM", "offscreen")
-        fault = window.display_fault()
-        if fault is not None:
-            pytest.skip(f"no window can be shown here: {fault}")
-        from realtime_mer.window.application import application
-
-        yield application()
+def qapp() -> QtWidgets.QApplication:
+    """For pytest-qt."""
+    return require_qt()
 
 
 @pytest.fixture(autouse=True)
@@ -125,7 +117,7 @@ def test_keys_move_about(shown: Shown) -> None:
     assert window.position_s == 0.0
 
 
-def test_what_is_shown_is_that_moment(shown: Shown) -> None:
+def test_the_view_shows_the_present_moment(shown: Shown) -> None:
     window = shown.window
     window.seek(6.0)
     shown.wait(lambda: {"+0.50", "❚❚ 0:00:06.0"} <= set(shown.texts()))
@@ -139,7 +131,7 @@ def test_what_is_shown_is_that_moment(shown: Shown) -> None:
 
 
 def test_the_space_bar_plays_in_real_time_and_pauses(shown: Shown) -> None:
-    """Without a sound output too: that is said, and nothing else is different."""
+    """Also without a sound output: a message says so."""
     window = shown.window
     shown.press("Space")
     assert window.playing
@@ -170,7 +162,7 @@ def is_near(bar: QtWidgets.QWidget, x: int) -> bool:
     return abs(head_of(bar) - x) < 3
 
 
-def test_the_bar_takes_one_anywhere_and_shows_where_one_is(shown: Shown, qtbot: QtBot) -> None:
+def test_a_click_on_the_bar_goes_to_that_moment(shown: Shown, qtbot: QtBot) -> None:
     from realtime_mer.window.qt import QtCore
 
     window = shown.window

@@ -1,4 +1,4 @@
-"""The window as somebody uses it: its keys, its modes, its size and place. Drawn into memory (Qt's "offscreen").
+"""The live window in use: its keys, its modes, its size and place. Drawn into memory (Qt's "offscreen").
 
 test_window_process.py runs all of this again on an X server.
 """
@@ -10,18 +10,17 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from drawing import RUNNING, picture, rgb, settle, update, where
+from drawing import RUNNING, picture, require_qt, rgb, settle, update, where
 from predictions import with_prediction
 from windows import TIMEOUT_S
 
-from realtime_mer import window
 from realtime_mer.config import DisplaySettings
 from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.notices import Notices
@@ -42,16 +41,9 @@ PLATFORM = os.environ.get("WINDOW_TESTS_PLATFORM", "offscreen")
 
 
 @pytest.fixture(scope="session")
-def qapp() -> Iterator[QtWidgets.QApplication]:
-    """pytest-qt's, made as the program makes it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QT_QPA_PLATFORM", PLATFORM)
-        fault = window.display_fault()
-        if fault is not None:
-            pytest.skip(f"no window can be shown here: {fault}")
-        from realtime_mer.window.application import application
-
-        yield application()
+def qapp() -> QtWidgets.QApplication:
+    """For pytest-qt."""
+    return require_qt(PLATFORM)
 
 
 class Shown:
@@ -136,10 +128,8 @@ class Shown:
 def show(qtbot: QtBot) -> Callable[..., Shown]:
     """Shows a window with these settings of [display]."""
 
-    def make(
-        remembered: Path | None = None, *, pausable: bool = True, recordable: bool = True, **settings: Any
-    ) -> Shown:
-        return Shown(qtbot, DisplaySettings(**settings), remembered, pausable=pausable, recordable=recordable)
+    def make(remembered: Path | None = None, *, bound: bool = True, **settings: Any) -> Shown:
+        return Shown(qtbot, DisplaySettings(**settings), remembered, bound=bound)
 
     return make
 
@@ -155,7 +145,7 @@ def wave(n: int) -> list[Update]:
     return [update(i, 0.5 * math.sin(i / 9), 0.5 * math.cos(i / 9)) for i in range(n)]
 
 
-# What is to be seen
+# What is shown
 
 
 def test_the_figures_and_the_status_line_are_written(shown: Shown) -> None:
@@ -164,7 +154,7 @@ def test_the_figures_and_the_status_line_are_written(shown: Shown) -> None:
 
 
 def test_text_is_really_drawn(shown: Shown) -> None:
-    """Where there is no font, Qt draws text as nothing, and says so to nobody."""
+    """Without fonts, Qt draws no text and reports no error."""
     shown.give(RUNNING, [update(0, 0.0, 0.0)])
     drawn = picture(shown.window)
     height, width, _ = drawn.shape
@@ -181,13 +171,11 @@ def test_the_attention_of_the_newest_prediction_is_drawn(shown: Shown) -> None:
 
     shown.give(RUNNING, [update(0, 0.1, 0.1)])
     without = n_bright()
-    shown.give(RUNNING, [with_prediction(update(1, 0.1, 0.1), attention=(0.0,) * 7 + (1.0,))])
-    one = n_bright()
-    shown.give(RUNNING, [with_prediction(update(2, 0.1, 0.1), attention=(0.125,) * 8)])
-    assert n_bright() > one + 500 > without + 1_000
+    shown.give(RUNNING, [with_prediction(update(1, 0.1, 0.1), attention=(0.125,) * 8)])
+    assert n_bright() > without + 1_000
     shown.key("T")
     shown.key("T")
-    assert n_bright() > one + 500
+    assert n_bright() > without + 1_000
 
 
 def test_the_level_of_a_lost_device_is_not_shown(shown: Shown) -> None:
@@ -206,7 +194,7 @@ def test_the_level_of_a_lost_device_is_not_shown(shown: Shown) -> None:
         (replace(RUNNING, state=SourceState.ENDED), False, "ENDED"),
     ],
 )
-def test_what_does_not_follow_the_music_is_a_ghost(shown: Shown, status: Status, held: bool, word: str) -> None:
+def test_a_point_that_does_not_follow_the_music_is_a_ghost(shown: Shown, status: Status, held: bool, word: str) -> None:
     shown.give(RUNNING, wave(30))
     assert len(where(picture(shown.window), DARK.point)) > 100
     shown.give(status, [update(30, 0.5, 0.0, held=held)])
@@ -228,7 +216,7 @@ def test_names_are_not_read_as_markup(shown: Shown) -> None:
     assert [label.textFormat() for label in labels] == 2 * [QtCore.Qt.TextFormat.PlainText]
 
 
-def test_texts_that_change_push_nothing_about(shown: Shown) -> None:
+def test_long_texts_move_nothing(shown: Shown) -> None:
     from realtime_mer.window.qt import QtCore, QtWidgets
 
     def places() -> list[QtCore.QPoint]:
@@ -244,24 +232,19 @@ def test_texts_that_change_push_nothing_about(shown: Shown) -> None:
     assert places() == before
 
 
-@pytest.mark.parametrize("mode", ["operator", "stage"])
-def test_a_lost_device_is_said_in_both_modes(show: Callable[..., Shown], mode: str) -> None:
-    shown = show(mode=mode)
+def test_the_stage_shows_a_lost_device(show: Callable[..., Shown]) -> None:
+    shown = show(mode="stage")
     shown.give(RUNNING, wave(20))
     before = len(where(picture(shown.window), DARK.bad, 30))
     shown.give(replace(RUNNING, state=SourceState.LOST, detail="It was unplugged."))
     assert len(where(picture(shown.window), DARK.bad, 30)) > before + 200
 
 
-@pytest.mark.parametrize("size", [(880, 520), (1280, 720), (1920, 1200), (3840, 2160)])
-@pytest.mark.parametrize("theme", ["dark", "light"])
-def test_the_longest_texts_are_not_cut_off_at_any_size(
-    show: Callable[..., Shown], size: tuple[int, int], theme: str
-) -> None:
+@pytest.mark.parametrize("size", [(880, 520), (3840, 2160)])
+def test_the_longest_texts_fit_at_any_size(shown: Shown, size: tuple[int, int]) -> None:
     from realtime_mer.window.qt import QtWidgets
 
     long = "never ending " * 30
-    shown = show(theme=theme)
     shown.size(*size)
     trouble = replace(
         RUNNING, source=long, detail=long, recording="/sets/friday", recording_fault=long, overflows=10**9
@@ -289,12 +272,11 @@ def test_everything_grows_with_the_window(show: Callable[..., Shown], mode: str)
     shown = show(mode=mode)
     shown.window.setWindowState(QtCore.Qt.WindowState.WindowNoState)
     points = []
-    for size in ((1280, 720), (2560, 1440), (3840, 2160)):
+    for size in ((1280, 720), (2560, 1440)):
         shown.size(*size)
         shown.give(RUNNING, wave(3))
         points.append(len(where(picture(shown.window), DARK.point)))
     assert points[1] == pytest.approx(4 * points[0], rel=0.15)
-    assert points[2] == pytest.approx(9 * points[0], rel=0.15)
 
 
 def test_a_new_size_forgets_nothing(shown: Shown) -> None:
@@ -326,7 +308,7 @@ def test_hours_of_use_make_no_new_items(shown: Shown) -> None:
 
     shown.give(RUNNING, wave(30))
     before, n_before = n_things(), n_widgets()
-    for part in range(1, 8):
+    for part in range(1, 4):
         for i in range(200):
             shown.board.update(update(200 * part + i, math.sin(i), math.cos(i), held=i % 7 == 0))
         state = SourceState.LOST if part % 3 == 0 else SourceState.RUNNING
@@ -342,7 +324,7 @@ def test_hours_of_use_make_no_new_items(shown: Shown) -> None:
     assert n_widgets() == n_before
 
 
-def test_where_nothing_moves_nothing_is_drawn(shown: Shown) -> None:
+def test_nothing_is_drawn_if_nothing_moves(shown: Shown) -> None:
     shown.give(RUNNING, wave(3))
     moving = shown.window.frames_painted
     assert moving > 0
@@ -372,8 +354,8 @@ def test_the_list_of_keys_has_them_all(shown: Shown, key: str) -> None:
     assert shown.texts() == before
 
 
-def test_keys_that_could_do_nothing_are_not_listed(show: Callable[..., Shown]) -> None:
-    shown = show(pausable=False, recordable=False)
+def test_keys_without_an_action_are_not_listed(show: Callable[..., Shown]) -> None:
+    shown = show(bound=False)
     for key in ("Space", "R", "K", "H"):
         shown.key(key)
     assert shown.asked == []
@@ -428,7 +410,7 @@ def test_m_is_the_stage_and_back(shown: Shown) -> None:
     assert "running" in shown.texts()
 
 
-def test_what_was_full_screen_before_the_stage_is_so_after_it(shown: Shown) -> None:
+def test_full_screen_survives_the_stage(shown: Shown) -> None:
     shown.key("F")
     shown.key("M")
     shown.key("M")
@@ -460,15 +442,9 @@ def test_c_clears_the_trail_and_the_timelines_and_keeps_the_point(shown: Shown) 
     assert n_coloured() < 0.6 * before, "the caption, the figure and one value are left"
     assert len(where(picture(shown.window), DARK.point)) == pytest.approx(point, rel=0.2)
     assert "Following the music." in shown.texts()
-    assert [each.index for each in shown.window._history.latest(10)] == [79]
+    assert [each.index for each in shown.window._history._updates] == [79]
     shown.give(replace(RUNNING, time_s=41.5), [update(80, -0.5, 0.5)])
     assert "−0.50" in shown.texts()
-
-
-def test_c_before_anything_does_no_harm(shown: Shown) -> None:
-    shown.key("C")
-    shown.give(RUNNING, wave(2))
-    assert "running" in shown.texts()
 
 
 def test_z_shows_more_of_the_past(shown: Shown) -> None:
@@ -486,7 +462,7 @@ def test_z_shows_more_of_the_past(shown: Shown) -> None:
     assert (minute == again).all()
 
 
-def test_n_says_where_there_is_only_one_screen(shown: Shown) -> None:
+def test_n_with_only_one_screen_posts_a_message(shown: Shown) -> None:
     from realtime_mer.window.qt import QtWidgets
 
     if len(QtWidgets.QApplication.screens()) > 1:
@@ -495,7 +471,7 @@ def test_n_says_where_there_is_only_one_screen(shown: Shown) -> None:
     shown.live(lambda: "There is only one screen." in shown.texts())
 
 
-def test_s_saves_a_picture_and_says_where(shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_s_saves_a_picture_and_shows_its_path(shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     from realtime_mer.window.qt import QtGui
 
     monkeypatch.chdir(tmp_path)
@@ -529,17 +505,6 @@ def test_a_picture_is_without_the_message_about_the_last_one(
     assert said[0] == "saved"
     assert not any("Saved" in text for text in said)
     shown.live(lambda: any("Saved" in text for text in shown.texts()))
-
-
-def test_a_picture_that_cannot_be_saved_is_told_and_ends_nothing(
-    shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    no_folder = tmp_path / "no folder"
-    no_folder.write_text("a file", encoding="utf-8")
-    monkeypatch.setattr(shown.window._pictures, "_folders", [no_folder, tmp_path / "absent"])
-    shown.key("S")
-    shown.live(lambda: any("No picture was saved" in text for text in shown.texts()))
-    assert not shown.stop.is_set()
 
 
 @pytest.mark.parametrize("key", ["Q", "Escape"])
@@ -609,9 +574,9 @@ def test_the_wheel_over_the_timelines_shows_more_and_less_of_the_past(shown: Sho
     assert (picture(shown.window) == minute).all(), "from in between, back to the first"
 
 
-def test_what_was_marked_is_on_both_timelines(shown: Shown) -> None:
+def test_marks_are_on_both_timelines(shown: Shown) -> None:
     def n_lines() -> int:
-        """On how many of the timelines there is an upright line in the text's colour."""
+        """The number of timelines with an upright line in the text's colour."""
         drawn = picture(shown.window)
         height, width, _ = drawn.shape
         bright = (np.abs(drawn[:, round(0.58 * width) :] - rgb(DARK.text)) <= 2).all(axis=2)
@@ -674,14 +639,14 @@ def test_closing_sets_stop(shown: Shown) -> None:
     assert shown.stop.is_set()
 
 
-def test_closing_leaves_a_run_alone_that_is_to_keep_running(show: Callable[..., Shown]) -> None:
+def test_closing_does_not_set_stop_with_keep_running(show: Callable[..., Shown]) -> None:
     shown = show(keep_running=True)
     shown.window.close()
     assert not shown.stop.is_set()
     assert not shown.window.isVisible()
 
 
-# As it was left
+# Between runs
 
 
 def left(path: Path) -> Any:
@@ -730,10 +695,8 @@ def test_the_settings_count_more_than_what_is_remembered(show: Callable[..., Sho
     assert second.background() == [int(part) for part in rgb(DARK.background)]
 
 
-@pytest.mark.parametrize("place", [[90_000, 10, 300, 300], [-30_000, -30_000, 600, 400], [10, 10, 32_000, 32_000]])
-def test_a_place_that_is_on_no_screen_comes_back_on_one(
-    show: Callable[..., Shown], tmp_path: Path, place: list[int]
-) -> None:
+@pytest.mark.parametrize("place", [[-30_000, -30_000, 600, 400], [10, 10, 32_000, 32_000]])
+def test_a_place_on_no_screen_comes_back_on_one(show: Callable[..., Shown], tmp_path: Path, place: list[int]) -> None:
     from realtime_mer.window.qt import QtWidgets
 
     remembered = tmp_path / "window.json"
@@ -745,24 +708,15 @@ def test_a_place_that_is_on_no_screen_comes_back_on_one(
     assert shown.window.height() <= screen.height()
 
 
-def test_a_screen_that_there_is_not_is_told(show: Callable[..., Shown]) -> None:
+def test_a_missing_screen_is_reported(show: Callable[..., Shown]) -> None:
     shown = show(screen=16)
     shown.live(lambda: any("There is no screen 16" in text for text in shown.texts()))
 
 
-@pytest.mark.parametrize("content", [b"", b"\0" * 5000, b"[" * 60_000, b'{"mode": ["stage"], "place": "everywhere"}'])
-def test_a_corrupt_memory_is_none_and_is_mended(show: Callable[..., Shown], tmp_path: Path, content: bytes) -> None:
+def test_a_corrupt_file_is_replaced(show: Callable[..., Shown], tmp_path: Path) -> None:
     remembered = tmp_path / "window.json"
-    remembered.write_bytes(content)
+    remembered.write_bytes(b'{"mode": ["stage"], "place": "everywhere"}')
     shown = show(remembered)
     assert "valence" in shown.texts()
     shown.window.close()
     assert left(remembered)["mode"] == "operator"
-
-
-def test_a_memory_that_cannot_be_written_is_left(show: Callable[..., Shown], tmp_path: Path) -> None:
-    blocked = tmp_path / "file"
-    blocked.write_text("", encoding="utf-8")
-    shown = show(blocked / "window.json")
-    shown.window.close()
-    assert blocked.read_text(encoding="utf-8") == ""

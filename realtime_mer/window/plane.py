@@ -45,7 +45,7 @@ _CORNER = 1.25
 _SD_LEGEND = "the expected error: the line is one standard deviation away, the end two."
 _SPREAD_LEGEND = (
     f"how far the predictions of the last {SPREAD_S:g} s are spread: the line is one standard deviation away, "
-    "the end two. (This model gives no expected error.)"
+    "the end two. (This model does not estimate its error.)"
 )
 
 
