@@ -238,12 +238,12 @@ def count_of(process: Process, size_px: tuple[int, int]) -> Count:
     """Asks a process of painted.py how far its window has come. Raises BenchmarkError where it does not tell, and where
     the window has another size."""
     # Only here: with Qt.
-    from benchmarks.painted import counts_told
+    from benchmarks.painted import reported_counts
 
-    n_before = len(counts_told(process.errors()))
+    n_before = len(reported_counts(process.errors()))
     process.popen.send_signal(signal.SIGUSR1)
     deadline_s = time.monotonic() + _COUNT_TIMEOUT_S
-    while len(counts := counts_told(process.errors())) == n_before:
+    while len(counts := reported_counts(process.errors())) == n_before:
         if time.monotonic() > deadline_s:
             raise BenchmarkError("There is no window that tells what it has painted.")
         time.sleep(0.02)

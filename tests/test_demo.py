@@ -86,7 +86,7 @@ def state_of(source: DemoSource) -> SourceState:
 
 def test_notes_have_their_midi_pitch() -> None:
     assert [pitch_of(name) for name in ("C4", "A4", "F#4", "Bb3", "C-1")] == [60, 69, 66, 58, 0]
-    with pytest.raises(ValueError, match="is not a note"):
+    with pytest.raises(ValueError, match="expected a note"):
         pitch_of("H4")
 
 

@@ -130,7 +130,7 @@ def test_other_modes_and_themes_leave_nothing_behind(heard: Heard) -> None:
 def test_a_window_tells_what_it_has_painted(tmp_path: Path) -> None:
     require_qt()
     # Only here: with Qt.
-    from benchmarks.painted import counts_told
+    from benchmarks.painted import reported_counts
 
     tape = tmp_path / "noise.wav"
     soundfile.write(tape, np.random.default_rng(1).normal(0.0, 0.1, 30 * 22_050), 22_050)
@@ -139,7 +139,7 @@ def test_a_window_tells_what_it_has_painted(tmp_path: Path) -> None:
         arguments = ["--input", str(tape), "--loop", "--osc", receiver.target, "--mode", "stage"]
         with running(["-m", "benchmarks.painted", "900x600", *arguments], environment) as process:
             deadline_s = time.monotonic() + TIMEOUT_S
-            while not (counts := counts_told(process.errors())):
+            while not (counts := reported_counts(process.errors())):
                 assert process.popen.poll() is None, process.errors()
                 assert time.monotonic() < deadline_s, "no window that tells"
                 time.sleep(0.05)
