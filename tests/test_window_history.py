@@ -5,6 +5,7 @@ import math
 import tracemalloc
 
 import numpy as np
+import pytest
 from drawing import update
 from hypothesis import given
 from hypothesis import strategies as st
@@ -116,6 +117,7 @@ def test_of_a_whole_night_the_last_minutes_are_exact_and_the_rest_keeps_its_extr
         assert whole.time_s[-1] == newest_s
 
 
+@pytest.mark.slow
 def test_memory_is_flat_once_the_history_is_full() -> None:
     updates = night()
     history = History()

@@ -3,12 +3,12 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
 import pytest
-from drawing import Picture, picture, require_qt, settle, show, update, where
+from drawing import Picture, picture, require_qt, show, update, where
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -153,30 +153,6 @@ def test_the_curve_scrolls_smoothly_and_leaps_only_far() -> None:
     assert columns[0] - columns[-1] == pytest.approx(0.85 * px_per_s, abs=0.2 * px_per_s)
     shown.timeline.show_time(now_s + 30.0)
     assert columns[-1] - peak() == pytest.approx(30.15 * px_per_s, abs=0.2 * px_per_s)
-
-
-def test_it_is_painted_only_when_it_has_moved_by_a_pixel(monkeypatch: pytest.MonkeyPatch) -> None:
-    from realtime_mer.window.timelines import CurveItem
-
-    shown = Shown()
-    shown.give(wave(100))
-    n_painted = 0
-    paint = CurveItem.paint
-
-    def counted(self: CurveItem, *arguments: Any) -> None:
-        nonlocal n_painted
-        n_painted += 1
-        paint(self, *arguments)
-
-    monkeypatch.setattr(CurveItem, "paint", counted)
-    settle()
-    n_painted = 0
-    for frame in range(60):
-        shown.timeline.show_time(50.5 + (frame + 1) / 60)
-        shown.timeline.advance(1 / 60)
-        settle()
-    # A second is about nine pixels.
-    assert 4 <= n_painted <= 12
 
 
 # How much is seen
