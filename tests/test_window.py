@@ -22,6 +22,7 @@ from predictions import with_prediction
 from windows import TIMEOUT_S
 
 from realtime_mer.config import DisplaySettings
+from realtime_mer.osc.status import TargetState, TargetStatus
 from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.notices import Notices
 from realtime_mer.window.shortcuts import KEYS, Action
@@ -66,7 +67,7 @@ class Shown:
                 Action.MARK: (lambda: self.asked.append("mark")) if bound else None,
             },
             notices=self.notices,
-            osc=lambda: ["lights:1"],
+            osc=lambda: [TargetStatus("lights:1", TargetState.UP)],
         )
         qtbot.addWidget(self.window)
         # Whatever the size of the screen that there is not.
