@@ -305,14 +305,17 @@ def _show_window(
             notify(f"no window: {fault}")
             return
         from realtime_mer.window.run import run_window
+        from realtime_mer.window.shortcuts import Action
 
         run_window(
             board,
             stop,
             settings=settings,
-            toggle_pause=operator.toggle_pause,
-            toggle_recording=operator.toggle_recording,
-            mark=operator.mark,
+            actions={
+                Action.PAUSE: operator.toggle_pause,
+                Action.RECORD: operator.toggle_recording,
+                Action.MARK: operator.mark,
+            },
             notices=operator.notices,
             osc=operator.destinations,
             lost=lambda: main_thread.leave(lambda all_well: exit_code(lambda: OK if all_well() else FAILED)),
