@@ -13,8 +13,9 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # What each folder and each top module imports of the package; `__init__` is its version and public names.
 ARROWS = {
-    "api": "config errors live models sources types updates",
     "__main__": "cli",
+    "api": "config errors live models sources types updates",
+    "batch": "__init__ atomic endings errors live models sources types workers",
     "cli": "__init__ batch config doctor endings log models osc_monitor sources viewer wiring workers",
     "config": "errors moods",
     "demo": "sources types updates",
@@ -26,7 +27,6 @@ ARROWS = {
     "models": "__init__ atomic errors features types",
     "osc": "config errors log moods smoothing updates",
     "osc_monitor": "config endings errors osc terminal",
-    "batch": "__init__ atomic endings errors live models sources types workers",
     "recording": "__init__ atomic config errors sources types updates",
     "sources": "config errors log types updates",
     "terminal": "moods updates",
