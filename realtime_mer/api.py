@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from realtime_mer.config import AudioSettings, LevelMeterSettings
+from realtime_mer.config import LevelMeterSettings, load_settings
 from realtime_mer.errors import UsageError
 from realtime_mer.live.recognition import Recognition
 from realtime_mer.live.requests import Requests
@@ -252,15 +252,15 @@ def listen(device: str = "default", *, checkpoint: str | Path | None = None) -> 
 
     device: as `realtime-mer devices` lists it: `default`, a number, or a part of a name.
     checkpoint: a model file; None: the one in the package.
-    Raises DeviceError if the device cannot be opened; iterating raises CheckpointError or FeatureEngineError if the
-    model or openSMILE cannot be loaded.
+    Raises ConfigError for an empty name, DeviceError if the device cannot be opened; iterating raises CheckpointError
+    or FeatureEngineError if the model or openSMILE cannot be loaded.
 
     >>> import realtime_mer as mer
     >>> with mer.listen("default") as predictions:  # doctest: +SKIP
     ...     for prediction in predictions:
     ...         print(f"{prediction.valence:+.2f} {prediction.arousal:+.2f}")
     """
-    return Listener(DeviceSource(AudioSettings(device=device)), checkpoint)
+    return Listener(DeviceSource(load_settings(None, {"audio.device": device}).audio), checkpoint)
 
 
 def _prediction(update: Update) -> Prediction:

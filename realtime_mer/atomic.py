@@ -1,4 +1,4 @@
-"""Files that are there whole or not at all."""
+"""Writes files whole or not at all."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from pathlib import Path
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Gives the file `path` this content: whatever happens meanwhile, it has all of the new content or the old state.
+    """Replaces the content of a file. If that is interrupted, the file still has all of its old content.
 
-    A link stays a link, to a file with the new content; a device or a pipe is simply written to.
-    Raises OSError where it cannot be written; a write-protected file stays as it is.
+    If path is a link, the file that it points to is replaced; a device or a pipe is written to directly.
+    Raises OSError if it cannot be written, also if the file is write-protected.
     """
     if path.exists() and not path.is_file():
         path.write_bytes(content)
@@ -20,7 +20,7 @@ def write_atomically(path: Path, content: bytes) -> None:
     target = path.resolve()
     if target.exists() and not os.access(target, os.W_OK):
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES), str(path))
-    # Named without the target's name, which may already be as long as a name can be.
+    # Without the target's name, which may already have the greatest length.
     part = target.with_name(f".{uuid.uuid4().hex}.part")
     try:
         with part.open("xb") as file:

@@ -1,57 +1,50 @@
-"""The command `realtime-mer`: its arguments, what they start, and how it ends."""
+"""The command `realtime-mer`: its arguments, and what runs them."""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import math
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import reduce
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn, TypeVar
 
 from realtime_mer import __version__
-from realtime_mer.config import (
-    LOG_LEVELS,
-    MODES,
-    PCM_FORMATS,
-    THEMES,
-    LiveSettings,
-    TargetSettings,
-    address_text,
-    load_settings,
-    settings_toml,
-)
-from realtime_mer.config.addresses import LARGEST_PORT
+from realtime_mer.config import LOG_LEVELS, MODES, PCM_FORMATS, THEMES, LiveSettings, load_settings, settings_toml
+from realtime_mer.config.addresses import LARGEST_PORT, address_text
 from realtime_mer.config.profiles import profile_names
 from realtime_mer.endings import FAILED, OK, exit_code, leave
 from realtime_mer.log import begin as begin_log
 
+Number = TypeVar("Number", int, float)
+
+_DEFAULTS = LiveSettings()
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs the command with these arguments (the process's own where None) and returns its exit code.
+    """Runs the command with these arguments (None: those of the process) and returns its exit code.
 
-    0 where all went well (a live run or osc-monitor that was ended by Ctrl-C too), 1 where something failed, 2 for a
-    wrong use, 130 after Ctrl-C in anything else, 141 (as a program that SIGPIPE ends) where whoever read the standard
-    output has closed it.
+    0: success, also if Ctrl-C ended a live run or osc-monitor. 1: failure. 2: wrong use. 130: Ctrl-C in anything else.
+    141: the reader of the standard output has closed it.
     """
     options = _parser().parse_args(arguments)
     return exit_code(lambda: options.run(options))
 
 
 def run() -> NoReturn:
-    """The process: `main`, and its end."""
+    """The process: `main`, then its end."""
     leave(main())
 
 
 def _parser() -> argparse.ArgumentParser:
-    levels, outputs = _level_options(), _output_options()
+    inputs, levels, outputs = _input_options(), _level_options(), _output_options()
     parser = argparse.ArgumentParser(
         prog="realtime-mer",
         description="Real-time music-emotion recognition: sound in, valence and arousal out, twice a second. "
         "Without a command it listens to a sound card until Ctrl-C.",
-        parents=[_listening_options(), levels, outputs],
+        parents=[inputs, levels, outputs],
     )
     parser.add_argument("--version", action="version", version=f"realtime-mer {__version__}")
     parser.set_defaults(run=_listen)
@@ -60,7 +53,7 @@ def _parser() -> argparse.ArgumentParser:
     demo = commands.add_parser(
         "demo",
         help="play and follow a built-in piece of music in four moods",
-        description="Plays a built-in piece (bright and fast, tense, calm, sad), with sound where there is an output "
+        description="Plays a built-in piece (bright and fast, tense, calm, sad), with sound if there is an output "
         "device, through the whole live pipeline.",
         parents=[levels, outputs],
     )
@@ -71,27 +64,27 @@ def _parser() -> argparse.ArgumentParser:
     devices = commands.add_parser(
         "devices",
         help="list the inputs, and what to type for each",
-        description="Lists this machine's sound inputs, with what to type after --device, and marks those that hear "
+        description="Lists this machine's sound inputs with what to type after --device, and marks those that capture "
         "what is playing.",
     )
     devices.set_defaults(run=_devices)
 
     doctor = commands.add_parser(
         "doctor",
-        help="look whether everything works here, and say what to do where not",
-        description="Looks at everything that a run with these options needs, and prints a line for each, with what to "
-        "do where something is wrong. Takes some ten seconds, and listens to the input for one. Exit code 1 where a "
-        "run would fail.",
-        parents=[_listening_options(), levels, outputs],
+        help="check that everything works here, and show what to do if not",
+        description="Checks everything that a run with these options needs. Prints a line for each check, with what to "
+        "do if something is wrong. Takes about ten seconds, and listens to the input for one. Exit code 1 if a run "
+        "would fail.",
+        parents=[inputs, levels, outputs],
     )
-    doctor.add_argument("--json", action="store_true", help="print it as JSON, for programs")
+    doctor.add_argument("--json", action="store_true", help="print the report as JSON")
     doctor.set_defaults(run=_doctor)
 
     replay = commands.add_parser(
         "replay",
         help="send a recording through the pipeline again, and compare",
         description="Sends what --record recorded through the pipeline again, and checks that every prediction is the "
-        "one that was recorded. Exit code 1 where one is not.",
+        "one that was recorded. Exit code 1 if one is not.",
         parents=[outputs],
     )
     replay.add_argument("recording", type=Path, metavar="DIR", help="the folder that --record made")
@@ -104,189 +97,100 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _listening_options() -> argparse.ArgumentParser:
-    """What to listen to. Options that set a key of the settings are named after it, and absent unless given."""
-    defaults = LiveSettings()
-    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = options.add_argument_group("what to listen to")
-    group.add_argument(
-        "--device",
-        dest="audio.device",
-        metavar="DEVICE",
-        help="default, an index, or a part of a name, as `realtime-mer devices` lists them",
-    )
-    group.add_argument("--host-api", dest="audio.host_api", metavar="NAME", help="only devices of this host API")
-    group.add_argument(
-        "--channels",
-        dest="audio.channels",
-        type=_channels,
-        metavar="LIST",
-        help="the device's channels to listen to, such as 1,2 or 3-4 (default: the first two)",
-    )
-    group.add_argument(
-        "--rate", dest="audio.rate_hz", type=_positive, metavar="HZ", help="sample rate (default: the device's own)"
-    )
-    group.add_argument(
-        "--block-size",
-        dest="audio.block_samples",
-        type=_positive,
-        metavar="SAMPLES",
-        help="samples per channel in a block, 64 to 16384 (default: 10 ms)",
-    )
-    group.add_argument(
-        "--latency",
-        dest="audio.latency",
-        type=_latency,
-        metavar="S",
-        help=f"of the sound card's buffer: low, high, or seconds (default: {defaults.audio.latency})",
-    )
-    group.add_argument(
-        "--input", dest="input.file", metavar="FILE", help="an audio file instead, or - for raw PCM on standard input"
-    )
-    group.add_argument("--loop", dest="input.loop", action="store_true", help="begin the file again at its end")
-    group.add_argument(
-        "--fast", dest="input.fast", action="store_true", help="the file as fast as possible, not in real time"
-    )
-    group.add_argument(
-        "--pcm-format",
-        dest="input.pcm_format",
-        choices=PCM_FORMATS,
-        help=f"of standard input (default: {defaults.input.pcm_format})",
-    )
-    group.add_argument(
-        "--pcm-rate",
-        dest="input.pcm_rate_hz",
-        type=_positive,
-        metavar="HZ",
-        help=f"of standard input (default: {defaults.input.pcm_rate_hz})",
-    )
-    group.add_argument(
-        "--pcm-channels",
-        dest="input.pcm_channels",
-        type=_positive,
-        metavar="N",
-        help=f"of standard input (default: {defaults.input.pcm_channels})",
-    )
+class _SettingOptions(argparse.ArgumentParser):
+    """Options that override a key of the settings. They are named after it, and absent unless given."""
+
+    def __init__(self, title: str) -> None:
+        super().__init__(add_help=False, argument_default=argparse.SUPPRESS)
+        self.start_group(title)
+
+    def start_group(self, title: str) -> None:
+        self.group = self.add_argument_group(title)
+
+    def value(self, flag: str, key: str, metavar: str | None, text: str, **more: Any) -> None:
+        """text: the help; {default} in it stands for the key's default."""
+        default = reduce(getattr, key.split("."), _DEFAULTS)
+        number = f"{default:g}" if isinstance(default, float) else default
+        self.group.add_argument(flag, dest=key, metavar=metavar, help=text.format(default=number), **more)
+
+    def switch(self, flag: str, key: str, value: object, text: str) -> None:
+        """An option without an argument, which sets the key to this value."""
+        self.group.add_argument(flag, dest=key, action="store_const", const=value, help=text)
+
+
+def _input_options() -> argparse.ArgumentParser:
+    options = _SettingOptions("what to listen to")
+    value, switch = options.value, options.switch
+    value("--device", "audio.device", "DEVICE", "default, an index, or a part of a name, as in `realtime-mer devices`")
+    value("--host-api", "audio.host_api", "NAME", "only devices of this host API")
+    text = "the device's channels to use, such as 1,2 or 3-4 (default: the first two)"
+    value("--channels", "audio.channels", "LIST", text, type=_channels)
+    value("--rate", "audio.rate_hz", "HZ", "sample rate (default: the device's own)", type=int)
+    text = "samples per channel in a block, 64 to 16384 (default: 10 ms)"
+    value("--block-size", "audio.block_samples", "SAMPLES", text, type=int)
+    text = "of the sound card's buffer: low, high, or seconds (default: {default})"
+    value("--latency", "audio.latency", "S", text, type=_latency)
+    value("--input", "input.file", "FILE", "an audio file instead, or - for raw PCM on standard input")
+    switch("--loop", "input.loop", True, "begin the file again at its end")
+    switch("--fast", "input.fast", True, "read the file as fast as possible, not in real time")
+    text = "of standard input (default: {default})"
+    value("--pcm-format", "input.pcm_format", None, text, choices=PCM_FORMATS)
+    value("--pcm-rate", "input.pcm_rate_hz", "HZ", text, type=int)
+    value("--pcm-channels", "input.pcm_channels", "N", text, type=int)
     return options
 
 
 def _output_options() -> argparse.ArgumentParser:
     """Where the predictions go, and the settings as a whole."""
-    defaults = LiveSettings()
-    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = options.add_argument_group("where predictions go")
-    targets = ", ".join(address_text(target.host, target.port) for target in defaults.osc.targets)
-    group.add_argument(
-        "--osc",
-        dest="osc.targets",
-        action="append",
-        metavar="[PROFILE@]HOST:PORT",
-        help=f"send OSC there; may be given more than once (default: {targets})",
+    options = _SettingOptions("where predictions go")
+    value, switch = options.value, options.switch
+    targets = ", ".join(address_text(target.host, target.port) for target in _DEFAULTS.osc.targets)
+    text = f"send OSC there; may be given more than once (default: {targets})"
+    value("--osc", "osc.targets", "[PROFILE@]HOST:PORT", text, action="append")
+    text = f"send OSC as this tool needs it: {', '.join(profile_names())}, or a path that ends in .toml; may be given "
+    text += "more than once, and together with --osc"
+    value("--osc-profile", "osc.targets", "NAME[@HOST[:PORT]]", text, action="append", type=_profile_target)
+    switch("--no-osc", "osc.targets", [], "send no OSC")
+    value("--osc-delay", "osc.delay_s", "S", "send it this much later, 0 to 10 s (default: {default})", type=float)
+    text = "publish what is sent by OSCQuery, on this port (default: off)"
+    value("--osc-query", "osc.query", "[HOST:]PORT", text)
+    text = "receive commands by OSC on this port, from this computer unless HOST allows more (default: off)"
+    value("--control", "control.listen", "[HOST:]PORT", text)
+    switch("--no-terminal", "display.terminal", False, "no view in the terminal, which is shown if there is no window")
+    value("--record", "recording.directory", "DIR", "record into this new folder")
+
+    options.start_group("the window")
+    switch("--no-plot", "display.plot", False, "no window")
+    text = "everything, or the plane alone on a whole screen (default: as it was left)"
+    value("--mode", "display.mode", None, text, choices=MODES)
+    value("--theme", "display.theme", None, "its colours (default: as they were left)", choices=THEMES)
+    text = "the screen that it is on, counted from 1 (default: as it was left)"
+    value("--screen", "display.screen", "N", text, type=int)
+    text = "the point's trail fades in this time, 1 to 120 seconds (default: {default})"
+    value("--trail", "display.trail_s", "S", text, type=float)
+    switch("--keep-running", "display.keep_running", True, "closing it does not end the run")
+
+    options.start_group("the log")
+    text = "write the log to this file; - is standard error (default: no log)"
+    value("--log-file", "log.file", "PATH", text)
+    value("--log-level", "log.level", None, "how detailed the log is (default: {default})", choices=LOG_LEVELS)
+
+    options.start_group("settings")
+    value("--checkpoint", "model.checkpoint", "PATH", "the model (default: the one that comes with it)")
+    options.group.add_argument(
+        "--config", type=Path, metavar="FILE", help="a settings file; configs/live.toml explains its keys"
     )
-    group.add_argument(
-        "--osc-profile",
-        dest="osc.targets",
-        action="append",
-        type=_profile_target,
-        metavar="NAME[@HOST[:PORT]]",
-        help=f"send OSC as this tool wants it: {', '.join(profile_names())}, or a path that ends in .toml; may be "
-        "given more than once, and beside --osc",
-    )
-    group.add_argument("--no-osc", dest="osc.targets", action="store_const", const=[], help="send no OSC")
-    group.add_argument(
-        "--osc-delay",
-        dest="osc.delay_s",
-        type=float,
-        metavar="S",
-        help=f"send it this much later, 0 to 10 seconds (default: {defaults.osc.delay_s:g})",
-    )
-    group.add_argument(
-        "--osc-query",
-        dest="osc.query",
-        metavar="[HOST:]PORT",
-        help="tell by OSCQuery what is sent, on this port (default: do not)",
-    )
-    group.add_argument(
-        "--control",
-        dest="control.listen",
-        metavar="[HOST:]PORT",
-        help="take commands by OSC on this port, from this computer unless HOST says more (default: take none)",
-    )
-    group.add_argument(
-        "--no-terminal",
-        dest="display.terminal",
-        action="store_false",
-        help="no view in the terminal, which is shown where no window is",
-    )
-    group.add_argument("--record", dest="recording.directory", metavar="DIR", help="record into this new folder")
-    _add_window_options(options, defaults)
-    group = options.add_argument_group("the log")
-    group.add_argument(
-        "--log-file",
-        dest="log.file",
-        metavar="PATH",
-        help="tell what happens there, line by line; - is standard error (default: nowhere)",
-    )
-    group.add_argument(
-        "--log-level", dest="log.level", choices=LOG_LEVELS, help=f"how much of it (default: {defaults.log.level})"
-    )
-    group = options.add_argument_group("settings")
-    group.add_argument(
-        "--checkpoint", dest="model.checkpoint", metavar="PATH", help="the model (default: the one that comes with it)"
-    )
-    group.add_argument("--config", type=Path, metavar="FILE", help="settings, as configs/live.toml describes them")
-    group.add_argument("--print-config", action="store_true", help="print the settings in force, and end")
+    options.group.add_argument("--print-config", action="store_true", help="print the settings in force, and end")
     return options
-
-
-def _add_window_options(options: argparse.ArgumentParser, defaults: LiveSettings) -> None:
-    group = options.add_argument_group("the window")
-    group.add_argument("--no-plot", dest="display.plot", action="store_false", help="no window")
-    group.add_argument(
-        "--mode",
-        dest="display.mode",
-        choices=MODES,
-        help="everything, or the plane alone on a whole screen (default: as it was left)",
-    )
-    group.add_argument("--theme", dest="display.theme", choices=THEMES, help="its colours (default: as they were left)")
-    group.add_argument(
-        "--screen",
-        dest="display.screen",
-        type=_positive,
-        metavar="N",
-        help="the screen that it is on, counted from 1 (default: as it was left)",
-    )
-    group.add_argument(
-        "--trail",
-        dest="display.trail_s",
-        type=float,
-        metavar="S",
-        help=f"the point's trail fades in this time, 1 to 120 seconds (default: {defaults.display.trail_s:g})",
-    )
-    group.add_argument(
-        "--keep-running", dest="display.keep_running", action="store_true", help="closing it does not end the run"
-    )
 
 
 def _level_options() -> argparse.ArgumentParser:
     """What the input's level means; a replay has that from its recording."""
-    defaults = LiveSettings().level
-    options = argparse.ArgumentParser(add_help=False, argument_default=argparse.SUPPRESS)
-    group = options.add_argument_group("input level")
-    group.add_argument(
-        "--silence-db",
-        dest="level.silence_db",
-        type=float,
-        metavar="DBFS",
-        help=f"below this the prediction holds (default: {defaults.silence_db:g})",
-    )
-    group.add_argument(
-        "--quiet-db",
-        dest="level.quiet_db",
-        type=float,
-        metavar="DBFS",
-        help=f"music below this is reported as too quiet (default: {defaults.quiet_db:g})",
-    )
+    options = _SettingOptions("input level")
+    text = "below this the prediction holds (default: {default})"
+    options.value("--silence-db", "level.silence_db", "DBFS", text, type=float)
+    text = "music below this is reported as too quiet (default: {default})"
+    options.value("--quiet-db", "level.quiet_db", "DBFS", text, type=float)
     return options
 
 
@@ -296,39 +200,22 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     predict = commands.add_parser(
         "predict",
         help="predict audio files as fast as possible",
-        description="Predicts valence and arousal of audio files, exactly as they would be predicted live: "
-        "one row every 0.5 s, from one second after the first sound on, with the end of the second that it is about.",
+        description="Predicts valence and arousal of audio files, exactly as they would be predicted live: one row "
+        "every 0.5 s, from one second after the first sound on, with the end of the second that it describes.",
     )
-    predict.add_argument(
-        "files",
-        nargs="+",
-        type=Path,
-        metavar="FILE",
-        help="audio file (wav, flac, mp3, ogg and others; any rate, any number of channels), or a folder of them",
-    )
-    predict.add_argument(
-        "--output",
-        type=Path,
-        metavar="PATH",
-        help="for one file, the file to write (otherwise standard output); for several or a folder, the folder for "
-        "one table each, made if need be",
-    )
-    predict.add_argument(
-        "--format", choices=("csv", "json"), default="csv", help="of the tables (default: %(default)s)"
-    )
-    predict.add_argument(
-        "--checkpoint", type=Path, metavar="PATH", help="the model to use (default: the one that comes with it)"
-    )
-    predict.add_argument(
-        "--plot", action="store_true", help="also draw each trajectory, as a PNG beside its table (needs matplotlib)"
-    )
-    predict.add_argument(
-        "--jobs",
-        type=_positive,
-        default=default_jobs(),
-        metavar="N",
-        help="files to predict at once (default: one for each core, here %(default)s)",
-    )
+    add = predict.add_argument
+    text = "audio file (wav, flac, mp3, ogg and others; any rate, any number of channels), or a folder of them"
+    add("files", nargs="+", type=Path, metavar="FILE", help=text)
+    text = "for one file, the file to write (otherwise standard output); for several files or a folder, the folder for "
+    text += "their tables, which is made if need be"
+    add("--output", type=Path, metavar="PATH", help=text)
+    add("--format", choices=("csv", "json"), default="csv", help="of the tables (default: %(default)s)")
+    add("--checkpoint", type=Path, metavar="PATH", help="the model (default: the one that comes with it)")
+    text = "also draw each trajectory, as a PNG beside its table (needs matplotlib)"
+    add("--plot", action="store_true", help=text)
+    jobs = _number(int, 1, 9999, "a whole number of at least 1")
+    text = "files to predict at once (default: one for each core, here %(default)s)"
+    add("--jobs", type=jobs, default=default_jobs(), metavar="N", help=text)
     predict.set_defaults(run=_predict)
 
 
@@ -340,57 +227,43 @@ def _add_view(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         "audio file, which is predicted first. With --export it writes a picture of a moment, or a video of everything "
         "with its sound (which needs ffmpeg), and needs no display.",
     )
-    view.add_argument("source", type=Path, metavar="RECORDING", help="the folder that --record made, or an audio file")
-    view.add_argument(
-        "--export",
-        type=Path,
-        metavar="PATH",
-        help="write it there, as the ending says: a picture (.png, .svg) or a video (.mp4, .mkv, .webm)",
-    )
-    view.add_argument(
-        "--at",
-        type=_moment,
-        metavar="S",
-        help="the moment to show, in seconds (default: the end for a picture, the start for the window)",
-    )
-    view.add_argument(
-        "--mode", choices=MODES, help="everything, or the plane alone (default: operator, and stage for a video)"
-    )
-    view.add_argument("--theme", choices=THEMES, help="its colours (default: dark)")
-    view.add_argument(
-        "--size", type=_size, metavar="WxH", help="in pixels (default: 1920x1080, and 1280x720 for the window)"
-    )
-    view.add_argument(
-        "--checkpoint", type=Path, metavar="PATH", help="the model for a file (default: the one that comes with it)"
-    )
+    add = view.add_argument
+    add("source", type=Path, metavar="RECORDING", help="the folder that --record made, or an audio file")
+    text = "write a picture (.png, .svg) or a video (.mp4, .mkv, .webm), depending on the path's ending"
+    add("--export", type=Path, metavar="PATH", help=text)
+    moment = _number(float, 0.0, sys.float_info.max, "a number of seconds")
+    text = "the moment to show, in seconds (default: the end for a picture, the start for the window)"
+    add("--at", type=moment, metavar="S", help=text)
+    text = "everything, or the plane alone (default: operator, and stage for a video)"
+    add("--mode", choices=MODES, help=text)
+    add("--theme", choices=THEMES, help="its colours (default: dark)")
+    text = "in pixels (default: 1920x1080, and 1280x720 for the window)"
+    add("--size", type=_size, metavar="WxH", help=text)
+    text = "the model for a file (default: the one that comes with it)"
+    add("--checkpoint", type=Path, metavar="PATH", help=text)
     view.set_defaults(run=_view)
 
 
 def _add_osc_monitor(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    defaults = TargetSettings()
+    (target,) = _DEFAULTS.osc.targets
     monitor = commands.add_parser(
         "osc-monitor",
         help="show the OSC that arrives on a port",
         description="Shows the OSC that arrives on a port, from this program or any other, with rates and jitter.",
     )
-    monitor.add_argument(
-        "port",
-        nargs="?",
-        type=_port,
-        default=defaults.port,
-        metavar="PORT",
-        help="the port to listen on (default: %(default)s)",
-    )
-    monitor.add_argument(
-        "--host",
-        default=defaults.host,
-        help="this computer's address to listen on; 0.0.0.0 hears other computers too (default: %(default)s)",
-    )
+    add = monitor.add_argument
+    port = _number(int, 1, LARGEST_PORT, f"a port from 1 to {LARGEST_PORT}")
+    text = "the port to listen on (default: %(default)s)"
+    add("port", nargs="?", type=port, default=target.port, metavar="PORT", help=text)
+    text = "this computer's address to listen on; 0.0.0.0 also receives from other computers (default: %(default)s)"
+    add("--host", default=target.host, help=text)
     transport = monitor.add_mutually_exclusive_group()
     transport.add_argument("--multicast", metavar="GROUP", help="join this multicast group")
-    transport.add_argument("--tcp", action="store_true", help="take TCP connections, framed with SLIP, instead of UDP")
-    monitor.add_argument("--plain", action="store_true", help="a line for each message instead of the table")
-    monitor.add_argument("--seconds", type=_seconds, metavar="S", help="end after so long (default: at Ctrl-C)")
+    text = "accept TCP connections, framed with SLIP, instead of UDP"
+    transport.add_argument("--tcp", action="store_true", help=text)
+    add("--plain", action="store_true", help="a line for each message instead of the table")
+    seconds = _number(float, sys.float_info.min, sys.float_info.max, "a number of seconds, more than 0")
+    add("--seconds", type=seconds, metavar="S", help="end after this time (default: at Ctrl-C)")
     monitor.set_defaults(run=_osc_monitor)
 
 
@@ -422,7 +295,7 @@ def _devices(_options: argparse.Namespace) -> int:
 def _doctor(options: argparse.Namespace) -> int:
     from realtime_mer.doctor.command import run
 
-    # No log is begun: another run may be writing it.
+    # Another run may be writing the log.
     settings = _settings(options, log=False)
     return OK if settings is None or run(settings, as_json=options.json) else FAILED
 
@@ -435,8 +308,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from realtime_mer.batch.command import run_predict
     from realtime_mer.models.checkpoint import chosen_checkpoint_path
-    from realtime_mer.predict.command import run_predict
 
     n_skipped = run_predict(
         options.files,
@@ -478,8 +351,10 @@ def _osc_monitor(options: argparse.Namespace) -> int:
 
 
 def _settings(options: argparse.Namespace, *, log: bool = True) -> LiveSettings | None:
-    """What the settings file and the command line say, with the log begun that they ask for; None where they were only
-    to be printed, and now are."""
+    """The settings of the file and the command line. With --print-config it prints them and returns None.
+
+    log: whether to begin the log of these settings.
+    """
     given = vars(options)
     settings = load_settings(given.get("config"), {key: value for key, value in given.items() if "." in key})
     if not given.get("print_config"):
@@ -492,38 +367,22 @@ def _settings(options: argparse.Namespace, *, log: bool = True) -> LiveSettings 
     return None
 
 
-def _positive(text: str) -> int:
-    number = int(text) if text.isdecimal() else 0
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"expected a whole number of at least 1, not {text!r}")
-    return number
+def _number(kind: type[Number], lowest: Number, highest: Number, expected: str) -> Callable[[str], Number]:
+    """An argument's type: a number in this range. expected: the same in words."""
 
+    def parse(text: str) -> Number:
+        with contextlib.suppress(ValueError):
+            if lowest <= (number := kind(text)) <= highest:
+                return number
+        raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
 
-def _port(text: str) -> int:
-    number = int(text) if re.fullmatch("[0-9]{1,5}", text) else 0
-    if not 1 <= number <= LARGEST_PORT:
-        raise argparse.ArgumentTypeError(f"expected a port from 1 to {LARGEST_PORT}, not {text!r}")
-    return number
-
-
-def _seconds(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 < (seconds := float(text)) < math.inf:
-            return seconds
-    raise argparse.ArgumentTypeError(f"expected a number of seconds, more than 0, not {text!r}")
-
-
-def _moment(text: str) -> float:
-    with contextlib.suppress(ValueError):
-        if 0 <= (moment_s := float(text)) < math.inf:
-            return moment_s
-    raise argparse.ArgumentTypeError(f"expected a number of seconds, not {text!r}")
+    return parse
 
 
 def _size(text: str) -> tuple[int, int]:
     match = re.fullmatch("([0-9]{1,5})x([0-9]{1,5})", text)
     if match is None:
-        raise argparse.ArgumentTypeError(f"expected a size such as 1920x1080, not {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a size such as 1920x1080, got {text!r}")
     return int(match[1]), int(match[2])
 
 
@@ -539,11 +398,12 @@ def _latency(text: str) -> str | float:
 
 
 def _channels(text: str) -> list[int]:
-    """As in 1,2 or 3-4 or 1,5-8."""
+    """Channels such as 1,2 or 3-4 or 1,5-8."""
     channels: list[int] = []
     for part in text.split(","):
-        first, _, last = part.partition("-")
-        if not first.isdecimal() or not (last or first).isdecimal() or not 1 <= int(first) <= int(last or first) <= 999:
-            raise argparse.ArgumentTypeError(f"expected channels such as 1,2 or 3-4, counted from 1, not {text!r}")
-        channels += range(int(first), int(last or first) + 1)
+        match = re.fullmatch("([0-9]{1,3})(?:-([0-9]{1,3}))?", part)
+        first, last = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if not 1 <= first <= last:
+            raise argparse.ArgumentTypeError(f"expected channels such as 1,2 or 3-4, counted from 1, got {text!r}")
+        channels += range(first, last + 1)
     return channels

@@ -1,10 +1,10 @@
-"""What this package raises where a file, a device, a setting or a network is at fault, and the caller is told so."""
+"""The errors of this package: a file, a device, a setting or a network is at fault."""
 
 from __future__ import annotations
 
 
 class RealtimeMerError(Exception):
-    """The base of every error that is not a mistake in this package. Its text is a sentence for the user."""
+    """The base of every error that is not a bug in this package. Its text is a sentence for the user."""
 
 
 class UsageError(RealtimeMerError, ValueError):
@@ -12,4 +12,4 @@ class UsageError(RealtimeMerError, ValueError):
 
 
 class OutputError(RealtimeMerError, RuntimeError):
-    """What was asked for cannot be written."""
+    """Output that cannot be written."""

@@ -1,26 +1,26 @@
-"""How urgent the program is beside others: on Linux, nicer to itself than to them, where the system allows that."""
+"""The priority of the program: on Linux above that of other programs, if the system allows it."""
 
 from __future__ import annotations
 
 import os
 import sys
 
-# Just behind a sound server's (PulseAudio: -11). Never real-time scheduling: a thread of that kind that goes astray
-# stops a machine, and predictions come no earlier with it (results/headroom.md).
+# Just below a sound server's priority (PulseAudio: -11). Not real-time scheduling: one such thread in an endless loop
+# blocks the machine, and predictions are not earlier with it (results/headroom.md).
 NICENESS = -10
 
 
 def raise_priority() -> bool:
-    """Lets the calling thread, and whatever it starts from now on, go before programs of ordinary priority.
+    """Gives the calling thread, and the threads and processes that it starts later, a higher priority than normal.
 
-    Returns whether it does so now. It may not where the system does not allow it (Linux: RLIMIT_NICE), and on other
-    systems nothing is changed. For the main thread, before it starts others: one of them alone would have to wait for
-    Python's lock while another, less urgent, holds it and is kept from running.
+    Returns whether they have it. The system may refuse (Linux: RLIMIT_NICE); other systems than Linux are left alone.
+    Call it in the main thread before it starts others: a single thread would still wait for Python's lock while a
+    thread with normal priority holds it.
     """
     if sys.platform != "linux":
         return False
     try:
-        # Of Linux's threads, each has its own; one that has more already keeps it.
+        # On Linux this is the calling thread's own; a higher priority is kept.
         if os.getpriority(os.PRIO_PROCESS, 0) > NICENESS:
             os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
     except OSError:

@@ -1,17 +1,17 @@
-"""Smooth values between predictions: four ways from where a value is to where it should be.
+"""Smooth values between predictions: four ways to move a value to its goal.
 
-Each gives its value at any moment in closed form, counted from the last change of its goal. So the path does not depend
-on how often or when it is asked for; it never leaves the range of its goals and its start; and it gets there:
+Each gives its value at any moment in closed form, from the last change of its goal. So the path does not depend on how
+often or when it is read; it never leaves the range of its goals and its start; and it reaches its goal:
 
     none      at once
     linear    on a straight line, in settle_s
-    spring    as a critically damped spring does, x'' = w² (g - x) - 2 w x': to 2 % of a step from rest in settle_s.
-              From rest it is its goals so far, averaged with the weights w² t exp(-w t), which are nowhere negative:
-              that is why it stays in their range, even where it passes a goal that turned back.
+    spring    as a critically damped spring, x'' = w² (g - x) - 2 w x': to 2 % of a step from rest in settle_s.
+              From rest it is the average of its goals so far with the weights w² t exp(-w t). These are never
+              negative, so it stays in their range, even if it passes a goal that turned back.
     one-euro  the one-euro filter (Casiez, Roussel and Vogel, CHI 2012, https://doi.org/10.1145/2207676.2208639) in
               continuous time: x' = 2 pi f (g - x), with the cut-off f = f_min + speed |s|, and s the goal's derivative
               through a low-pass of 1 Hz: a step of height d adds 2 pi d to s, which then decays as exp(-2 pi t).
-              To 2 % in settle_s at the latest (f_min is chosen for that), sooner after a large step.
+              To 2 % in at most settle_s (f_min is chosen for that), sooner after a large step.
 
 Times are in seconds of one clock that never falls; a moment before the last change of the goal counts as that.
 """
@@ -22,25 +22,25 @@ import math
 from dataclasses import dataclass
 from typing import Protocol
 
-# "To 2 %": what is left of a step once a value counts as settled.
+# The remainder of a step at which a value counts as settled.
 _SETTLED = 0.02
 # (1 + x) exp(-x) = 0.02.
 _SPRING_SETTLED = 5.833922
 # The one-euro filter's low-pass for the derivative, as its authors recommend it.
 _DERIVATIVE_HZ = 1.0
-# Closer than this nobody sees a difference, and a value that rests can be left unsent.
+# Closer than this no difference is visible; a value that has arrived need not be sent again.
 _ARRIVED = 1e-4
 
 
 class Smoothing(Protocol):
-    """One value on its way. It begins at rest."""
+    """One value that moves to its goal. It begins at rest."""
 
     def go(self, goal: float, now_s: float) -> None:
-        """From now on to this goal."""
+        """Sets a new goal."""
         ...
 
     def at(self, now_s: float) -> float:
-        """Where it is."""
+        """The value."""
         ...
 
 
@@ -58,11 +58,11 @@ def smoothing(kind: str, settle_s: float | None, speed: float, start: float) -> 
         return Spring(start, 1.0 if settle_s is None else settle_s)
     if kind == "one-euro":
         return OneEuro(start, 2.0 if settle_s is None else settle_s, speed)
-    raise ValueError(f"There is no smoothing {kind!r}.")
+    raise ValueError(f"expected one of none, linear, spring, one-euro; got {kind!r}")
 
 
 class Step:
-    """Where it should be."""
+    """At its goal at once."""
 
     def __init__(self, start: float) -> None:
         self._goal = start
@@ -87,7 +87,7 @@ class Linear:
 
     def at(self, now_s: float) -> float:
         share = min(max(now_s - self._since_s, 0.0) / self._settle_s, 1.0)
-        # In this form it is exactly there at the end, and never beyond.
+        # In this form it ends exactly at the goal, and never beyond.
         return (1.0 - share) * self._start + share * self._goal
 
 
@@ -150,7 +150,7 @@ class OneEuro:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """Where values go when there has been no music for after_s, and that the way takes glide_s."""
+    """The point that values move to, within glide_s, when there has been no music for after_s."""
 
     valence: float
     arousal: float
@@ -159,52 +159,52 @@ class Home:
 
 
 class Path:
-    """The point of the plane on its way through the predictions, and home when there is no music.
+    """The point of the plane that follows the predictions, and goes home if there is no music.
 
-    kind, settle_s, speed: as `smoothing` takes them. home: None: it stays where it is. It begins at home, or at (0, 0).
+    kind, settle_s, speed: as in `smoothing`. home: None: it stays where it is. It begins at home, or at (0, 0).
     """
 
     def __init__(self, kind: str, settle_s: float | None, speed: float, home: Home | None) -> None:
         self._kind, self._settle_s, self._speed, self._home = kind, settle_s, speed, home
         self._goal = (0.0, 0.0) if home is None else (home.valence, home.arousal)
-        self._ways = self._begin(*self._goal)
-        # When the last music was, unless it is at home or on its way there.
+        self._axes = self._begin(*self._goal)
+        # The time of the last music; None if it is at home, or on its way there.
         self._music_s: float | None = None
 
     def change(self, kind: str, settle_s: float | None, now_s: float) -> None:
-        """Goes on from where it is in another way."""
+        """Continues from where it is with another smoothing."""
         place = self.at(now_s)
         self._kind, self._settle_s = kind, settle_s
-        # At home, or on its way there, it takes the new way with the next music.
+        # At home, or on its way there, the change takes effect with the next music.
         if self._music_s is not None:
-            self._ways = self._begin(*place)
+            self._axes = self._begin(*place)
             self._go(now_s)
 
     def go(self, valence: float, arousal: float, now_s: float) -> None:
-        """To a prediction of music; one that holds in silence is not for here."""
+        """To a prediction of music. Held predictions (silence) are not passed here."""
         place = self.at(now_s)
         if self._music_s is None:
-            self._ways = self._begin(*place)
+            self._axes = self._begin(*place)
         self._music_s = now_s
         self._goal = (valence, arousal)
         self._go(now_s)
 
     def at(self, now_s: float) -> tuple[float, float]:
-        """Valence and arousal; now_s: not before the last call's."""
+        """Valence and arousal. now_s: not before that of the last call."""
         home = self._home
         if home is not None and self._music_s is not None and now_s >= self._music_s + home.after_s:
-            # From then on, whenever it is first looked at; as a spring whatever the kind: it leaves and arrives gently.
-            leaves_s = self._music_s + home.after_s
-            valence, arousal = (way.at(leaves_s) for way in self._ways)
-            self._ways = (Spring(valence, home.glide_s), Spring(arousal, home.glide_s))
+            # From that moment, however late this is called; always as a spring, which starts and ends gently.
+            start_s = self._music_s + home.after_s
+            valence, arousal = (axis.at(start_s) for axis in self._axes)
+            self._axes = (Spring(valence, home.glide_s), Spring(arousal, home.glide_s))
             self._music_s = None
             self._goal = (home.valence, home.arousal)
-            self._go(leaves_s)
-        return self._ways[0].at(now_s), self._ways[1].at(now_s)
+            self._go(start_s)
+        return self._axes[0].at(now_s), self._axes[1].at(now_s)
 
     def _go(self, now_s: float) -> None:
-        for way, goal in zip(self._ways, self._goal, strict=True):
-            way.go(goal, now_s)
+        for axis, goal in zip(self._axes, self._goal, strict=True):
+            axis.go(goal, now_s)
 
     def _begin(self, valence: float, arousal: float) -> tuple[Smoothing, Smoothing]:
         return (

@@ -19,7 +19,7 @@ from realtime_mer.live.controls import Controls, pause_toggle
 from realtime_mer.live.recognition import Recognition, run_live
 from realtime_mer.live.requests import Requests
 from realtime_mer.log import LOGGER, notify
-from realtime_mer.log.sink import CarryOut, LogSink, commands_told
+from realtime_mer.log.sink import CarryOut, LogSink, log_commands
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.priorities import raise_priority
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from realtime_mer.live.session import Session
     from realtime_mer.osc.control import ControlServer
     from realtime_mer.osc.query import QueryServer
+    from realtime_mer.osc.status import NetworkStatus
     from realtime_mer.recording import Beginning
     from realtime_mer.recording.recorder import Recorder
 
@@ -162,13 +163,13 @@ def _run_until(
         osc = opened.enter_context(contextlib.closing(OscSink(settings.osc.targets, settings.osc.delay_s)))
         source.start()
         requests = Requests()
-        carry_out = commands_told(Controls(source, osc, requests, open_recorder).carry_out)
+        carry_out = log_commands(Controls(source, osc, requests, open_recorder).carry_out)
         control = _control(settings, carry_out, osc, opened)
         query = _query(settings, osc, control, opened)
         # Only now: a source that cannot be opened must leave no folder behind.
         directory = settings.recording.directory
         recorder = None if directory is None else open_recorder(Path(directory))
-        sinks: list[Sink] = [osc, board, *more_sinks, LogSink(osc.summary)]
+        sinks: list[Sink] = [osc, board, *more_sinks, LogSink(osc.target_statuses)]
 
         def emit(event: Event) -> None:
             osc.event(event)
@@ -219,10 +220,10 @@ def _query(
 
 def _destinations(
     osc: OscSink, control: ControlServer | None, query: QueryServer | None
-) -> Callable[[], Sequence[str]]:
-    """Returns a function that lists what goes over the network, for people."""
+) -> Callable[[], Sequence[NetworkStatus]]:
+    """Returns a function that lists what goes over the network."""
     servers = [server for server in (control, query) if server is not None]
-    return lambda: [*osc.summary(), *(server.summary() for server in servers)]
+    return lambda: [*osc.target_statuses(), *(server.status() for server in servers)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -236,11 +237,11 @@ class _Operator:
     toggle_recording: Callable[[], None]
     mark: Callable[[], None]
     notices: Notices
-    destinations: Callable[[], Sequence[str]]
+    destinations: Callable[[], Sequence[NetworkStatus]]
 
 
 def _operator(
-    source: Source, carry_out: CarryOut, board: Board, destinations: Callable[[], Sequence[str]]
+    source: Source, carry_out: CarryOut, board: Board, destinations: Callable[[], Sequence[NetworkStatus]]
 ) -> _Operator:
     notices = Notices()
 
@@ -304,14 +305,17 @@ def _show_window(
             notify(f"no window: {fault}")
             return
         from realtime_mer.window.run import run_window
+        from realtime_mer.window.shortcuts import Action
 
         run_window(
             board,
             stop,
             settings=settings,
-            toggle_pause=operator.toggle_pause,
-            toggle_recording=operator.toggle_recording,
-            mark=operator.mark,
+            actions={
+                Action.PAUSE: operator.toggle_pause,
+                Action.RECORD: operator.toggle_recording,
+                Action.MARK: operator.mark,
+            },
             notices=operator.notices,
             osc=operator.destinations,
             lost=lambda: main_thread.leave(lambda all_well: exit_code(lambda: OK if all_well() else FAILED)),

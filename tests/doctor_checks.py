@@ -1,4 +1,4 @@
-"""Checks that go wrong, for the guard, which runs them in a process of their own."""
+"""Checks that go wrong, for the tests of doctor.guard, which runs them in another process."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from realtime_mer.doctor import Check, ok
 
 
 def works(settings: LiveSettings) -> list[Check]:
-    os.write(1, b"what a driver says\n")
-    os.write(2, b"what a driver complains of\n")
+    os.write(1, b"output of a driver\n")
+    os.write(2, b"error of a driver\n")
     return [ok("device", settings.audio.device), ok("process", str(os.getpid()))]
 
 

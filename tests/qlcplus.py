@@ -1,4 +1,4 @@
-"""QLC+ as an operator has it open, on a screen of its own, and what it tells of itself through its web access."""
+"""QLC+ in operate mode, and its state as its web access reports it."""
 
 from __future__ import annotations
 
@@ -10,13 +10,11 @@ import socket
 import subprocess
 import time
 import urllib.request
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import aiohttp
-import numpy as np
-import numpy.typing as npt
 import pytest
 from osc_sockets import free_port
 from PyQt5.QtCore import qChecksum
@@ -44,24 +42,23 @@ def loopback_line() -> int:
 
 
 class QLCPlus:
-    """A running QLC+. web_port: of its web access. framebuffer: the file that its screen is drawn into."""
+    """A running QLC+. web_port: of its web access."""
 
-    def __init__(self, web_port: int, framebuffer: Path) -> None:
+    def __init__(self, web_port: int) -> None:
         self._web = f"http://127.0.0.1:{web_port}"
-        self._framebuffer = framebuffer
 
     def slider(self, number: int) -> int:
         """Where the slider of this ID is, 0 to 255."""
-        return int(self._ask([f"getWidgetStatus|{number}"])[0])
+        return int(self._ask(f"getWidgetStatus|{number}"))
 
     def cue(self, number: int) -> int:
         """Which step of its chaser the cue list of this ID plays, counted from 0; -1 if none."""
-        state, *step = self._ask([f"getWidgetStatus|{number}"])[0].split("|")
+        state, *step = self._ask(f"getWidgetStatus|{number}").split("|")
         return int(step[0]) if state == "PLAY" else -1
 
     def channels(self, n_channels: int) -> list[int]:
         """What goes out to the lights, 0 to 255, by the first channels of the first universe."""
-        answer = self._ask([f"getChannelsValues|1|1|{n_channels}"])[0].split("|")
+        answer = self._ask(f"getChannelsValues|1|1|{n_channels}").split("|")
         return [int(value) for value in answer[1::3]]
 
     def configuration(self) -> str:
@@ -70,101 +67,54 @@ class QLCPlus:
             content: bytes = page.read()
             return content.decode()
 
-    def screen(self) -> npt.NDArray[np.uint8]:
-        """What an operator sees; shape (height, width, 3), red first."""
-        # X11's XWDFile.h: big-endian words, of which these are the sizes of the header, the picture and a line of it,
-        # and how many colours of 12 bytes stand before the picture, which has four bytes for each pixel, blue first.
-        content = self._framebuffer.read_bytes()
-        header = np.frombuffer(content, ">u4", 25)
-        header_bytes, width, height, line_bytes, n_colours = (int(header[field]) for field in (0, 4, 5, 12, 19))
-        pixels = np.frombuffer(content, np.uint8, height * line_bytes, header_bytes + 12 * n_colours)
-        return pixels.reshape(height, -1, 4)[:, :width, 2::-1].copy()
-
     def wait_for(self, condition: Callable[[QLCPlus], bool], what: str) -> None:
         deadline = time.monotonic() + _TIMEOUT_S
         while not condition(self):
             assert time.monotonic() < deadline, f"QLC+ never showed {what}"
             time.sleep(0.1)
 
-    def _ask(self, questions: Sequence[str]) -> list[str]:
-        return asyncio.run(self._asked(questions))
-
-    async def _asked(self, questions: Sequence[str]) -> list[str]:
-        answers = []
-        async with aiohttp.ClientSession() as session:
-            # Without a good-bye: to one, QLC+ 4.12 answers without end.
-            web_socket = await session.ws_connect(f"{self._web}/qlcplusWS", autoclose=False)
-            for question in questions:
+    def _ask(self, question: str) -> str:
+        async def ask() -> str:
+            async with aiohttp.ClientSession() as session:
+                # Without a good-bye: to one, QLC+ 4.12 answers without end.
+                web_socket = await session.ws_connect(f"{self._web}/qlcplusWS", autoclose=False)
                 await web_socket.send_str(f"QLC+API|{question}")
                 answer = await web_socket.receive_str(timeout=_TIMEOUT_S)
-                answers.append(answer.split("|", maxsplit=2)[2])
-        return answers
+            return answer.split("|", maxsplit=2)[2]
+
+        return asyncio.run(ask())
 
 
 @contextlib.contextmanager
 def qlcplus(workspace: Path, input_profile: Path, folder: Path) -> Iterator[QLCPlus]:
     """QLC+ in operate mode with this workspace and no other settings; what it needs lies in the folder."""
-    for command, package in (("qlcplus", "qlcplus"), ("Xvfb", "xvfb")):
-        if shutil.which(command) is None:
-            pytest.skip(f"no {command} on this machine: this test needs it (Debian's {package})")
+    if shutil.which("qlcplus") is None:
+        pytest.skip("no qlcplus on this machine: this test needs it (Debian's qlcplus)")
     profiles = folder / ".qlcplus" / "inputprofiles"
     profiles.mkdir(parents=True)
     shutil.copy(input_profile, profiles)
     folder.chmod(0o700)
-    with _x_server(folder) as display:
-        web_port = free_port(tcp=True)
-        shown = ["--open", str(workspace), "--operate", "--fullscreen", "resize"]
-        program = subprocess.Popen(
-            # --nowm: there is no window manager; and without it, root's own input profiles are not looked for.
-            ["qlcplus", "--nowm", *shown, "--web", "--web-port", str(web_port)],
-            env=os.environ | {"DISPLAY": display, "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)},
-            cwd=folder,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            _wait_for_port(web_port, program)
-            yield QLCPlus(web_port, folder / "Xvfb_screen0")
-        finally:
-            program.terminate()
-            try:
-                program.wait(10)
-            except subprocess.TimeoutExpired:
-                program.kill()
-                program.wait()
-
-
-@contextlib.contextmanager
-def _x_server(folder: Path) -> Iterator[str]:
-    """The DISPLAY of an X server that draws into the folder."""
-    server = subprocess.Popen(
-        [
-            "Xvfb",
-            "-displayfd",
-            "1",
-            "-screen",
-            "0",
-            "1280x800x24",
-            "-fbdir",
-            str(folder),
-            "-nolisten",
-            "tcp",
-            "-noreset",
-        ],
-        stdout=subprocess.PIPE,
+    web_port = free_port(tcp=True)
+    own = {"QT_QPA_PLATFORM": "offscreen", "HOME": str(folder), "XDG_RUNTIME_DIR": str(folder)}
+    program = subprocess.Popen(
+        # --nowm: without it, root's own input profiles are not looked for.
+        ["qlcplus", "--nowm", "--open", str(workspace), "--operate", "--web", "--web-port", str(web_port)],
+        env=os.environ | own,
+        cwd=folder,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
-        text=True,
     )
-    assert server.stdout is not None
     try:
-        number = server.stdout.readline().strip()
-        assert number, "Xvfb did not start"
-        yield f":{number}"
+        _wait_for_port(web_port, program)
+        yield QLCPlus(web_port)
     finally:
-        server.terminate()
-        server.wait()
-        server.stdout.close()
+        program.terminate()
+        try:
+            program.wait(10)
+        except subprocess.TimeoutExpired:
+            program.kill()
+            program.wait()
 
 
 def _wait_for_port(port: int, program: subprocess.Popen[bytes]) -> None:

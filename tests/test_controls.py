@@ -66,7 +66,7 @@ class Card(Tape):
             if name == "none":
                 answer(False, "There is no such input.")
             else:
-                answer(True, f"{name} is heard")
+                answer(True, f"{name} is opened")
 
 
 class Recognising:
@@ -301,7 +301,7 @@ def a_command(draw: st.DrawFn) -> tuple[str, Values]:
 
 def make_or_refuse(directory: Path) -> Spool:
     if len(directory.name) > 5:
-        raise RecordingError(f"The folder {directory} is not empty, and nothing in it is overwritten: name a new one.")
+        raise RecordingError(f"The folder {directory} is not empty. Nothing is overwritten: give a new folder.")
     return Spool(directory)
 
 
@@ -695,7 +695,7 @@ def test_a_run_that_fails_answers_the_waiting_requests() -> None:
     stop = threading.Event()
     with pytest.raises(OSError, match="there is no model"):
         run_live(cast(Source, Music()), recognition, [], lambda stop: cast(None, stop.wait(GENEROUS_S)), stop)
-    assert answers == [(False, "The program ends.")]
+    assert answers == [(False, "The program is ending.")]
 
 
 def test_a_recording_that_is_stopped_while_it_is_being_begun_does_not_begin(real_run: RealRun) -> None:

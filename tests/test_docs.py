@@ -1,4 +1,4 @@
-"""The documentation names what there is: tests, files, and the README's links."""
+"""The tests, files, links and import layers that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
+from test_imports import arrows
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES_ON_CODE = ("architecture", "decisions", "training", "results")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/*.md")])
 
 
 def named_in(page: str) -> list[tuple[str, str]]:
-    """The tests that are named as `test_file.py::test_name`, or as `::test_name` behind one of the same file."""
+    """Tests named as `test_file.py::test_name`, or as `::test_name` after another test of the same file."""
     named, file = [], ""
     for match in re.finditer(r"`(test_\w+\.py)?(?:::(test_\w+))?`", page):
         file = match[1] or file
@@ -22,7 +24,7 @@ def named_in(page: str) -> list[tuple[str, str]]:
     return named
 
 
-def test_every_fault_names_tests_that_are_there() -> None:
+def test_every_fault_names_existing_tests() -> None:
     named = named_in((ROOT / "docs/faults.md").read_text(encoding="utf-8"))
     assert len(named) > 40
     missing = []
@@ -39,6 +41,29 @@ def test_every_fault_names_tests_that_are_there() -> None:
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_every_link_has_a_target(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "MODEL_CARD.md", *(f"docs/{name}.md" for name in PAGES_ON_CODE)])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(r"(?:\w+/)+\w+\.(?:py|conf|inc|toml|safetensors)\b", (ROOT / page).read_text(encoding="utf-8"))
+    assert named
+    assert [file for file in named if not any((top / file).exists() for top in (ROOT, ROOT / "realtime_mer"))] == []
+
+
+def test_the_layers_in_the_architecture_page_hold() -> None:
+    """Each folder imports only folders that stand above its line."""
+    _, _, section = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Who imports whom")
+    layers = [line.strip().split(", ") for line in section.splitlines() if line.startswith("    ")]
+    depth = {folder: number for number, layer in enumerate(layers) for folder in layer}
+    found = arrows()
+    found.pop("__main__")
+    wrong = [
+        f"{folder} imports {other}"
+        for folder, others in found.items()
+        for other in others - {"__init__"}
+        if depth[folder] <= depth[other]
+    ]
+    assert wrong == []

@@ -187,10 +187,11 @@ def test_a_file_whose_name_is_no_text_is_read_and_named(tmp_path: Path) -> None:
     [
         (".", None),
         ("missing.wav", None),
+        # The folder itself.
+        ("", None),
         ("empty.wav", b""),
         ("text.mp3", b"All work and no play makes Jack a dull boy. " * 100),
         ("headerless.raw", bytes(200_000)),
-        ("zeros.flac", bytes(200_000)),
     ],
 )
 def test_a_file_that_is_no_audio_is_named(tmp_path: Path, file_name: str, content: bytes | None) -> None:
@@ -364,7 +365,7 @@ def test_a_change_of_the_code_that_extracts_changes_the_configuration(package_co
         path.write_bytes(content + b"\n")
         assert digest() != original, name
         path.write_bytes(content)
-    for name in ("models/live.py", "predict/command.py", "models/checkpoint.py"):
+    for name in ("models/live.py", "batch/command.py", "models/checkpoint.py"):
         (package_copy / name).write_bytes(b"")
     descriptors_copy = package_copy / "features" / "descriptors"
     (descriptors_copy / "__pycache__").mkdir()
@@ -399,3 +400,7 @@ def test_whatever_the_extraction_imports_is_in_the_configuration() -> None:
     # threadpoolctl decides how fast, not what.
     for library in (libraries | {"opensmile"}) - {"threadpoolctl"}:
         assert f'"{library}": "' in text, library
+
+
+def test_no_block_gives_no_frame() -> None:
+    assert list(extract_stream(iter([]), WITH_DESCRIPTORS)) == []

@@ -1,7 +1,7 @@
-"""The network fails: the target says so and is well again by itself; every other target gets everything meanwhile.
+"""The network fails: the target reports it and recovers by itself; every other target gets everything meanwhile.
 
-Real sockets, and where there is the right to it a network of its own, whose interface goes down. Of single targets,
-names that are not found and name servers that hang: test_osc_transports.py and test_osc_sink.py.
+With real sockets, and as root in a network namespace whose interface goes down. For single targets, unknown names and
+name servers that hang see test_osc_transports.py and test_osc_sink.py.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from realtime_mer.types import Prediction
 from realtime_mer.updates import Update
 
 ROOT = Path(__file__).resolve().parents[1]
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what came back on a packet")
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports returned packets")
 FRAMES = ("frame",)
 UPDATE = Update(0, Prediction(1.0, 0.25, -0.5), False, 0.1)
 
@@ -56,18 +56,18 @@ def test_a_receiver_that_ends_and_comes_back(receiver: Receiver, monkeypatch: py
             nonlocal n_sent
             sink.update(replace(UPDATE, index=n_sent))
             n_sent += 1
-            return sink.summary() == [summary, f"{HERE}:{receiver.port}"]
+            return list(map(str, sink.target_statuses())) == [summary, f"{HERE}:{receiver.port}"]
 
-        eventually(lambda: told(f"{HERE}:{port} (nobody listens there)"))
+        eventually(lambda: told(f"{HERE}:{port} (nothing listens there)"))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
             back.bind((HERE, port))
             eventually(lambda: told(f"{HERE}:{port}"))
             assert back.recv(1000)
-        eventually(lambda: told(f"{HERE}:{port} (nobody listens there)"))
+        eventually(lambda: told(f"{HERE}:{port} (nothing listens there)"))
     assert heard(receiver) == list(range(n_sent))
 
 
-# Ends with 77 where there is no right to a network of one's own, or no such interface.
+# Ends with 77 if a network namespace or such an interface is not allowed.
 IN_A_NETWORK_OF_ITS_OWN = """
 import socket, subprocess, sys, time
 from dataclasses import replace
@@ -100,8 +100,8 @@ n_sent = 0
 def until(condition, what):
     global n_sent
     give_up_s = time.monotonic() + 30
-    while not condition(*sink.summary()):
-        assert time.monotonic() < give_up_s, (what, sink.summary())
+    while not condition(*map(str, sink.target_statuses())):
+        assert time.monotonic() < give_up_s, (what, sink.target_statuses())
         sink.update(replace(update, index=n_sent))
         (message,) = read_packet(receiver.recv(1000))
         assert message.values[0] == n_sent
@@ -120,6 +120,7 @@ print(n_sent)
 """
 
 
+@pytest.mark.slow
 @linux_only
 def test_a_network_interface_that_goes_down_and_comes_back() -> None:
     if shutil.which("unshare") is None or shutil.which("ip") is None:

@@ -10,7 +10,6 @@ import io
 import json
 import os
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +39,6 @@ bounded = settings(
     # Each example is a file: to make a bad one smaller would take longer than to look at it.
     phases=[phase for phase in Phase if phase is not Phase.shrink],
 )
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to so much memory")
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import struct
 from collections.abc import Iterable
 from dataclasses import replace
 from typing import Any
@@ -131,22 +130,16 @@ def test_whether_there_are_smooth_values_to_send(send: tuple[str, ...], maps: li
     [
         (0.25, {}, 0.25),
         (0.5, {"scale": 255.0}, 127.5),
-        (-0.5, {"scale": 2.0, "offset": 1.0}, 0.0),
         (0.25, {"scale": -1.0, "offset": 1.0}, 0.75),
-        (0.5, {"curve": 2.0}, 0.25),
         # The curve keeps the sign, so that both halves bend alike.
         (-0.5, {"curve": 2.0}, -0.25),
         (-0.25, {"curve": 0.5}, -0.5),
         (0.5, {"curve": 3.0, "scale": 8.0, "offset": -2.0}, -1.0),
         (0.0, {"curve": 0.1, "scale": 100.0}, 0.0),
-        (0.9, {"scale": 255.0, "high": 200.0}, 200.0),
         (-0.9, {"low": -0.5}, -0.5),
-        (0.5, {"low": 0.0, "high": 1.0}, 0.5),
         # The bounds hold for what is sent, after scale and offset.
         (0.5, {"scale": 10.0, "high": 1.0}, 1.0),
-        (-1.0, {"offset": -5.0, "low": -5.5}, -5.5),
         (0.5, {"low": 3.0, "high": 3.0}, 3.0),
-        (360.0, {"scale": 1 / 360}, 1.0),
     ],
 )
 def test_a_mapped_value_is_what_its_formula_gives(x: float, how: dict[str, Any], expected: float) -> None:
@@ -154,25 +147,9 @@ def test_a_mapped_value_is_what_its_formula_gives(x: float, how: dict[str, Any],
     assert mapped(x, settings) == pytest.approx(expected, abs=1e-12)
 
 
-@given(
-    st.lists(st.floats(-360, 360), min_size=2, max_size=2).map(sorted),
-    st.floats(0, 1e6),
-    st.floats(-1e6, 1e6),
-    st.floats(0.1, 10),
-    st.lists(st.floats(-1e6, 1e6), min_size=2, max_size=2).map(sorted),
-)
-def test_a_mapped_value_rises_with_its_value_and_stays_within_its_bounds(
-    x: list[float], scale: float, offset: float, curve: float, bounds: list[float]
-) -> None:
-    low, high = bounds
-    how = MappedValue("polar/angle", "/1", scale=scale, offset=offset, curve=curve, low=low, high=high)
-    smaller, larger = (mapped(one, how) for one in x)
-    assert low <= smaller <= larger <= high
-
-
 @pytest.mark.parametrize(
     ("unipolar", "level"),
-    [(0.0, 0), (0.001, 0), (0.01, 3), (1 / 3, 85), (0.5, 128), (0.9, 230), (0.999, 255), (1, 255)],
+    [(0.0, 0), (0.001, 0), (0.5, 128), (0.9, 230), (0.999, 255), (1, 255)],
 )
 def test_a_desk_gets_whole_numbers_from_0_to_255(unipolar: float, level: int) -> None:
     dimmer = MappedValue("unipolar/arousal", "/dmx/1", scale=255.0, low=0.0, high=255.0, type="int")
@@ -234,12 +211,6 @@ def test_music_that_begins_or_ends_is_an_event() -> None:
     assert told == [[], [], [(1,)], [], [(0,)], [], [(1,)]]
 
 
-@pytest.mark.parametrize("send", [("*",), ("valence",), ()])
-def test_an_event_goes_to_those_who_want_it(send: tuple[str, ...]) -> None:
-    composer = Composer(TargetSettings(send=send))
-    assert len(composer.event(Event("event/mark", (1,)))) == (send == ("*",))
-
-
 # --- status ---
 
 
@@ -256,7 +227,7 @@ def test_the_heartbeat_goes_on_once_a_second_and_the_level_each_time() -> None:
 
 
 @pytest.mark.parametrize("state", list(SourceState))
-def test_where_nothing_is_heard_the_level_is_none_whatever_was_heard_last(state: SourceState) -> None:
+def test_without_sound_the_level_is_none_whatever_it_was_before(state: SourceState) -> None:
     composer = Composer(TargetSettings(send=("level/*",)))
     heard = said(composer.status(STATUS, 1.0))
     assert heard == {"/mer/level/rms": (-30.0,), "/mer/level/peak": (-6.0,), "/mer/level/meter": (0.5,)}
@@ -265,7 +236,7 @@ def test_where_nothing_is_heard_the_level_is_none_whatever_was_heard_last(state:
     assert now == (heard if state is SourceState.RUNNING else nothing)
 
 
-def test_a_change_is_told_at_once() -> None:
+def test_a_change_is_sent_at_once() -> None:
     composer = Composer(TargetSettings(send=("status/*",)))
     changes: list[tuple[dict[str, Any], bool]] = [
         ({}, True),
@@ -281,23 +252,18 @@ def test_a_change_is_told_at_once() -> None:
         ({}, False),
     ]
     status = STATUS
-    for n, (change, is_told) in enumerate(changes):
+    for n, (change, is_sent) in enumerate(changes):
         status = replace(status, **change)
         told = said(composer.status(status, 1000.0 + n / 100))
-        assert told.keys() == (under("/mer", BY_WHEN[When.STATUS]) if is_told else set())
-    # What changed meanwhile is not forgotten.
+        assert told.keys() == (under("/mer", BY_WHEN[When.STATUS]) if is_sent else set())
+    # Other changes are sent with the next one, as is the latency of the last prediction.
     later = said(composer.status(status, 1002.0))
-    assert later["/mer/status/drops"] == (7,)
-    assert later["/mer/status/losses"] == (1,)
-
-
-def test_the_latency_is_the_last_predictions() -> None:
-    composer = Composer(TargetSettings(send=("status/latency",)))
-    assert value(composer.status(STATUS, 1.0), "/mer/status/latency") == 0.0
-    composer.update(MUSIC, 1.5)
-    assert value(composer.status(STATUS, 2.0), "/mer/status/latency") == pytest.approx(140.0)
-    composer.update(replace(MUSIC, latency_s=None), 2.5)
-    assert value(composer.status(STATUS, 3.0), "/mer/status/latency") == 0.0
+    assert (later["/mer/status/drops"], later["/mer/status/losses"]) == ((7,), (1,))
+    assert later["/mer/status/latency"] == (0.0,)
+    composer.update(MUSIC, 1002.5)
+    assert said(composer.status(status, 1003.0))["/mer/status/latency"] == (pytest.approx(140.0),)
+    composer.update(replace(MUSIC, latency_s=None), 1003.5)
+    assert said(composer.status(status, 1004.0))["/mer/status/latency"] == (0.0,)
 
 
 # --- smooth values ---
@@ -331,7 +297,7 @@ def test_the_smooth_values_go_where_the_music_is_as_the_target_wants() -> None:
     assert 0.0 < slow < fast < 0.25
 
 
-def test_silence_holds_and_then_goes_home_where_that_is_wanted() -> None:
+def test_silence_holds_and_then_goes_home_if_there_is_one() -> None:
     heard = (
         (10.0, MUSIC),
         (11.0, with_prediction(SILENCE, valence=0.9)),
@@ -350,22 +316,11 @@ def test_silence_holds_and_then_goes_home_where_that_is_wanted() -> None:
     assert way[-1] == -1.0
 
 
-def test_the_smoothing_can_change_on_the_way() -> None:
-    composer = Composer(TargetSettings(send=("smooth/valence",), smoothing="linear", settle_s=10.0))
-    composer.update(with_prediction(MUSIC, valence=1.0), 10.0)
-    assert value(composer.smooth(15.0), "/mer/smooth/valence") == pytest.approx(0.5)
-    composer.change_smoothing("linear", 1.0, 15.0)
-    assert value(composer.smooth(15.0), "/mer/smooth/valence") == pytest.approx(0.5)
-    assert value(composer.smooth(15.5), "/mer/smooth/valence") == pytest.approx(0.75)
-    composer.change_smoothing("none", None, 15.5)
-    assert value(composer.smooth(15.5), "/mer/smooth/valence") == 1.0
-
-
-# --- only what is news ---
+# --- only what has changed ---
 
 
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
-def test_smooth_values_that_rest_are_left_out_where_that_is_wanted(smoothing: str) -> None:
+def test_smooth_values_that_rest_are_not_sent_with_on_change(smoothing: str) -> None:
     quiet = Composer(TargetSettings(on_change=True, smoothing=smoothing))
     steady = Composer(TargetSettings(smoothing=smoothing))
     for composer in (quiet, steady):
@@ -424,7 +379,7 @@ MAPS = tuple(
 
 
 @given(STEPS, st.sampled_from(SMOOTHINGS))
-def test_where_only_changes_are_sent_nothing_is_missing_and_nothing_said_twice(
+def test_with_on_change_nothing_is_missing_and_nothing_is_sent_twice(
     steps: list[Update | Status | Event | None], smoothing: str
 ) -> None:
     everything = TargetSettings(smoothing=smoothing, map=MAPS)
@@ -443,14 +398,7 @@ def test_where_only_changes_are_sent_nothing_is_missing_and_nothing_said_twice(
         assert known == expected
 
 
-def test_the_same_event_is_said_each_time() -> None:
-    composer = Composer(TargetSettings(on_change=True, map=(MappedValue("event/music", "/music", type="int"),)))
-    for _ in range(2):
-        assert len(composer.event(Event("status/ack", ("ping", "pong")))) == 1
-        assert len(composer.event(Event("event/music", (1,)))) == 2
-
-
-def test_what_did_not_get_there_is_news_again() -> None:
+def test_after_a_failure_everything_is_sent_again() -> None:
     target = TargetSettings(on_change=True, map=(MappedValue("valence", "/1"),))
     composer = Composer(target)
     first = composer.update(MUSIC, 1.0)
@@ -464,22 +412,6 @@ def test_what_did_not_get_there_is_news_again() -> None:
     assert composer.smooth(61.0) == []
     composer.forget()
     assert said(composer.smooth(62.0)).keys() == under("/mer", BY_WHEN[When.SMOOTH])
-
-
-def test_what_float32_does_not_tell_apart_is_no_news() -> None:
-    composer = Composer(TargetSettings(on_change=True, send=("valence", "va")))
-    assert len(composer.update(MUSIC, 1.0)) == 2
-    above = struct.unpack("f", struct.pack("f", 0.25 + 1e-9))[0]
-    assert above == 0.25
-    assert composer.update(with_prediction(MUSIC, valence=0.25 + 1e-9), 1.5) == []
-    assert len(composer.update(with_prediction(MUSIC, valence=0.25 + 1e-7), 2.0)) == 2
-
-
-def test_the_heartbeat_is_always_news() -> None:
-    composer = Composer(TargetSettings(on_change=True, send=("status/*",)))
-    beats = [said(composer.status(STATUS, 1000.0 + n)) for n in range(3)]
-    assert beats[0].keys() == under("/mer", BY_WHEN[When.STATUS])
-    assert beats[1:] == [{"/mer/status/heartbeat": (1,)}, {"/mer/status/heartbeat": (2,)}]
 
 
 # --- all of it can be sent ---
@@ -528,7 +460,7 @@ ANYTHING = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(TARGETS, st.lists(st.tuples(PAUSES_S, ANYTHING), max_size=20))
 def test_every_message_can_be_sent_and_holds_finite_numbers_of_its_type(
     target: TargetSettings, steps: list[tuple[float, Update | Status | Event | None]]

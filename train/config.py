@@ -1,47 +1,47 @@
-"""How a model is trained: every default once, TOML files over them, and nothing that is misspelt goes unnoticed."""
+"""How a model is trained: every default once, overridden by TOML files."""
 
 from __future__ import annotations
 
-import difflib
 import inspect
-import math
-import tomllib
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, Literal, get_type_hints
 
+from msgspec import Meta
+
+from realtime_mer.config.checks import ConfigError, wrong
+from realtime_mer.config.loading import blaming, convert, read_toml
 from realtime_mer.features.extraction import ExtractionSettings
 from realtime_mer.features.gain import GainSettings
 from realtime_mer.models.architectures import MODELS, LiveModel
 from realtime_mer.models.scaling import ScalerKind
 
-Section = TypeVar("Section")
+__all__ = ["Config", "ConfigError", "FeaturesConfig", "ModelConfig", "TrainingConfig", "load_config", "parse_config"]
 
-
-class ConfigError(ValueError):
-    """A configuration that cannot be used; the message names the key and what was expected there."""
+_Count = Annotated[int, Meta(ge=1)]
+_CountOrNone = Annotated[int, Meta(ge=0)]
+_Positive = Annotated[float, Meta(gt=0)]
+_NotNegative = Annotated[float, Meta(ge=0)]
+_Share = Annotated[float, Meta(ge=0, le=1)]
 
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """name: a key of realtime_mer.models.MODELS. arguments: its constructor's; n_features is for the data to decide."""
+    """name: a key of realtime_mer.models.MODELS. arguments: its constructor's, without n_features."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.name not in MODELS:
-            raise ConfigError(f"model.name: there is no model {self.name!r}.{_nearest(self.name, MODELS)}")
-        parameters = dict(inspect.signature(MODELS[self.name]).parameters)
-        del parameters["n_features"]
+            raise wrong("name", f"one of {', '.join(MODELS)}", self.name)
         types = get_type_hints(MODELS[self.name].__init__)
-        for name, value in self.arguments.items():
-            if name not in parameters:
-                raise ConfigError(
-                    f"model.arguments.{name}: {self.name} has no such argument.{_nearest(name, parameters)}"
-                )
-            _typed(f"model.arguments.{name}", value, types[name])
+        names = [name for name in inspect.signature(MODELS[self.name]).parameters if name != "n_features"]
+        try:
+            convert(make_dataclass("Arguments", [(name, types[name], None) for name in names]), self.arguments)
+        except ConfigError as error:
+            raise ConfigError(f"arguments.{error}") from error
 
 
 @dataclass(frozen=True)
@@ -101,57 +101,37 @@ class TrainingConfig:
     """
 
     protocol: Literal["segments", "sequences"] = "segments"
-    epochs: int = 16
-    learning_rate: float = 1e-3
+    epochs: _Count = 16
+    learning_rate: _Positive = 1e-3
     schedule: Literal["halving", "one_cycle"] = "halving"
-    halve_every_epochs: int = 2
+    halve_every_epochs: _Count = 2
     optimizer: Literal["adam", "adamw"] = "adam"
-    weight_decay: float = 0.0
-    batch_songs: int = 16
-    segments_per_song: int = 8
-    seed: int = 0
-    gradient_clip_norm: float = 0.0
-    altered_copies: int = 0
-    sequence_noise: float = 0.0
-    curriculum: tuple[int, ...] = ()
-    teacher_forcing: float = 0.0
+    weight_decay: _NotNegative = 0.0
+    batch_songs: _Count = 16
+    segments_per_song: _Count = 8
+    seed: _CountOrNone = 0
+    gradient_clip_norm: _NotNegative = 0.0
+    altered_copies: _CountOrNone = 0
+    sequence_noise: _NotNegative = 0.0
+    curriculum: tuple[_Count, ...] = ()
+    teacher_forcing: _Share = 0.0
     teacher_forcing_decay: bool = True
-    professor_forcing: float = 0.0
-    sets: int = 0
-    set_songs: int = 60
-    linear_penalty: float = 1.0
+    professor_forcing: _NotNegative = 0.0
+    sets: _CountOrNone = 0
+    set_songs: _Count = 60
+    linear_penalty: _Positive = 1.0
     keep: Literal["best", "last"] = "best"
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "halve_every_epochs", "batch_songs", "segments_per_song", "set_songs"):
-            _check(getattr(self, name) >= 1, name, self, "at least 1")
-        for name in (
-            "weight_decay",
-            "seed",
-            "gradient_clip_norm",
-            "sequence_noise",
-            "altered_copies",
-            "sets",
-            "professor_forcing",
-        ):
-            _check(getattr(self, name) >= 0, name, self, "0 or more")
-        for name in ("learning_rate", "linear_penalty"):
-            _check(getattr(self, name) > 0, name, self, "more than 0")
-        _check(0 <= self.teacher_forcing <= 1, "teacher_forcing", self, "a share from 0 to 1")
-        _check(all(count >= 1 for count in self.curriculum), "curriculum", self, "frame counts of at least 1")
         if self.professor_forcing > 0 and (self.curriculum or self.sets):
-            raise ConfigError(
-                "training.professor_forcing goes with whole clips only: set curriculum = [] and sets = 0."
-            )
+            raise ConfigError("professor_forcing: this needs whole clips: set curriculum = [] and sets = 0.")
         if len(self.curriculum) > self.epochs:
-            raise ConfigError(
-                f"training.curriculum has {len(self.curriculum)} lengths, but there are only {self.epochs} epochs."
-            )
-        # An option that the protocol never looks at would be believed to have had an effect.
+            raise wrong("curriculum", f"at most one length for each of {self.epochs} epochs", list(self.curriculum))
+        # An option without effect would be misleading.
         others = {"segments": ("curriculum", "teacher_forcing", "sets"), "sequences": ("segments_per_song",)}
         for name in others[self.protocol]:
             if getattr(self, name) != next(item.default for item in fields(self) if item.name == name):
-                raise ConfigError(f'training.{name} means nothing in the protocol "{self.protocol}": remove it.')
+                raise ConfigError(f'{name}: this has no effect with protocol = "{self.protocol}": remove it.')
 
 
 @dataclass(frozen=True)
@@ -179,82 +159,15 @@ class Config:
 
 
 def load_config(path: Path) -> Config:
-    """The configuration in a TOML file with the tables [model], [features] and [training].
+    """The configuration in a TOML file with the tables [model], [features] and [training]; missing keys have defaults.
 
-    What the file does not say keeps its default. Raises ConfigError, naming file and key, where the file cannot be
-    read, and for unknown keys and values of another type or range than expected.
+    Raises ConfigError, naming file and key, if the file cannot be read, and for unknown keys and values of another type
+    or range.
     """
-    try:
-        text = path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        reason = error.strerror if isinstance(error, OSError) else error
-        raise ConfigError(f"{path}: the configuration cannot be read: {reason}.") from error
-    try:
-        return parse_config(tomllib.loads(text))
-    except tomllib.TOMLDecodeError as error:
-        raise ConfigError(f"{path}: this is no TOML: {error}.") from error
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
+    with blaming(path):
+        return parse_config(read_toml(path))
 
 
 def parse_config(values: Mapping[str, Any]) -> Config:
-    """The configuration that nested plain values describe. Raises ConfigError as `load_config`, without the file."""
-    sections = {"model": ModelConfig, "features": FeaturesConfig, "training": TrainingConfig}
-    for name, value in values.items():
-        if name not in sections:
-            raise ConfigError(f"{name}: there is no such table.{_nearest(name, sections)}")
-        if not isinstance(value, Mapping):
-            raise ConfigError(f"{name}: a table was expected, not {value!r}. Write [{name}] and its keys below it.")
-    if "name" not in values.get("model", {}):
-        raise ConfigError(f"model.name is missing; choose one of {', '.join(MODELS)}.")
-    return Config(
-        _section("model", values["model"], ModelConfig),
-        _section("features", values.get("features", {}), FeaturesConfig),
-        _section("training", values.get("training", {}), TrainingConfig),
-    )
-
-
-def _section(name: str, values: Mapping[str, Any], kind: type[Section]) -> Section:
-    types = get_type_hints(kind)
-    for key in values:
-        if key not in types:
-            raise ConfigError(f"{name}.{key}: there is no such key.{_nearest(key, types)}")
-    return kind(**{key: _typed(f"{name}.{key}", value, types[key]) for key, value in values.items()})
-
-
-def _typed(key: str, value: Any, expected: Any) -> Any:
-    """The value as the type that is expected of it. Raises ConfigError, naming the key, where it has another one."""
-    if get_origin(expected) is Literal:
-        choices = get_args(expected)
-        if value in choices:
-            return value
-        raise ConfigError(f"{key}: one of {', '.join(map(repr, choices))} was expected, not {value!r}.")
-    if get_origin(expected) is tuple:
-        if isinstance(value, list | tuple):
-            return tuple(_typed(f"{key}[{i}]", element, get_args(expected)[0]) for i, element in enumerate(value))
-        raise ConfigError(f"{key}: a list was expected, not {value!r}.")
-    if get_origin(expected) is Mapping:
-        if isinstance(value, Mapping):
-            return dict(value)
-        raise ConfigError(f"{key}: a table was expected, not {value!r}.")
-    words = {int: "a whole number", float: "a finite number", bool: "true or false", str: "a text"}
-    if expected not in words:
-        return value  # a model's argument of a richer type, which its constructor checks
-    accepted = (int, float) if expected is float else expected
-    # In Python, though not in TOML, true is an integer.
-    of_type = isinstance(value, accepted) and isinstance(value, bool) == (expected is bool)
-    if of_type and (expected is not float or math.isfinite(value)):
-        return expected(value)
-    raise ConfigError(f"{key}: {words[expected]} was expected, not {value!r}.")
-
-
-def _check(fits: bool, name: str, section: TrainingConfig, expected: str) -> None:
-    if not fits:
-        raise ConfigError(f"training.{name}: {expected} was expected, not {getattr(section, name)!r}.")
-
-
-def _nearest(name: str, known: Iterable[str]) -> str:
-    """Which known name was probably meant; all of them where none is near."""
-    candidates = list(known)
-    near = difflib.get_close_matches(name, candidates, n=1)
-    return f" Did you mean {near[0]!r}?" if near else f" There are: {', '.join(candidates) or 'none'}."
+    """The configuration in nested plain values. Raises ConfigError as `load_config`, without the file."""
+    return convert(Config, values)

@@ -1,7 +1,7 @@
-"""Every setting of a live run, with its default; files and the command line change them, key by key.
+"""Every setting of a live run, with its default.
 
-Order: the defaults here, then `--config FILE.toml`, then the command line. `configs/live.toml` explains each key to
-whoever writes such a file.
+`--config FILE.toml` overrides the defaults key by key, and the command line overrides both. `configs/live.toml`
+explains each key.
 """
 
 from __future__ import annotations

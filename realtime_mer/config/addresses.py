@@ -1,4 +1,4 @@
-"""Hosts and ports as users write them: whom to send to, and where to listen."""
+"""Hosts and ports as users write them."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _PORT = re.compile(r"[0-9]{1,5}")
 
 
 def address_text(host: str, port: int) -> str:
-    """HOST:PORT; an IPv6 address stands in brackets, as in `[::1]:9000`."""
+    """HOST:PORT, with an IPv6 address in brackets, as in `[::1]:9000`."""
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
 
 def in_numbers(host: str) -> IPAddress | None:
-    """The address that stands there in numbers; None for a name, and for what is no host."""
+    """The IP address; None for a name, and for text that is not a host."""
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -32,77 +32,68 @@ def in_numbers(host: str) -> IPAddress | None:
 
 
 def is_host(text: str) -> bool:
-    """Whether this can be a name, or an IPv4 or IPv6 address, without brackets or a port."""
+    """Whether this can be a name or an IP address, without brackets and port."""
     return _is_ipv6(text) or (_HOST.fullmatch(text) is not None and text.isprintable())
 
 
 def parse_target(text: str) -> dict[str, str | int]:
-    """What `[PROFILE@]HOST:PORT` says of a target: its host and port, and its profile where there is one.
+    """The keys of a target in `[PROFILE@]HOST:PORT`: profile, host and port, as far as they are given.
 
-    With a profile, the port may be left out, as in `qlcplus@10.0.0.5`, and so may both, as in `qlcplus@`: they are the
-    profile's then. An IPv6 address stands in brackets, as in `[::1]:9000`. Raises ConfigError for anything else.
+    With a profile, the port may be left out, as in `qlcplus@10.0.0.5`, or both, as in `qlcplus@`. An IPv6 address is in
+    brackets, as in `[::1]:9000`. Raises ConfigError for anything else.
     """
-    profile, at, address = text.rpartition("@")
     if text.lower() in profile_names():
-        raise ConfigError(
-            f"{shown(text)} is no OSC target, but a profile: write {text.lower()}@ for it as it is, or "
-            f"{text.lower()}@HOST:PORT for another receiver."
-        )
+        name = text.lower()
+        raise ConfigError(f"{shown(text)} is a profile, not a target: write {name}@ or {name}@HOST:PORT.")
+    profile, at, address = text.rpartition("@")
     try:
-        if not at:
-            host, port = _host_and_port(address)
-            return {"host": host, "port": _port(port)}
-        if not profile:
-            raise ValueError("it names no profile before the @")
-        if not address:
+        if at and not profile:
+            raise ValueError("there is no profile before the @")
+        if at and not address:
             return {"profile": profile}
         host, port = _host_and_port(address)
+        if not at:
+            return {"host": host, "port": _port(port)}
         return {"profile": profile, "host": host} | ({} if port is None else {"port": _port(port)})
     except ValueError as error:
         raise ConfigError(
-            f"{shown(text)} is no OSC target: {error}. Expected [PROFILE@]HOST:PORT, as in 127.0.0.1:9000, [::1]:9000 "
-            "or qlcplus@127.0.0.1:7700."
+            "expected [PROFILE@]HOST:PORT, such as 127.0.0.1:9000, [::1]:9000 or qlcplus@127.0.0.1:7700, got "
+            f"{shown(text)}: {error}."
         ) from error
 
 
 def parse_listen(text: str) -> tuple[str, int]:
-    """The host and port that `[HOST:]PORT` names; without a host, it is this computer's loopback.
-
-    Raises ConfigError for anything else.
-    """
+    """The host and port in `[HOST:]PORT`; without a host, it is LOOPBACK. Raises ConfigError for anything else."""
     try:
-        if _PORT.fullmatch(text):
-            return LOOPBACK, _port(text)
-        host, port = _host_and_port(text)
+        host, port = (LOOPBACK, text) if _PORT.fullmatch(text) else _host_and_port(text)
         return host, _port(port)
     except ValueError as error:
         raise ConfigError(
-            f"{shown(text)} is no place to listen at: {error}. Expected PORT or HOST:PORT, as in 9001, 0.0.0.0:9001 or "
-            "[::1]:9001."
+            f"expected PORT or HOST:PORT, such as 9001, 0.0.0.0:9001 or [::1]:9001, got {shown(text)}: {error}."
         ) from error
 
 
 def _host_and_port(text: str) -> tuple[str, str | None]:
-    """The port is None where the text names none. Raises ValueError saying what is wrong."""
+    """The port is None if there is none. Raises ValueError with the reason."""
     if bracketed := _BRACKETED.fullmatch(text):
         host, port = bracketed.groups()
         if not _is_ipv6(host):
-            raise ValueError(f"{shown(host)} is no IPv6 address")
+            raise ValueError(f"{shown(host)} is not an IPv6 address")
         return host, port
     host, port = text.rsplit(":", 1) if ":" in text else (text, None)
     if _is_ipv6(text) or _is_ipv6(host):
         raise ValueError("an IPv6 address goes in square brackets")
     if not host or (port is None and _PORT.fullmatch(host)):
-        raise ValueError(f"it names no host (this computer is {LOOPBACK})")
+        raise ValueError(f"there is no host (this computer is {LOOPBACK})")
     if not is_host(host):
-        raise ValueError(f"{shown(host)} is no host name or address")
+        raise ValueError(f"{shown(host)} is not a host name or address")
     return host, port
 
 
 def _port(text: str | None) -> int:
-    """Raises ValueError saying what is wrong."""
+    """Raises ValueError with the reason."""
     if text is None:
-        raise ValueError("it names no port")
+        raise ValueError("there is no port")
     if not _PORT.fullmatch(text) or not 1 <= int(text) <= LARGEST_PORT:
         raise ValueError(f"the port must be a whole number from 1 to {LARGEST_PORT}, not {shown(text)}")
     return int(text)

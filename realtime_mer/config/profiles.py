@@ -1,4 +1,4 @@
-"""OSC profiles: how common tools want to be served, each a TOML file with the keys of a `[[osc.targets]]` table."""
+"""OSC profiles: what common tools need, each a TOML file with the keys of a `[[osc.targets]]` table."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ _SUFFIX = ".toml"
 
 
 def profile_path(profile: str) -> Path:
-    """The file of the profile with this name, or at this path, where it ends in `.toml`.
+    """The file of the profile with this name; a path that ends in `.toml` is returned unchecked.
 
-    Raises ConfigError where no profile has the name; whether there is a file at the path remains to be seen.
+    Raises ConfigError if there is no profile of this name.
     """
     if profile.endswith(_SUFFIX):
         return Path(profile)
@@ -21,10 +21,10 @@ def profile_path(profile: str) -> Path:
     if profile in names:
         return _folder() / f"{profile}{_SUFFIX}"
     near = difflib.get_close_matches(profile.lower(), names, n=1)
-    cure = f"Did you mean {near[0]}? " if near else ""
+    hint = f"Did you mean {near[0]}? " if near else ""
     raise ConfigError(
-        f"there is no OSC profile {shown(profile)}. {cure}There are: {', '.join(names) or 'none'}; and any "
-        f"file, by its path, which ends in {_SUFFIX}."
+        f"there is no OSC profile {shown(profile)}. {hint}There are: {', '.join(names) or 'none'}. The path of a file "
+        f"ends in {_SUFFIX}."
     )
 
 
@@ -34,7 +34,7 @@ def profile_names() -> list[str]:
 
 
 def _folder() -> Path:
-    """Where the wheel has them, or else where a checkout does."""
+    """The folder in an installed package, or else in a checkout."""
     package = Path(__file__).resolve().parents[1]
     installed = package / "osc" / "profiles"
     return installed if installed.is_dir() else package.parent / "configs" / "osc"

@@ -1,7 +1,7 @@
-"""The address space: everything that goes out over OSC, and every command that comes in, in one table each.
+"""The OSC address space: everything that is sent, and every command that is taken, in one table each.
 
-Names stand below a target's prefix, /mer unless it says otherwise; commands always below /mer. docs/osc/addresses.md is
-made of these tables (osc/table.py).
+Names are below a target's prefix, /mer by default; commands are always below /mer. osc/table.py generates
+docs/osc/addresses.md from these tables.
 """
 
 from __future__ import annotations
@@ -14,8 +14,10 @@ from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
 
 Values = tuple[float | int | str, ...]
 
-# Where the meter's 0 lies, dBFS; its 1 is full scale.
+# The level meter is 0 at this level, in dBFS, and 1 at full scale.
 METER_FLOOR_DB = -60.0
+# Each quadrant's first word, by its number.
+_QUADRANT_WORDS = {number: QUADRANT_WORDS[signs][0] for number, signs in QUADRANTS.items()}
 
 
 class When(StrEnum):
@@ -33,7 +35,7 @@ class When(StrEnum):
 class Address:
     """name: below the prefix. types: a letter for each value: f (float32), i (int32), s (string).
 
-    low, high: the range of each of its numbers; None where there is no bound. unit: of the numbers, or nothing.
+    low, high: the range of each of its numbers; None if there is no bound. unit: of the numbers; "" if there is none.
     """
 
     name: str
@@ -47,7 +49,7 @@ class Address:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """name: below /mer/control/. types: of its values, as in Address; those in `optional` may follow them."""
+    """name: below /mer/control/. types: of its values, as in Address; values of the types `optional` may follow."""
 
     name: str
     types: str
@@ -64,35 +66,15 @@ def _mood(group: str, when: When, which: str) -> tuple[Address, ...]:
         Address(f"{group}unipolar/valence", "f", when, 0, 1, "", "(valence + 1) / 2"),
         Address(f"{group}unipolar/arousal", "f", when, 0, 1, "", "(arousal + 1) / 2"),
         Address(
-            f"{group}polar/angle",
-            "f",
-            when,
-            0,
-            360,
-            "°",
-            "direction in the plane, counter-clockwise from positive valence: 90 is high arousal",
+            f"{group}polar/angle", "f", when, 0, 360, "°", "direction in the plane: 0 positive valence, 90 high arousal"
         ),
-        Address(f"{group}polar/turn", "f", when, 0, 1, "", "the same direction as a share of the circle, as a hue is"),
         Address(
-            f"{group}polar/intensity",
-            "f",
-            when,
-            0,
-            1,
-            "",
-            "distance from the centre; 1 on the unit circle and beyond",
+            f"{group}polar/turn", "f", when, 0, 1, "", "the same direction as a fraction of the circle, like a hue"
         ),
+        Address(f"{group}polar/intensity", "f", when, 0, 1, "", "distance from the centre, at most 1"),
         *(
-            Address(
-                f"{group}weight/{QUADRANT_WORDS[signs][0]}",
-                "f",
-                when,
-                0,
-                1,
-                "",
-                f"how much of quadrant {number} is in it, to cross-fade four looks: the four sum to 1",
-            )
-            for number, signs in QUADRANTS.items()
+            Address(f"{group}weight/{word}", "f", when, 0, 1, "", f"weight of quadrant {number}; the four sum to 1")
+            for number, word in _QUADRANT_WORDS.items()
         ),
     )
 
@@ -101,16 +83,8 @@ SPACE: tuple[Address, ...] = (
     *_mood("", When.FRAME, "predicted"),
     Address("quadrant", "i", When.FRAME, 0, 4, "", "1 happy, 2 tense, 3 sad, 4 calm; 0 before any music"),
     *(
-        Address(
-            f"mood/{QUADRANT_WORDS[signs][0]}",
-            "i",
-            When.FRAME,
-            0,
-            1,
-            "",
-            f"1 while the quadrant is {number}, else 0, for desks that cannot compare numbers",
-        )
-        for number, signs in QUADRANTS.items()
+        Address(f"mood/{word}", "i", When.FRAME, 0, 1, "", f"1 while the quadrant is {number}, otherwise 0")
+        for number, word in _QUADRANT_WORDS.items()
     ),
     Address(
         "confidence",
@@ -119,56 +93,61 @@ SPACE: tuple[Address, ...] = (
         0,
         1,
         "",
-        "how far predictions can be trusted: 1 exact, 0 no better than always saying the average; it grows over the "
-        "first ten seconds of a song, and knows nothing of the song itself",
+        "how far predictions can be trusted: 1 exact, 0 no better than always predicting the average; it grows over "
+        "the first ten seconds of a song, and does not depend on the song itself",
     ),
-    Address("held", "i", When.FRAME, 0, 1, "", "1 in silence, where the prediction holds; 0 in music"),
-    Address("frame", "i", When.FRAME, 0, None, "", "number of the prediction since the program began"),
-    Address("time", "f", When.FRAME, 0, None, "s", "sound heard until the end of what the prediction is about"),
-    Address("latency", "f", When.FRAME, 0, None, "ms", "since the capture of that end; not sent where it is not live"),
+    Address("held", "i", When.FRAME, 0, 1, "", "1 in silence, when the last prediction is held; 0 in music"),
+    Address("frame", "i", When.FRAME, 0, None, "", "number of the prediction since the program started"),
+    Address("time", "f", When.FRAME, 0, None, "s", "stream time at the end of the sound that the prediction is for"),
+    Address(
+        "latency", "f", When.FRAME, 0, None, "ms", "since the capture of that end; not sent if the sound is not live"
+    ),
     *_mood("smooth/", When.SMOOTH, "smooth"),
     Address("level/rms", "f", When.LEVEL, -120, 0, "dBFS", "input level"),
     Address("level/peak", "f", When.LEVEL, -120, 0, "dBFS", "input peak"),
     Address("level/meter", "f", When.LEVEL, 0, 1, "", f"input level from {METER_FLOOR_DB:g} dBFS to full scale"),
     Address("event/quadrant", "i", When.EVENT, 1, 4, "", "the new quadrant"),
-    Address("event/music", "i", When.EVENT, 0, 1, "", "1 where music begins, 0 where silence does"),
-    Address("event/mark", "i", When.EVENT, 1, None, "", "number of a mark that somebody set"),
-    Address("status/heartbeat", "i", When.STATUS, 0, None, "", "counts on while the program lives"),
+    Address("event/music", "i", When.EVENT, 0, 1, "", "1 when music begins, 0 when silence does"),
+    Address("event/mark", "i", When.EVENT, 1, None, "", "number of a mark that was set"),
+    Address("status/heartbeat", "i", When.STATUS, 0, None, "", "counts up while the program runs"),
     Address("status/source", "s", When.STATUS, None, None, "", "opening, running, paused, lost or ended"),
     Address("status/input", "s", When.STATUS, None, None, "", "music, too quiet, clipping, silence; none before sound"),
-    Address("status/drops", "i", When.STATUS, 0, None, "", "blocks of sound lost by overload so far"),
+    Address("status/drops", "i", When.STATUS, 0, None, "", "blocks of sound lost to overload so far"),
     Address("status/losses", "i", When.STATUS, 0, None, "", "how often the device was lost so far"),
-    Address(
-        "status/latency", "f", When.STATUS, 0, None, "ms", "from the last sample to its prediction; 0 where unknown"
-    ),
+    Address("status/latency", "f", When.STATUS, 0, None, "ms", "from the last sample to its prediction; 0 if unknown"),
     Address("status/recording", "i", When.STATUS, 0, 1, "", "1 while recording"),
     Address(
-        "status/ignored", "i", When.STATUS, 0, None, "", "packets to the control port that were no commands so far"
+        "status/ignored", "i", When.STATUS, 0, None, "", "packets to the control port that were not commands, so far"
     ),
-    Address("status/ack", "ss", When.ANSWER, None, None, "", "the command that was carried out, and what came of it"),
+    Address("status/ack", "ss", When.ANSWER, None, None, "", "the command that was carried out, and its result"),
     Address("status/error", "ss", When.ANSWER, None, None, "", "the command that was not carried out, and why"),
 )
 
 COMMANDS: tuple[Command, ...] = (
-    Command("pause", "", "", "no sound is heard, and no prediction made, until resume"),
-    Command("resume", "", "", "after pause"),
-    Command("reset", "", "", "the model forgets what it has heard, as when the program begins"),
-    Command("device", "s", "", "another input, as --device takes it; the old one stays where that fails"),
+    Command("pause", "", "", "stops listening and predicting until resume"),
+    Command("resume", "", "", "ends the pause"),
+    Command("reset", "", "", "the model forgets the music so far, as at the start of the program"),
+    Command("device", "s", "", "another input, as for --device; the old one stays if that fails"),
     Command("rate", "f", "i", "rate of the smooth values, 1 to 120 Hz, of one target (1, 2, …) or of all"),
     Command("smoothing", "s", "fi", "none, linear, spring or one-euro; seconds to settle (0: its own); target or all"),
-    Command("record/start", "", "s", "record into this new folder below the one the program runs in, or a dated one"),
+    Command(
+        "record/start",
+        "",
+        "s",
+        "record into this new folder below the one that the program runs in, or into a dated one",
+    ),
     Command("record/stop", "", "", "ends the recording"),
-    Command("delay", "f", "", "milliseconds, 0 to 10000, by which everything is sent later"),
-    Command("mark", "", "s", "sends event/mark, and notes the mark, with its text, in the recording"),
+    Command("delay", "f", "", "delay everything that is sent by 0 to 10000 milliseconds"),
+    Command("mark", "", "s", "sends event/mark, and stores the mark, with its text, in the recording"),
     Command("ping", "", "", "only answers"),
 )
 
-# What a target may map to an address of its own: the numbers that have a range.
+# The values that a target may map to an address of its own: the numbers that have a range.
 MAPPABLE: tuple[str, ...] = tuple(
     address.name for address in SPACE if address.types in ("f", "i") and None not in (address.low, address.high)
 )
 
 
 def matching(pattern: str) -> frozenset[str]:
-    """The names that the pattern means; * stands for any characters."""
+    """The names that match the pattern; * stands for any characters."""
     return frozenset(address.name for address in SPACE if fnmatch.fnmatchcase(address.name, pattern))

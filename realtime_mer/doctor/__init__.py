@@ -1,4 +1,4 @@
-"""`realtime-mer doctor`: whether everything that a run needs is there and works, a line each, with the cure."""
+"""`realtime-mer doctor`: checks everything that a run needs, and prints a line for each check, with what to do."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from enum import StrEnum
 
 
 class Verdict(StrEnum):
-    """What a check says. WARNING: a run works, but not as well as it could, or not all of it. FAILED: it would fail."""
+    """WARNING: a run works, but not all of it, or not as well as it could. FAILED: a run would fail."""
 
     OK = "ok"
     WARNING = "warning"
@@ -19,8 +19,8 @@ class Verdict(StrEnum):
 class Check:
     """One line of the report.
 
-    name: what was looked at; the same words in every version, since programs read them. text: what was found, in a
-    line. cure: what to do, in a sentence; nothing where all is well.
+    name: what was checked, the same in every version, since programs read it. text: the result. cure: what to do, in a
+    sentence; empty if all is well.
     """
 
     name: str
@@ -49,11 +49,11 @@ def skipped(name: str, text: str) -> Check:
     return Check(name, Verdict.SKIPPED, text)
 
 
-def told(name: str, error: Exception, *, cure: str = "", verdict: Verdict = Verdict.FAILED) -> Check:
-    """An error of this project's says what is wrong in its first sentence, and what to do in the rest.
+def from_error(name: str, error: Exception, *, cure: str = "", verdict: Verdict = Verdict.FAILED) -> Check:
+    """A check that ended in an error of this package: its first sentence is the text, the rest is the cure.
 
-    Of a list that it ends with, nothing: a report is a line for each check. cure: where it says nothing of that.
+    A list at its end is left out. cure: used if the error has only one sentence.
     """
-    said = str(error).partition("\n")[0].removesuffix(" There are:")
-    text, stop, rest = said.partition(". ")
+    message = str(error).partition("\n")[0].removesuffix(" There are:")
+    text, stop, rest = message.partition(". ")
     return Check(name, verdict, text + stop.strip(), rest or cure)

@@ -1,4 +1,4 @@
-"""OSC's targets and ports: whether names are known, and whether ports can be had. Nothing is sent."""
+"""OSC targets and ports: whether names can be resolved, and whether ports are free. Nothing is sent."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import ipaddress
 from importlib.util import find_spec
 
 from realtime_mer.config import LiveSettings, TargetSettings, address_text, parse_listen
-from realtime_mer.doctor import Check, failed, ok, skipped, told, warning
+from realtime_mer.doctor import Check, failed, from_error, ok, skipped, warning
 from realtime_mer.osc import OscError
 from realtime_mer.osc.ports import look_up, open_port
 
@@ -15,14 +15,14 @@ _QUERY_LIBRARIES = ("aiohttp", "ifaddr", "zeroconf")
 
 
 def targets(settings: LiveSettings) -> list[Check]:
-    """To whom OSC goes."""
+    """The receivers of OSC."""
     if not settings.osc.targets:
-        return [skipped("OSC target", "the settings have none")]
+        return [skipped("OSC target", "none in the settings")]
     return [_target(target) for target in settings.osc.targets]
 
 
 def listening(settings: LiveSettings) -> list[Check]:
-    """Where commands are taken, and where the OSCQuery server listens."""
+    """The ports for commands and for the OSCQuery server."""
     return [
         _port("control port", settings.control.listen, "--control", tcp=False),
         _port("OSCQuery port", settings.osc.query, "--osc-query", tcp=True),
@@ -37,35 +37,35 @@ def _target(target: TargetSettings) -> Check:
     try:
         _family, address = look_up(target.host, target.port, tcp=tcp)[0]
     except OSError as error:
-        cure = "Give the receiver's address in numbers, or look after the name server."
-        return failed("OSC target", f"{where}: its name is not known ({error.strerror or error}).", cure)
+        cure = "Give the receiver's IP address, or check the name server."
+        return failed("OSC target", f"{where}: its name cannot be resolved ({error.strerror or error}).", cure)
     known = "" if address[0] == target.host else f", which is {address[0]}"
     if target.transport in ("broadcast", "multicast"):
         return ok("OSC target", f"{where}{known}")
     if not ipaddress.ip_address(address[0].partition("%")[0]).is_loopback:
-        return ok("OSC target", f"{where}{known}; whether anybody listens there cannot be seen from here")
-    holder = _who_has(target.host, target.port, tcp=tcp)
-    if holder is None:
-        cure = f"Start the receiver, or look at it with `realtime-mer osc-monitor {target.port}`."
-        return warning("OSC target", f"{where}{known}: nobody listens on this port of this computer.", cure)
-    return ok("OSC target", f"{where}{known}: {holder}")
+        return ok("OSC target", f"{where}{known}; from here it cannot be seen whether anything listens there")
+    owner = _port_owner(target.host, target.port, tcp=tcp)
+    if owner is None:
+        cure = f"Start the receiver, or see what arrives with `realtime-mer osc-monitor {target.port}`."
+        return warning("OSC target", f"{where}{known}: nothing listens on this port of this computer.", cure)
+    return ok("OSC target", f"{where}{known}: {owner}")
 
 
-def _who_has(host: str, port: int, *, tcp: bool) -> str | None:
-    """Who has a port of this computer, in words; None where it is free. It is had for a moment, and given back."""
+def _port_owner(host: str, port: int, *, tcp: bool) -> str | None:
+    """The program that has a port of this computer, in words; None if the port is free. It is opened for a moment."""
     try:
         open_port(host, port, failure="taken", if_taken="", tcp=tcp).close()
     except OscError as error:
         cause = error.__cause__
         if not isinstance(cause, OSError) or cause.errno != errno.EADDRINUSE:
-            return "whether anybody listens there cannot be seen"
+            return "it cannot be seen whether anything listens there"
         return str(error).removeprefix("taken: ").strip().rstrip(".")
     return None
 
 
 def _port(name: str, listen: str | None, option: str, *, tcp: bool) -> Check:
     if listen is None:
-        return skipped(name, "the settings want none")
+        return skipped(name, "off in the settings")
     missing = [library for library in _QUERY_LIBRARIES if find_spec(library) is None] if tcp else []
     if missing:
         return failed(name, f"It needs {', '.join(missing)}.", "pip install 'realtime-mer[query]'")
@@ -75,5 +75,5 @@ def _port(name: str, listen: str | None, option: str, *, tcp: bool) -> Check:
     try:
         open_port(host, port, failure=where, if_taken=if_taken, tcp=tcp).close()
     except OscError as error:
-        return told(name, error)
+        return from_error(name, error)
     return ok(name, f"{where} is free")

@@ -1,4 +1,4 @@
-"""What a run is made of: versions, openSMILE, the model, the window, ffmpeg, the folder to record into, the log."""
+"""Versions, openSMILE, the model, the window, ffmpeg, the folder to record into, the log."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ import numpy as np
 
 from realtime_mer import __version__
 from realtime_mer.config import LiveSettings
-from realtime_mer.doctor import Check, failed, ok, skipped, told, warning
+from realtime_mer.doctor import Check, Verdict, failed, from_error, ok, skipped, warning
 
 _LIBRARIES = ("numpy", "opensmile", "python-osc", "safetensors", "scipy", "sounddevice", "soundfile", "soxr", "torch")
 _WINDOW_LIBRARIES = ("PyQt5", "pyqtgraph")
-# Beside the model that comes with the program, in sha256sum's format, so that sha256sum -c reads it too.
+# Beside the model that comes with the program, in the format of sha256sum -c.
 CHECKSUM_SUFFIX = ".sha256"
 # Two channels of 24 bits at 48 kHz, as FLAC at most.
 _RECORDED_BYTES_PER_H = 48_000 * 2 * 3 * 3600
@@ -40,7 +40,7 @@ def program(_settings: LiveSettings) -> list[Check]:
     libraries = ok("libraries", text)
     if missing:
         libraries = failed(
-            "libraries", f"{', '.join(missing)} missing; there are {text}", f"pip install {' '.join(missing)}"
+            "libraries", f"{', '.join(missing)} missing; found {text}", f"pip install {' '.join(missing)}"
         )
     return [
         ok("program", f"realtime-mer {__version__}, {python}"),
@@ -50,27 +50,25 @@ def program(_settings: LiveSettings) -> list[Check]:
 
 
 def opensmile(_settings: LiveSettings) -> list[Check]:
-    """Whether openSMILE loads, and gives a frame of numbers."""
+    """Whether openSMILE loads, and computes a frame of features."""
     from realtime_mer.features.engine import ENGINE_RATE_HZ, N_FEATURES, FeatureEngine, FeatureEngineError
 
     try:
         engine = FeatureEngine()
-        # A chord of two notes.
         time_s = np.arange(round(1.5 * ENGINE_RATE_HZ)) / ENGINE_RATE_HZ
         tone = 0.1 * (np.sin(2 * np.pi * 220.0 * time_s) + np.sin(2 * np.pi * 330.0 * time_s))
         engine.write(tone.astype(np.float32))
         frames = engine.finish()
     except FeatureEngineError as error:
-        return [told("openSMILE", error)]
+        return [from_error("openSMILE", error)]
     if not frames or len(frames[0].values) != N_FEATURES or not np.isfinite(frames[0].values).all():
-        return [
-            failed("openSMILE", f"It loads, but gives no frame of {N_FEATURES} numbers.", "Reinstall opensmile (pip).")
-        ]
-    return [ok("openSMILE", f"loads, and gives {N_FEATURES} features of a chord")]
+        text = f"It loads, but does not compute {N_FEATURES} features."
+        return [failed("openSMILE", text, "Reinstall opensmile (pip).")]
+    return [ok("openSMILE", f"loads, and computes {N_FEATURES} features of a chord")]
 
 
 def expected_sha256() -> str:
-    """Of the model that comes with the program, in hexadecimal. Raises OSError."""
+    """The checksum of the model that comes with the program, in hexadecimal. Raises OSError."""
     from realtime_mer.models.checkpoint import default_checkpoint_path
 
     path = default_checkpoint_path()
@@ -93,10 +91,10 @@ def model(settings: LiveSettings) -> list[Check]:
     except OSError as error:
         return [failed("model", f"{path.name} cannot be read: {error.strerror or error}.", cure)]
     except CheckpointError as error:
-        # Not where it lies: that is nobody's business in a bug report.
+        # Without the folder: that is private in a bug report.
         return [failed("model", str(error).replace(str(path), path.name), cure)]
     except FeatureEngineError as error:
-        return [told("model", error)]
+        return [from_error("model", error)]
     what = f"{checkpoint.model_name}, {len(checkpoint.feature_names)} features, SHA-256 {sha256[:16]}…"
     if sha256 == expected:
         return [ok("model", f"the one that comes with realtime-mer: {what}")]
@@ -106,60 +104,58 @@ def model(settings: LiveSettings) -> list[Check]:
 
 
 def window(settings: LiveSettings) -> list[Check]:
-    """Whether there can be a window."""
+    """Whether a window can open."""
     from realtime_mer.window import display_fault
 
     if not settings.display.plot:
-        return [skipped("window", "the settings want none")]
+        return [skipped("window", "off in the settings")]
     fault = display_fault()
     if fault is None:
         return [ok("window", f"Qt can draw on this display ({_qt()})")]
     text, _, cure = fault.partition(". ")
-    instead = "Without a window there is the view in the terminal." if settings.display.terminal else ""
+    instead = "Without a window, the terminal shows the view." if settings.display.terminal else ""
     return [warning("window", f"{text}.", f"{cure} {instead}".strip())]
 
 
 def ffmpeg(_settings: LiveSettings) -> list[Check]:
-    """What `view --export` needs for videos."""
+    """ffmpeg, which `view --export` needs for videos."""
     if shutil.which("ffmpeg") is None:
         cure = "Install ffmpeg (Debian, Ubuntu: apt-get install ffmpeg). Only `view --export` of a video needs it."
-        return [warning("ffmpeg", "There is none.", cure)]
-    return [ok("ffmpeg", "there, for `view --export` of videos")]
+        return [warning("ffmpeg", "It is not installed.", cure)]
+    return [ok("ffmpeg", "installed, for `view --export` of videos")]
 
 
 def recording(settings: LiveSettings) -> list[Check]:
-    """Whether the folder of the settings can be recorded into; nothing is made there."""
+    """Whether the folder to record into can be used; nothing is written."""
     directory = settings.recording.directory
     if directory is None:
-        return [skipped("recording", "the settings want none")]
+        return [skipped("recording", "off in the settings")]
     path = Path(directory)
+    cure = "Name one where you may write."
     try:
-        if path.exists() and not path.is_dir():
-            return [failed("recording", f"{path.name} is no folder.", "Name a new folder, or an empty one.")]
-        if path.exists() and any(path.iterdir()):
-            return [failed("recording", f"The folder {path.name} is not empty.", "Name a new folder, or an empty one.")]
+        if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
+            what = "The folder is not empty" if path.is_dir() else "It is not a folder"
+            return [failed("recording", f"{what}: {path.name}.", "Name a new folder, or an empty one.")]
         if not _can_be_written(path):
-            return [failed("recording", f"The folder {path.name} cannot be written.", "Name one where you may write.")]
-        free_bytes = shutil.disk_usage(_what_is_there(path)).free
+            return [failed("recording", f"The folder {path.name} cannot be written.", cure)]
+        free_bytes = shutil.disk_usage(_existing(path)).free
     except OSError as error:
-        text = f"The folder {path.name} cannot be written: {error.strerror or error}."
-        return [failed("recording", text, "Name one where you may write.")]
+        return [failed("recording", f"The folder {path.name} cannot be written: {error.strerror or error}.", cure)]
     free_h = free_bytes / _RECORDED_BYTES_PER_H
     text = f"{path.name} has {free_bytes / 2**30:.1f} GiB free, for {free_h:.0f} h of stereo at least"
-    if free_h < _LEAST_H:
-        return [failed("recording", text, "Make room, or name another folder.")]
-    if free_h < _ENOUGH_H:
-        return [warning("recording", text, f"Make room: a night takes {_ENOUGH_H:g} h.")]
-    return [ok("recording", text)]
+    if free_h >= _ENOUGH_H:
+        return [ok("recording", text)]
+    verdict = Verdict.FAILED if free_h < _LEAST_H else Verdict.WARNING
+    return [Check("recording", verdict, text, f"Make room (a night takes {_ENOUGH_H:g} h), or name another folder.")]
 
 
 def log(settings: LiveSettings) -> list[Check]:
-    """Whether the log of the settings can be written; nothing is."""
+    """Whether the log can be written; nothing is written."""
     from realtime_mer.log import LogError, check_is_log
 
     file = settings.log.file
     if file is None:
-        return [skipped("log", "the settings want none")]
+        return [skipped("log", "off in the settings")]
     if file == "-":
         return [ok("log", "goes to standard error")]
     path = Path(file)
@@ -175,13 +171,13 @@ def log(settings: LiveSettings) -> list[Check]:
         return [failed("log", f"{str(error).partition(':')[0].replace(str(path), path.name)}.", cure)]
 
 
-def _what_is_there(path: Path) -> Path:
-    """A path, or what there is of the way to it."""
+def _existing(path: Path) -> Path:
+    """The path, or the nearest of its parents that exists."""
     return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
 
 
 def _can_be_written(path: Path) -> bool:
-    there = _what_is_there(path)
+    there = _existing(path)
     if there.is_dir():
         return os.access(there, os.W_OK | os.X_OK)
     return there == path.absolute() and os.access(there, os.W_OK)

@@ -1,13 +1,13 @@
-"""Open Sound Control: what is sent, to whom, how often and how smoothly; and the commands that come back.
+"""Open Sound Control: what is sent to which target, how often and how smoothly; and the commands that are taken.
 
-In the order of the flow: space (the addresses), composing (a target's values at each moment), messages (the encoding),
-transports (UDP, TCP), sender (a target's thread), sink (all of them), control (commands in), query (OSCQuery);
-table (the addresses as a page); for osc-monitor receiving (what is sent to a port), traffic (rates and jitter),
-listening (views); and below these, ports (looked up and bound, or why not).
+In the order of the flow: composing (a target's values at each moment), values (what each address carries), messages
+(the encoding), transports (UDP, TCP), sender (a target's thread), sink (all targets), control (commands), query
+(OSCQuery). Beside it: status (the state of all of these), ports (opens ports), table (generates docs/osc/addresses.md).
+The addresses themselves are in config/space.py.
 """
 
 from realtime_mer.errors import RealtimeMerError
 
 
 class OscError(RealtimeMerError, RuntimeError):
-    """A port that cannot be opened, or something that is needed for it is not installed."""
+    """A port that cannot be opened, or a package for it that is not installed."""

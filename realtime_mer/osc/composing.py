@@ -1,4 +1,4 @@
-"""What one target is sent at each moment: its choice of the address space, under its addresses, in its ranges."""
+"""The messages for one target at each moment: the values that it wants, at its addresses and in its ranges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Up
 HEARTBEAT_S = 1.0
 
 _TYPES = {address.name: address.types for address in SPACE}
-# What happens is worth saying each time, also where it says the same.
+# Sent each time, even with the same values as before.
 _EVENTS = frozenset(address.name for address in SPACE if address.when in (When.EVENT, When.ANSWER))
 _LARGEST_INT = 2**31 - 1
 _NO_LEVEL = InputLevel(-120.0, -120.0, LevelState.SILENCE)
@@ -25,7 +25,7 @@ _NO_LEVEL = InputLevel(-120.0, -120.0, LevelState.SILENCE)
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """Something that happened beside predictions and status: a value of the address space, there and then."""
+    """Values of one address that are neither of a prediction nor of a status, such as a mark."""
 
     name: str
     values: Values
@@ -40,7 +40,7 @@ def mapped(value: float, how: MappedValue) -> float:
 
 
 class Composer:
-    """One target's view of the run. Deterministic in what it is given; now_s: of one clock, never falling."""
+    """Composes one target's messages. Its result depends only on its input. now_s: of one clock; never falls."""
 
     def __init__(self, target: TargetSettings) -> None:
         self._prefix = target.prefix
@@ -54,18 +54,19 @@ class Composer:
         self._quadrant = 0
         self._music = False
         self._latency_s: float | None = None
-        self._told: tuple[str, ...] = ()
-        self._told_s = -math.inf
+        # The state that was sent last, and when.
+        self._state: tuple[str, ...] = ()
+        self._state_s = -math.inf
         self._heartbeat = 0
         names = self._sent | self._maps.keys()
         self.is_smooth = any(name.startswith("smooth/") for name in names)
 
     def change_smoothing(self, kind: str, settle_s: float | None, now_s: float) -> None:
-        """From where the values are now, in another way (smoothing.py)."""
+        """Another smoothing, from where the values are now (smoothing.py)."""
         self._path.change(kind, settle_s, now_s)
 
     def update(self, update: Update, now_s: float) -> list[Message]:
-        """A prediction, and what it changes: one bundle."""
+        """The bundle of a prediction and the events that it causes."""
         values = frame_values(update)
         if update.quadrant not in (0, self._quadrant):
             self._quadrant = update.quadrant
@@ -80,39 +81,39 @@ class Composer:
         return self._messages(values)
 
     def smooth(self, now_s: float) -> list[Message]:
-        """Where the smooth values are."""
+        """The smooth values."""
         return self._messages(mood_values(*self._path.at(now_s), "smooth/"))
 
     def status(self, status: Status, now_s: float) -> list[Message]:
-        """How things are: the level each time, the rest where it has changed or was not told for HEARTBEAT_S."""
-        # Where nothing is heard, no dimmer should stay lit by what was heard last.
+        """The level each time; the rest if it has changed, or was not sent for HEARTBEAT_S."""
+        # Without sound, no dimmer should stay at the last level.
         level = status.level if status.state is SourceState.RUNNING else _NO_LEVEL
         messages = [] if level is None else self._messages(level_values(level))
         values = status_values(status, self._heartbeat, self._latency_s)
-        told = tuple(str(values[name]) for name in ("status/source", "status/input", "status/recording"))
-        if told != self._told or now_s - self._told_s >= HEARTBEAT_S:
-            self._told, self._told_s = told, now_s
+        state = tuple(str(values[name]) for name in ("status/source", "status/input", "status/recording"))
+        if state != self._state or now_s - self._state_s >= HEARTBEAT_S:
+            self._state, self._state_s = state, now_s
             self._heartbeat = (self._heartbeat + 1) & _LARGEST_INT
             messages += self._messages(values)
         return messages
 
     def event(self, event: Event) -> list[Message]:
-        """Something that happened."""
+        """The message of an event."""
         return self._messages({event.name: event.values})
 
     def forget(self) -> None:
-        """What was composed last did not get there: everything is news again."""
+        """The last messages were not sent: send everything again, even if it has not changed."""
         self._last.clear()
 
     def _messages(self, values: Mapping[str, Values]) -> list[Message]:
         messages = []
-        for name, said in values.items():
-            found = [Message(f"{self._prefix}/{name}", _TYPES[name], said)] if name in self._sent else []
-            found += [_mapped_message(float(said[0]), how) for how in self._maps.get(name, ())]
-            messages += [message for message in found if name in _EVENTS or self._is_news(message)]
+        for name, of_name in values.items():
+            found = [Message(f"{self._prefix}/{name}", _TYPES[name], of_name)] if name in self._sent else []
+            found += [_mapped_message(float(of_name[0]), how) for how in self._maps.get(name, ())]
+            messages += [message for message in found if name in _EVENTS or self._has_changed(message)]
         return messages
 
-    def _is_news(self, message: Message) -> bool:
+    def _has_changed(self, message: Message) -> bool:
         if not self._on_change:
             return True
         as_sent = tuple(_as_float32(value) if isinstance(value, float) else value for value in message.values)
@@ -135,7 +136,7 @@ def _as_float32(value: float) -> float:
 
 
 def path_of(target: TargetSettings) -> Path:
-    """The smooth path that the target asks for."""
+    """The smooth path of a target."""
     valence, arousal = target.home
     home = None if target.home_after_s is None else Home(valence, arousal, target.home_after_s, target.glide_s)
     return Path(target.smoothing, target.settle_s, target.speed, home)

@@ -1,4 +1,4 @@
-"""Ports of this computer: had, or else why not and what to do; and what comes in at one of UDP's."""
+"""Opens ports of this computer, or says why that fails and what to do; and receives from UDP ports."""
 
 from __future__ import annotations
 
@@ -13,23 +13,23 @@ from typing import Any
 from realtime_mer.config.addresses import address_text
 from realtime_mer.osc import OscError
 
-# What a socket address is depends on its family; typeshed has no better word for it either.
+# The type of a socket address depends on its family.
 SocketAddress = tuple[socket.AddressFamily, Any]
 
 GIVE_ADDRESS = "Give an address of this computer, such as 127.0.0.1, or 0.0.0.0 for all that it has."
 
-# Linux's option that tells how many packets were dropped: linux/include/uapi/asm-generic/socket.h.
+# Linux's option that reports dropped packets: linux/include/uapi/asm-generic/socket.h.
 _SO_RXQ_OVFL = 40
-# More than any packet has. With less room, Windows raises an error for what is larger.
+# Larger than any packet: Windows raises an error for a packet that does not fit.
 _READ_BYTES = 65_536
-# /proc/net/tcp's word for a socket that waits for connections.
+# The state of a listening socket in /proc/net/tcp.
 _LISTENS = "0A"
 
 
 def look_up(host: str, port: int, *, tcp: bool = False, flags: int = 0) -> list[SocketAddress]:
-    """A host's addresses, IPv4 first: of a name with both kinds, most OSC software knows that one only.
+    """A host's addresses, IPv4 first, since most OSC software only knows IPv4.
 
-    flags: of getaddrinfo. A name takes as long as the name server does. Raises OSError.
+    flags: of getaddrinfo. A name may take as long as the name server does. Raises OSError.
     """
     try:
         found = socket.getaddrinfo(host, port, type=_kind(tcp), flags=flags)
@@ -50,16 +50,16 @@ def open_port(
     buffer_bytes: int | None = None,
     bind: Callable[[socket.socket, Any], None] | None = None,
 ) -> socket.socket:
-    """A socket that does not block, and hears what comes to this port by UDP; or by TCP, where it takes connections.
+    """A non-blocking socket that receives at this port by UDP, or listens for connections by TCP.
 
-    host: an address of this computer, or a name of it; of a name with both kinds of address, the IPv4 one; of :: also
-        IPv4's, where the system can. port: 0 takes a free one.
-    failure: how an error begins, as in "Commands cannot be taken at 127.0.0.1:9001". if_taken: what to do where another
-        program has the port. give: which host to give instead of one that cannot be had.
-    buffer_bytes: how much may wait in the system until it is read (UDP); None: as much as the system likes.
-    bind: binds the socket to the address; None: in the usual way, so that no other program can have the port too.
+    host: an address or a name of this computer; of a name with both kinds of address, the IPv4 one is used; :: includes
+        IPv4 if the system supports it. port: 0 takes a free one.
+    failure: the start of an error, as in "Commands cannot be taken at 127.0.0.1:9001". if_taken: what to do if another
+        program has the port. give: which host to give instead of one that cannot be used.
+    buffer_bytes: how much the system may buffer (UDP); None: its default.
+    bind: binds the socket to the address; None: exclusively.
 
-    Raises OscError: why the port cannot be had, which program has it, and what to do.
+    Raises OscError: why the port cannot be opened, which program has it, and what to do.
     """
     try:
         family, address = look_up(host, port, tcp=tcp)[0]
@@ -79,29 +79,31 @@ def open_port(
 
 
 def fault(error: OSError, host: str, port: int, *, tcp: bool, if_taken: str, give: str = GIVE_ADDRESS) -> str:
-    """Why a port cannot be had, and what to do. if_taken, give: as in `open_port`."""
+    """Why a port cannot be opened, and what to do. if_taken, give: as in `open_port`."""
     if error.errno == errno.EADDRINUSE:
         who = _holder(port, tcp)
-        taken = f"{who} has this port" if who else f"another program has this port ({_how_to_find(port, tcp)} names it)"
+        taken = (
+            f"{who} has this port" if who else f"another program has this port (find it with {_how_to_find(port, tcp)})"
+        )
         return f"{taken}. {if_taken}"
     if isinstance(error, PermissionError):
         return "the system does not allow it. Give another port, above 1023."
     if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is no address of this computer. {give}"
+        return f"{host} is not an address of this computer. {give}"
     return f"{error.strerror or error}. {give}"
 
 
 class Datagrams:
-    """What comes in at a UDP port that `open_port` opened. For one thread."""
+    """Receives from a UDP port that `open_port` opened. For one thread."""
 
     def __init__(self, port: socket.socket) -> None:
         self._socket = port
         self._dropped = 0
 
     def receive(self) -> tuple[bytes, Any, int]:
-        """The next packet, its sender's address, and how many since the last one the system dropped, having no room.
+        """The next packet, its sender's address, and the number of packets dropped in between (Linux).
 
-        Only Linux tells those. Raises OSError: BlockingIOError where there is no packet.
+        Raises OSError: BlockingIOError if there is no packet.
         """
         if sys.platform == "win32":
             return *self._socket.recvfrom(_READ_BYTES), 0
@@ -109,16 +111,16 @@ class Datagrams:
         n_new = 0
         for level, kind, data in extras:
             if (level, kind) == (socket.SOL_SOCKET, _SO_RXQ_OVFL):
-                # All that were dropped before this packet came in, in 32 bits.
+                # All that were dropped so far, in 32 bits.
                 n_new = (int.from_bytes(data, sys.byteorder) - self._dropped) % 2**32
                 self._dropped += n_new
         return datagram, sender, n_new
 
 
 def sender_text(address: Any) -> str:
-    """HOST:PORT of a sender, for people. address: as a socket gives it."""
+    """HOST:PORT of a sender. address: as a socket returns it."""
     host, port = address[:2]
-    # An IPv6 socket names an IPv4 sender as in ::ffff:127.0.0.1.
+    # To an IPv6 socket, an IPv4 sender is ::ffff:127.0.0.1.
     return address_text(host.removeprefix("::ffff:") if "." in host else host, port)
 
 
@@ -129,32 +131,34 @@ def _kind(tcp: bool) -> socket.SocketKind:
 def _prepare(made: socket.socket, address: Any, tcp: bool, buffer_bytes: int | None) -> None:
     made.setblocking(False)
     if address[0] == "::":
-        # All addresses are also those of IPv4; not every system takes it so by itself, or can.
+        # Include IPv4, which is not every system's default, nor supported by every system.
         with contextlib.suppress(OSError):
             made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
     if tcp:
         if sys.platform != "win32":
-            # Its own connections of a moment ago do not keep the port.
+            # Connections of a previous run must not keep the port.
             made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         return
     if buffer_bytes is not None:
         made.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, buffer_bytes)
     if sys.platform == "linux":
-        # A sandbox may not know it: then what is dropped is not counted.
+        # A sandbox may not support it; then dropped packets are not counted.
         with contextlib.suppress(OSError):
             made.setsockopt(socket.SOL_SOCKET, _SO_RXQ_OVFL, 1)
 
 
 def _bind(made: socket.socket, address: Any) -> None:
     if sys.platform == "win32":
-        # There, another program could otherwise have the port too, and all that comes to it.
+        # Otherwise another program could open the port too, and take all packets.
         made.setsockopt(socket.SOL_SOCKET, socket.SO_EXCLUSIVEADDRUSE, 1)
     made.bind(address)
 
 
 def _holder(port: int, tcp: bool) -> str | None:
-    """The program that has the port, as Linux tells: `qlcplus (process 1234)`. None where that cannot be seen: it is
-    another user's, or this is another system."""
+    """The program that has the port, as in `qlcplus (process 1234)` (Linux).
+
+    None if that cannot be seen, because it is another user's, or on other systems.
+    """
     sockets = set()
     for table in ("tcp", "tcp6") if tcp else ("udp", "udp6"):
         with contextlib.suppress(OSError):
@@ -171,7 +175,7 @@ def _holder(port: int, tcp: bool) -> str | None:
 
 
 def _target(link: Path) -> str | None:
-    """What a link in a process's table of open files leads to; None where it was closed meanwhile."""
+    """The target of a link in a process's table of open files; None if it was closed meanwhile."""
     try:
         return str(link.readlink())
     except OSError:
@@ -179,7 +183,7 @@ def _target(link: Path) -> str | None:
 
 
 def _how_to_find(port: int, tcp: bool) -> str:
-    """A command that tells who has the port."""
+    """A command that shows which program has the port."""
     if sys.platform == "win32":
         return f"netstat -ano | findstr :{port}"
     if sys.platform == "darwin":

@@ -1,8 +1,8 @@
-"""OSCQuery: a server that tells other programs which addresses there are, and streams those that they listen to.
+"""OSCQuery: a server that describes all addresses to other programs, and streams those that they listen to.
 
 The protocol: https://github.com/Vidvox/OSCQueryProposal. JSON over HTTP describes the tree of addresses; over a
-WebSocket a client says LISTEN and IGNORE, and hears OSC messages. The server is announced by mDNS. The packages of the
-extra `query` are imported only where such a server is wanted.
+WebSocket a client sends LISTEN and IGNORE, and receives OSC messages. The server is announced by mDNS. The packages of
+the extra `query` are imported only if the server is used.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ import socket
 import threading
 import time
 from collections import deque
-from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -26,19 +25,20 @@ from realtime_mer.config.addresses import IPAddress, in_numbers
 from realtime_mer.config.space import COMMANDS, SPACE, Address, Command
 from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import Message, message_packet
-from realtime_mer.osc.ports import fault
+from realtime_mer.osc.ports import open_port
+from realtime_mer.osc.status import QueryStatus
 
 if TYPE_CHECKING:
     from aiohttp import web
     from zeroconf import ServiceInfo
 
-# A node's attributes by name, as the protocol has them; CONTENTS holds further nodes.
+# A node's attributes by their names in the protocol; CONTENTS holds further nodes.
 Node = dict[str, Any]
 
-_DESCRIPTION = "The mood of the music that is heard, as valence and arousal"
+_DESCRIPTION = "The mood of the music at the input, as valence and arousal"
 _CONTROL = "/mer/control"
 _READ, _WRITE = 1, 2
-# As the protocol's list of units calls ours (its units.md).
+# Our units as the protocol's units.md names them.
 _UNITS = {"°": "angle.degree", "s": "time.second", "ms": "time.ms", "dBFS": "gain.db"}
 _REQUIRED = ("FULL_PATH", "CONTENTS", "TYPE")
 _OPTIONAL = ("ACCESS", "VALUE", "RANGE", "DESCRIPTION", "UNIT", "CLIPMODE", "OVERLOADS")
@@ -46,132 +46,112 @@ _NOT_SERVED = ("TAGS", "EXTENDED_TYPE", "CRITICAL", "HTML")
 
 _MOST_CLIENTS = 16
 _MOST_CONNECTIONS = 64
-# Over a second of everything that is ever sent.
+# More than a second of everything that is sent.
 _MOST_WAITING = 512
 _LONGEST_FRAME_BYTES = 4096
-# About a second of everything, as often as it stands here and there on the way. Left to itself, the system would keep
-# minutes of them for a client that reads too slowly.
+# About a second of everything, in each buffer on the way. The system's default would hold minutes for a slow client.
 _BUFFER_BYTES = 16_384
-# What each request takes at least: who asks as fast as they can is then given little of this process's time.
+# The least time for each request, so that a flood of requests takes little of this process's time.
 _REQUEST_S = 0.002
-# In a second; several times as many as there are addresses to listen to.
+# In a second; several times the number of addresses.
 _MOST_FRAMES = 500
 _IDLE_S = 30.0
-# A client that has not taken anything for one and a half times as long is gone.
+# A client that does not answer for one and a half times as long is disconnected.
 _PING_S = 20.0
-# Together these stay below what `close` may take. zeroconf's goodbye takes a quarter of a second, from the start on.
+# Together these stay below the limit of `close`. zeroconf's goodbye takes a quarter of a second.
 _LEAVE_S = 0.1
 _SHUTDOWN_S = 0.05
 _GOODBYE_S = 0.25
 _JOIN_TIMEOUT_S = 0.5
 
-# Names that no site of the internet can have, so that their addresses are from this computer or this network.
+# Names that no internet site can have, so they mean this computer or this network.
 _NEAR = (".local", ".localhost", ".lan", ".internal", ".home.arpa")
 
 
 class QueryServer:
-    """Serves the tree of addresses at an HTTP port, in a thread of its own, and announces that by mDNS.
+    """Serves the tree of addresses at an HTTP port, in a thread of its own, and announces it by mDNS.
 
-    host: an address of this computer, or a name of it; port: 0 takes a free one.
-    control: the address, in numbers, and the port where commands are taken; None where they are not.
+    host: an address or a name of this computer; port: 0 takes a free one.
+    control: the numeric address and the port where commands are taken; None if they are not.
 
-    Client programs say LISTEN for each address they want to hear; a container's does not mean what is in it. Each OSC
-    message comes as a binary frame of its own, for many clients read no bundles there. A client that reads too slowly
-    loses the oldest messages; one that does not answer for half a minute, or says too much, is let go. More than 16 are
-    refused. What clients send beside LISTEN and IGNORE is counted and ignored.
+    Clients send LISTEN for each address that they want; the address of a container does not include its contents. Each
+    OSC message is a binary frame of its own, since many clients do not read bundles here. A client that reads too
+    slowly loses the oldest messages. One that does not answer for half a minute, or sends too much, is disconnected;
+    more than _MOST_CLIENTS are refused. Anything that clients send except LISTEN and IGNORE is counted and ignored.
 
-    Pages of web sites are refused, and so is any name for this computer that a web site may have made up (DNS
-    rebinding): what is meant is an address in numbers, a name without dots or one that ends in _NEAR, the computer's
-    own, or `host`.
+    Pages of web sites are refused, and so are names for this computer that a web site may have made up (DNS rebinding).
+    Accepted are numeric addresses, names without dots or with an ending of _NEAR, the computer's own name, and `host`.
 
-    Where mDNS cannot be had the server goes on without; `summary` says so.
-    Raises OscError where the port cannot be had, or the packages are not installed.
+    Without mDNS the server runs unannounced; `status` says so.
+    Raises OscError if the port cannot be opened, or the packages are not installed.
     """
 
     def __init__(self, host: str, port: int, *, control: tuple[str, int] | None) -> None:
         _require_packages()
         self.settings = TargetSettings()
         self.host = host
-        # The port as it is bound, once it is.
-        self.port = port
+        self._socket = open_port(
+            host,
+            port,
+            failure=f"OSCQuery cannot listen at {address_text(host, port)}",
+            if_taken="Give another port, or end that program; it may be another realtime-mer.",
+            tcp=True,
+        )
+        bound, self.port = self._socket.getsockname()[:2]
+        self._bound = ipaddress.ip_address(bound)
         self._control = control
         self._name = f"realtime-mer on {_computer_name()}"
-        # All of these are for the server's thread only, but that others read the counts.
+        # For the server's thread only, except that others read the counts.
         self._nodes = address_tree(self.settings.prefix, with_commands=control is not None)
         self._clients: set[_Client] = set()
         self._ignored = 0
         self._lost = 0
-        self._no_mdns = ""
+        self._mdns_fault = ""
         self._turn = asyncio.Lock()
         self._ending = asyncio.Event()
-        self._loop: asyncio.AbstractEventLoop
-        # From `take` to the server's thread.
+        self._loop = asyncio.new_event_loop()
+        # What `take` passes to the server's thread.
         self._mailbox: deque[list[Message]] = deque(maxlen=_MOST_WAITING)
         self._missed = 0
         self._woken = False
-        opened: Future[None] = Future()
-        self._thread = threading.Thread(target=self._run, args=(opened,), name="oscquery", daemon=True)
+        self._thread = threading.Thread(target=self._run, name="oscquery", daemon=True)
         self._thread.start()
-        opened.result()
 
     def take(self, messages: list[Message]) -> None:
-        """What is now sent. For one thread; never waits, never raises."""
+        """Streams what is sent now. For one thread; never waits, never raises."""
         self._missed += len(self._mailbox) == _MOST_WAITING
         self._mailbox.append(messages)
         if not self._woken:
             self._woken = True
             # The loop may have ended.
             with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._spread)
+                self._loop.call_soon_threadsafe(self._stream)
 
-    def summary(self) -> str:
-        """Where the server is, how many listen, and what is wrong. Any thread may ask."""
-        listening = sum(bool(client.heard) for client in tuple(self._clients))
-        text = f"OSCQuery on http://{address_text(self.host, self.port)}, {listening} listening"
-        if self._lost or self._missed:
-            text += f", {self._lost + self._missed} messages lost"
-        if self._ignored:
-            text += f", {self._ignored} requests ignored"
-        return f"{text} (not announced: {self._no_mdns})" if self._no_mdns else text
+    def status(self) -> QueryStatus:
+        """For any thread."""
+        listening = sum(bool(client.listened) for client in tuple(self._clients))
+        address = address_text(self.host, self.port)
+        return QueryStatus(address, listening, self._lost + self._missed, self._ignored, self._mdns_fault)
 
     def close(self) -> None:
-        """Takes leave of all clients. Takes half a second at most; harmless when called twice."""
+        """Disconnects all clients, within half a second. May be called twice."""
         with contextlib.suppress(RuntimeError):
             self._loop.call_soon_threadsafe(self._ending.set)
         self._thread.join(_JOIN_TIMEOUT_S)
 
-    def _run(self, opened: Future[None]) -> None:
+    def _run(self) -> None:
         """The thread."""
-        try:
-            asyncio.run(self._serve(opened))
-        except BaseException as error:
-            if opened.done():
-                raise
-            opened.set_exception(error)
+        with asyncio.Runner(loop_factory=lambda: self._loop) as runner:
+            runner.run(self._serve())
 
-    async def _serve(self, opened: Future[None]) -> None:
+    async def _serve(self) -> None:
         from aiohttp import web
 
-        self._loop = asyncio.get_running_loop()
         server = web.Server(self._answer, access_log=None, keepalive_timeout=_IDLE_S, auto_decompress=False)
-        try:
-            listening = await self._loop.create_server(
-                lambda: server() if len(server.connections) < _MOST_CONNECTIONS else _Refusal(), self.host, self.port
-            )
-        # A name with an empty or overlong part raises UnicodeError, a ValueError.
-        except (OSError, ValueError) as error:
-            why = fault(
-                error if isinstance(error, OSError) else OSError(str(error)),
-                self.host,
-                self.port,
-                tcp=True,
-                if_taken="Give another port, or end that program; it may be another realtime-mer.",
-            )
-            raise OscError(f"OSCQuery cannot be had at {address_text(self.host, self.port)}: {why}") from error
-        self.port = listening.sockets[0].getsockname()[1]
-        bound = [ipaddress.ip_address(one.getsockname()[0]) for one in listening.sockets]
-        opened.set_result(None)
-        announcing = asyncio.create_task(self._announce(bound))
+        listening = await self._loop.create_server(
+            lambda: server() if len(server.connections) < _MOST_CONNECTIONS else _Refusal(), sock=self._socket
+        )
+        announcing = asyncio.create_task(self._announce())
         await self._ending.wait()
         listening.close()
         announcing.cancel()
@@ -179,15 +159,15 @@ class QueryServer:
             await asyncio.wait(leaving, timeout=_LEAVE_S)
         for connection in server.connections:
             if connection.transport is not None:
-                # What a client does not read would hold its connection open.
+                # Unread data would keep the connection open.
                 connection.transport.abort()
         await server.shutdown(_SHUTDOWN_S)
         await asyncio.wait([announcing], timeout=_GOODBYE_S)
 
-    # --- what is told ---
+    # --- HTTP ---
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        """To an HTTP request, whatever it is."""
+        """The response to any HTTP request."""
         from aiohttp import web
 
         async with self._turn:
@@ -195,26 +175,26 @@ class QueryServer:
         name = _host_name(f"//{request.headers.get('Host', '')}")
         origin = request.headers.get("Origin")
         if not (_is_near(name) or name in (self.host.lower(), socket.gethostname().lower())):
-            return self._refusal(403, "Ask for this computer by its address in numbers, or by its own name.")
+            return self._refusal(403, "Use this computer's numeric address or its own name.")
         if origin is not None and not self._may_ask(origin, name):
-            return self._refusal(403, "A web site's page may not ask.")
+            return self._refusal(403, "Pages of web sites are refused.")
         if request.method not in ("GET", "HEAD"):
-            return self._refusal(405, "Only GET is answered.", {"Allow": "GET, HEAD"})
+            return self._refusal(405, "Only GET is supported.", {"Allow": "GET, HEAD"})
         if request.headers.get("Upgrade", "").lower() == "websocket":
-            return await self._converse(request)
+            return await self._serve_client(request)
         headers = {"Cache-Control": "no-store"} | ({} if origin is None else {"Access-Control-Allow-Origin": origin})
         if "HOST_INFO" in request.query:
-            told: Node | None = self._host_info(request)
+            answer: Node | None = self._host_info(request)
         else:
             node = self._nodes.get(request.path.rstrip("/") or "/")
             if node is None:
                 return self._refusal(404, "There is no such address.", headers)
             if unknown := [name for name in request.query if name not in (*_REQUIRED, *_OPTIONAL, *_NOT_SERVED)]:
                 return self._refusal(400, f"There is no such attribute: {', '.join(unknown)[:80]}", headers)
-            told = _told(node, tuple(request.query))
-        if told is None:
+            answer = _attributes(node, tuple(request.query))
+        if answer is None:
             return web.Response(status=204, headers=headers)
-        return web.Response(text=json.dumps(told), content_type="application/json", headers=headers)
+        return web.Response(text=json.dumps(answer), content_type="application/json", headers=headers)
 
     def _refusal(self, status: int, why: str, headers: dict[str, str] | None = None) -> web.Response:
         from aiohttp import web
@@ -222,10 +202,10 @@ class QueryServer:
         return web.Response(status=status, text=f"{why}\n", headers=headers)
 
     def _may_ask(self, origin: str, name: str) -> bool:
-        """Whether pages from there may ask: from this server's own name, this computer, or this network."""
-        asking = _host_name(origin)
-        address = in_numbers(asking)
-        return asking == name or (_is_near(asking) if address is None else address.is_private)
+        """Whether pages from there may ask: of this server's own name, this computer, or this network."""
+        host = _host_name(origin)
+        address = in_numbers(host)
+        return host == name or (_is_near(host) if address is None else address.is_private)
 
     def _host_info(self, request: web.BaseRequest) -> Node:
         served = _OPTIONAL if self._control else tuple(name for name in _OPTIONAL if name != "OVERLOADS")
@@ -234,22 +214,22 @@ class QueryServer:
             host, port = self._control
             address = in_numbers(host)
             if address is not None and address.is_unspecified and request.transport is not None:
-                # Any address of this computer's: then the one that the client found.
+                # All addresses of this computer: give the one that the client uses.
                 host = request.transport.get_extra_info("sockname")[0]
             info |= {"OSC_IP": host, "OSC_PORT": port, "OSC_TRANSPORT": "UDP"}
         return info
 
-    # --- what is streamed ---
+    # --- WebSocket ---
 
-    async def _converse(self, request: web.BaseRequest) -> web.StreamResponse:
-        """With a client, over its WebSocket, until it or we leave."""
+    async def _serve_client(self, request: web.BaseRequest) -> web.StreamResponse:
+        """Serves a WebSocket until it is closed."""
         from aiohttp import WSCloseCode, WSMsgType, web
 
         if len(self._clients) >= _MOST_CLIENTS:
             return self._refusal(503, f"{_MOST_CLIENTS} clients are connected already.")
         client = _Client(
             web.WebSocketResponse(
-                # Pings are answered here, where they count as other frames do.
+                # Pings are answered below, so that they count as frames.
                 autoping=False,
                 heartbeat=_PING_S,
                 timeout=_LEAVE_S,
@@ -278,57 +258,53 @@ class QueryServer:
                 if frame.type is WSMsgType.PING:
                     await client.socket.pong(frame.data)
                 elif frame.type is not WSMsgType.PONG:
-                    self._ignored += not (frame.type is WSMsgType.TEXT and self._heed(client, frame.data))
+                    self._ignored += not (frame.type is WSMsgType.TEXT and self._obey(client, frame.data))
         finally:
             self._clients.discard(client)
             if sending is not None:
                 sending.cancel()
         return client.socket
 
-    def _heed(self, client: _Client, text: str) -> bool:
-        """Does what the client says; returns whether that was anything."""
+    def _obey(self, client: _Client, text: str) -> bool:
+        """Carries out LISTEN and IGNORE; returns whether it was one of them."""
         try:
             match json.loads(text):
                 case {"COMMAND": "LISTEN", "DATA": str(address)} if address in self._nodes:
-                    client.heard.add(address)
+                    client.listened.add(address)
                     return True
                 case {"COMMAND": "IGNORE", "DATA": str(address)} if address in self._nodes:
-                    client.heard.discard(address)
+                    client.listened.discard(address)
                     return True
-        # Brackets in brackets go deeper than Python does.
+        # RecursionError: too many nested brackets.
         except (ValueError, RecursionError):
             pass
         return False
 
-    def _spread(self) -> None:
-        """What was taken becomes the addresses' values, and goes to whoever listens to them."""
-        # First of all, so that what is taken meanwhile has this called again.
+    def _stream(self) -> None:
+        """Updates the values of the addresses, and sends them to the clients that listen."""
+        # First, so that messages taken from now on call this again.
         self._woken = False
         while self._mailbox:
             for message in self._mailbox.popleft():
                 self._nodes[message.address]["VALUE"] = [_as_json(value) for value in message.values]
-                listeners = [client for client in self._clients if message.address in client.heard]
+                listeners = [client for client in self._clients if message.address in client.listened]
                 if listeners:
                     data = message_packet(message)
                     self._lost += sum(not client.put(data) for client in listeners)
 
-    # --- how it is found ---
+    # --- mDNS ---
 
-    async def _announce(self, bound: list[IPAddress]) -> None:
-        """By mDNS, on the networks that the server listens on, until cancelled.
-
-        bound: the addresses that it listens on.
-        """
+    async def _announce(self) -> None:
+        """Announces the server on the networks that it listens on, until cancelled."""
         from zeroconf import Error, InterfaceChoice, IPVersion
         from zeroconf.asyncio import AsyncZeroconf
 
-        everywhere = any(address.is_unspecified for address in bound)
-        version = IPVersion.V6Only if all(address.version == 6 for address in bound) else IPVersion.V4Only
+        version = IPVersion.V6Only if self._bound.version == 6 else IPVersion.V4Only
         try:
             announcer = (
                 AsyncZeroconf(InterfaceChoice.All, ip_version=version)
-                if everywhere
-                else AsyncZeroconf([str(address) for address in bound])
+                if self._bound.is_unspecified
+                else AsyncZeroconf([str(self._bound)])
             )
             try:
                 # Cancelled while it starts, it would leave its sockets open.
@@ -336,8 +312,7 @@ class QueryServer:
                 if not announcer.zeroconf.engine.senders:
                     raise OSError("the network takes no multicast")
                 registering = [
-                    announcer.async_register_service(service, allow_name_change=True)
-                    for service in self._services(bound)
+                    announcer.async_register_service(service, allow_name_change=True) for service in self._services()
                 ]
                 await asyncio.gather(*await asyncio.gather(*registering))
                 await asyncio.Event().wait()
@@ -346,10 +321,10 @@ class QueryServer:
                 await announcer.async_close()
         # RuntimeError: no network at all, or an address that has gone.
         except (OSError, RuntimeError, Error) as error:
-            self._no_mdns = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
+            self._mdns_fault = (isinstance(error, OSError) and error.strerror) or str(error) or type(error).__name__
 
-    def _services(self, bound: list[IPAddress]) -> list[ServiceInfo]:
-        """What is announced: this server, and the control port where whoever finds it can reach it."""
+    def _services(self) -> list[ServiceInfo]:
+        """The announcements: this server, and the control port if other programs can reach it."""
         from zeroconf import ServiceInfo
 
         def service(kind: str, addresses: list[IPAddress], port: int) -> ServiceInfo:
@@ -358,11 +333,11 @@ class QueryServer:
                 f"{self._name}.{kind}",
                 port=port,
                 parsed_addresses=[str(address) for address in addresses],
-                # A host of our own: the computer's name is announced by the system, and may have more addresses.
+                # Not the computer's name, which the system announces itself, maybe with more addresses.
                 server=f"realtime-mer-{port}-{_computer_name()}.local.",
             )
 
-        addresses = _reachable(bound)
+        addresses = _reachable(self._bound)
         services = [service("_oscjson._tcp.local.", addresses, self.port)]
         if self._control is not None and (control := in_numbers(self._control[0])) is not None:
             if control.is_unspecified:
@@ -373,23 +348,23 @@ class QueryServer:
 
 
 class _Client:
-    """A WebSocket's: what it listens to, and the messages that wait until it takes them."""
+    """A WebSocket, the addresses that it listens to, and the messages that wait for it."""
 
     def __init__(self, websocket: web.WebSocketResponse) -> None:
         self.socket = websocket
-        self.heard: set[str] = set()
+        self.listened: set[str] = set()
         self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
         self._news = asyncio.Event()
 
     def put(self, message: bytes) -> bool:
-        """A message to send; returns whether all that wait can, else the oldest is lost."""
+        """Queues a message; returns False if the oldest one was dropped for it."""
         fits = len(self._waiting) < _MOST_WAITING
         self._waiting.append(message)
         self._news.set()
         return fits
 
     async def send_all(self) -> None:
-        """Sends whatever there is, as fast as the client takes it, until cancelled or the client is gone."""
+        """Sends the messages as fast as the client reads them, until cancelled or the client is gone."""
         with contextlib.suppress(ConnectionError):
             while True:
                 await self._news.wait()
@@ -398,7 +373,7 @@ class _Client:
                     await self.socket.send_bytes(self._waiting.popleft())
 
     async def leave(self) -> None:
-        """Says goodbye, and waits a moment for the client's."""
+        """Closes the WebSocket, and waits a moment for the client to confirm."""
         from aiohttp import WSCloseCode
 
         if self.socket.prepared:
@@ -406,7 +381,7 @@ class _Client:
 
 
 class _Refusal(asyncio.Protocol):
-    """For a connection too many."""
+    """Closes a connection beyond the limit."""
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         transport.close()
@@ -415,7 +390,7 @@ class _Refusal(asyncio.Protocol):
 def address_tree(prefix: str, *, with_commands: bool) -> dict[str, Node]:
     """Every node of the address space by its whole address, containers too; "/" is the whole tree.
 
-    The nodes are the same objects as those in their containers' CONTENTS: a VALUE that is set in one is told with all.
+    The nodes are the same objects as those in their containers' CONTENTS, so a VALUE is set in both.
     """
     nodes: dict[str, Node] = {"/": {"FULL_PATH": "/", "DESCRIPTION": _DESCRIPTION, "ACCESS": 0, "CONTENTS": {}}}
     leaves = [(f"{prefix}/{address.name}", _readable(address)) for address in SPACE]
@@ -448,7 +423,7 @@ def _readable(address: Address) -> Node:
 
 
 def _writable(command: Command) -> Node:
-    # "I", an impulse, is what clients draw a button for.
+    # Clients draw a button for "I", an impulse.
     node: Node = {"DESCRIPTION": command.meaning, "TYPE": command.types or "I", "ACCESS": _WRITE}
     if command.optional:
         longer = [command.types + command.optional[: n + 1] for n in range(len(command.optional))]
@@ -456,10 +431,10 @@ def _writable(command: Command) -> Node:
     return node
 
 
-def _told(node: Node, names: tuple[str, ...]) -> Node | None:
-    """What is asked for of a node: all where no attribute is named. None: nothing, since that makes no sense here.
+def _attributes(node: Node, names: tuple[str, ...]) -> Node | None:
+    """The named attributes of a node, or all if none is named.
 
-    Whether an attribute of the protocol's that is not served is "400" or "204", the protocol says both; here: 204.
+    None (status 204) if one does not apply or is not served; for the latter the protocol allows 400, too.
     """
     if not names:
         return node
@@ -469,12 +444,12 @@ def _told(node: Node, names: tuple[str, ...]) -> Node | None:
 
 
 def _as_json(value: object) -> object:
-    """JSON knows no NaN and no infinity."""
+    """JSON has no NaN and no infinity."""
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
 def _host_name(url: str) -> str:
-    """The host that a URL names, in small letters; "" where it names none."""
+    """The host in a URL, in lower case; "" if there is none."""
     try:
         return (urlsplit(url).hostname or "").rstrip(".")
     except ValueError:
@@ -482,38 +457,37 @@ def _host_name(url: str) -> str:
 
 
 def _is_near(name: str) -> bool:
-    """Whether a host's name cannot be one that a site of the internet has made up: an address, or a near name."""
+    """Whether an internet site cannot have made this host name up: an address, or a name of this network."""
     return bool(name) and (in_numbers(name) is not None or "." not in name or name.endswith(_NEAR))
 
 
-def _reachable(bound: list[IPAddress]) -> list[IPAddress]:
-    """The addresses at which others reach what is bound to these, IPv4 first."""
+def _reachable(bound: IPAddress) -> list[IPAddress]:
+    """The addresses at which others reach a server that is bound to this one."""
     import ifaddr
 
-    found = {address for address in bound if not address.is_unspecified}
-    for version in {address.version for address in bound if address.is_unspecified}:
-        ips = [one.ip for adapter in ifaddr.get_adapters() for one in adapter.ips]
-        own = [ipaddress.ip_address(ip if isinstance(ip, str) else ip[0]) for ip in ips]
-        of_version = {address for address in own if address.version == version and not address.is_link_local}
-        found |= {address for address in of_version if not address.is_loopback} or of_version
-    return sorted(found, key=lambda address: (address.version, int(address)))
+    if not bound.is_unspecified:
+        return [bound]
+    ips = [one.ip for adapter in ifaddr.get_adapters() for one in adapter.ips]
+    own = {ipaddress.ip_address(ip if isinstance(ip, str) else ip[0]) for ip in ips}
+    usable = {address for address in own if address.version == bound.version and not address.is_link_local}
+    return sorted({address for address in usable if not address.is_loopback} or usable, key=int)
 
 
 def _computer_name() -> str:
-    # Without its domain; short enough for what is put before and behind it in a name of 63 bytes.
+    # Without its domain, and short enough for a name of 63 bytes with what is added to it.
     return socket.gethostname().partition(".")[0][:32] or "localhost"
 
 
 def _require_packages() -> None:
-    """Raises OscError where they are not installed."""
+    """Raises OscError if they are not installed."""
     try:
         import aiohttp  # noqa: F401
         import ifaddr  # noqa: F401
         import zeroconf  # noqa: F401
     except ImportError as error:
         raise OscError(
-            f"OSCQuery needs packages that are not installed ({error.name}): install realtime-mer with its extra, in a "
-            "clone by: .venv/bin/pip install '.[query]'"
+            f"OSCQuery needs a package that is not installed ({error.name}). Install the extra `query`, in a clone "
+            "with: .venv/bin/pip install '.[query]'"
         ) from error
-    # What a client does wrong is counted; without a handler, Python would print it over the display.
+    # Errors of clients are counted; without a handler, Python would print them over the display.
     logging.getLogger("aiohttp").addHandler(logging.NullHandler())

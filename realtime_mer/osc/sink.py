@@ -1,35 +1,37 @@
-"""Everything that goes out over OSC: to each target from a thread of its own."""
+"""The sink that sends to all OSC targets, each from a thread of its own."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 from realtime_mer.config import TargetSettings
 from realtime_mer.log import notify
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message, message_packet, packet
-from realtime_mer.osc.sender import Item, NewSmoothing, Rate, Sender
+from realtime_mer.osc.sender import Item, NewRate, NewSmoothing, Sender
+from realtime_mer.osc.status import TargetStatus
 from realtime_mer.osc.transports import Output, open_output
 from realtime_mer.updates import Status, Update
 
-# Together with everything else that ends, this is to take less than a second.
+# Everything that ends with the program must together take less than a second.
 _JOIN_TIMEOUT_S = 0.3
-# A name that is being looked up, or a connection that is being made, is nothing to tell people of.
+# A name look-up or a connection may take this long before a notice is shown.
 _PATIENCE_S = 2.0
 
 
 class OscSink:
-    """The sink that sends predictions, and how things are, to all targets. No call waits, but `close` a moment.
+    """Sends predictions and status to all targets. No call waits, except that `close` waits a moment.
 
-    What cannot be sent is counted and gone: the next prediction comes in half a second. delay_s: how much later than it
-    could everything is sent; settable.
+    Packets that cannot be sent are counted and dropped: the next prediction comes in half a second.
+    delay_s: how much later than possible everything is sent; `set_delay` changes it.
     """
 
     def __init__(self, targets: Sequence[TargetSettings], delay_s: float = 0.0) -> None:
         self._outputs = [open_output(target) for target in targets]
         self._senders = [
-            Sender(target, _Encoded(output, target), delay_s)
+            Sender(target, _Encoder(output, target).send, delay_s)
             for target, output in zip(targets, self._outputs, strict=True)
         ]
         self._listeners: list[Sender] = []
@@ -40,12 +42,10 @@ class OscSink:
     def n_targets(self) -> int:
         return len(self._senders)
 
-    def summary(self) -> list[str]:
-        """Each target as HOST:PORT, with what could not be sent to it. Any thread may ask."""
-        return [
-            f"{output.summary()} ({sender.lost} not taken in time)" if sender.lost else output.summary()
-            for output, sender in self._served()
-        ]
+    def target_statuses(self) -> list[TargetStatus]:
+        """For any thread."""
+        pairs = zip(self._outputs, self._senders, strict=True)
+        return [replace(output.status(), n_late=sender.lost) for output, sender in pairs]
 
     def update(self, update: Update) -> None:
         self._put(update)
@@ -54,25 +54,25 @@ class OscSink:
         self._put(status)
 
     def event(self, event: Event) -> None:
-        """Something that happened beside the two. Any thread may tell."""
+        """Sends something that is neither of these. For any thread."""
         self._put(event)
 
     def set_rate(self, rate_hz: float, target: int | None) -> None:
-        """Of the smooth values, 1 to 120, for the target of this number (from 1 on) or for all. Any thread may ask."""
-        self._put(Rate(rate_hz), target)
+        """Of the smooth values, 1 to 120, for the target of this number (from 1) or for all. For any thread."""
+        self._put(NewRate(rate_hz), target)
 
     def set_smoothing(self, kind: str, settle_s: float | None, target: int | None) -> None:
-        """As TargetSettings has it, for the target of this number (from 1 on) or for all. Any thread may ask."""
+        """As in TargetSettings, for the target of this number (from 1) or for all. For any thread."""
         self._put(NewSmoothing(kind, settle_s), target)
 
     def set_delay(self, delay_s: float) -> None:
-        """0 to 10. Any thread may ask."""
+        """0 to 10. For any thread."""
         self._delay_s = delay_s
         for sender in (*self._senders, *self._listeners):
             sender.delay_s = delay_s
 
     def add_listener(self, settings: TargetSettings, take: Callable[[list[Message]], None]) -> None:
-        """Someone who is told what a target with these settings would be sent, from a thread of its own."""
+        """Passes to `take`, from a thread of its own, what a target with these settings would be sent."""
 
         def send(messages: list[Message]) -> bool:
             take(messages)
@@ -81,7 +81,7 @@ class OscSink:
         self._listeners.append(Sender(settings, send, self._delay_s))
 
     def close(self) -> None:
-        """Sends nothing more than what was taken in before. Harmless when called twice."""
+        """Sends only what was put before. May be called twice."""
         if self._closed:
             return
         self._closed = True
@@ -98,40 +98,34 @@ class OscSink:
         for sender in (*self._senders, *self._listeners) if target is None else [self._senders[target - 1]]:
             sender.put(item)
 
-    def _served(self) -> list[tuple[Output, Sender]]:
-        return list(zip(self._outputs, self._senders, strict=True))
 
-
-class _Encoded:
-    """Sends messages as packets, and tells people where a target goes away for longer than a moment, or is back."""
+class _Encoder:
+    """Sends messages as packets, and shows a notice if the target fails for longer than a moment, or is back."""
 
     def __init__(self, output: Output, target: TargetSettings) -> None:
         self._output = output
         self._bundle = target.bundle
         self._failing_s: float | None = None
-        self._told = False
+        self._notified = False
 
-    def __call__(self, messages: list[Message]) -> bool:
-        """Whether all of it went, as far as can be known."""
-        n_before = self._output.errors
+    def send(self, messages: list[Message]) -> bool:
+        """Returns whether all of it was sent, as far as can be known."""
+        sent = True
         for data in [packet(messages)] if self._bundle else map(message_packet, messages):
-            self._output.send(data)
-        went = self._output.errors == n_before
-        self._tell(went)
-        return went
+            # Every packet is tried, even after one that failed.
+            sent = self._output.send(data) and sent
+        self._notify(sent)
+        return sent
 
-    def _tell(self, went: bool) -> None:
+    def _notify(self, sent: bool) -> None:
         now_s = time.monotonic()
-        if went:
+        if sent:
             self._failing_s = None
-            if self._told:
-                self._told = False
-                self._say("OSC goes again to")
+            if self._notified:
+                self._notified = False
+                notify(f"OSC goes again to {self._output.status()}")
         elif self._failing_s is None:
             self._failing_s = now_s
-        elif not self._told and now_s - self._failing_s >= _PATIENCE_S:
-            self._told = True
-            self._say("no OSC to")
-
-    def _say(self, words: str) -> None:
-        notify(f"{words} {self._output.summary()}")
+        elif not self._notified and now_s - self._failing_s >= _PATIENCE_S:
+            self._notified = True
+            notify(f"no OSC to {self._output.status()}")

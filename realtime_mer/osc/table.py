@@ -1,4 +1,4 @@
-"""The address space as a page for people: `python -m realtime_mer.osc.table > docs/osc/addresses.md`."""
+"""The address space as a page of the documentation: `python -m realtime_mer.osc.table > docs/osc/addresses.md`."""
 
 from __future__ import annotations
 
@@ -17,38 +17,38 @@ def markdown() -> str:
     """The page, in Markdown."""
     return f"""# OSC addresses
 
-What `realtime-mer` sends over OSC, and the commands that it takes. This page is made from `realtime_mer/osc/space.py`:
-change it there, then `python -m realtime_mer.osc.table > docs/osc/addresses.md`.
+What `realtime-mer` sends over OSC, and the commands that it takes. This page is generated from
+`realtime_mer/config/space.py`: change it there, then run `python -m realtime_mer.osc.table > docs/osc/addresses.md`.
 
 ## What is sent
 
-Everything goes out in bundles: what belongs to one moment, such as all of a prediction and the events that come with
-it, is one bundle. Its time tag is OSC's "immediately". How much sound was heard is in `{_PREFIX}/time`, which float32
-holds to 1/64 s for six days, and how long ago its end was captured in `{_PREFIX}/latency`. There is one number to an
-address, but for `va`, and it is a float32 or an int32; strings come only below `{_PREFIX}/status`.
+Values of one moment, such as a prediction and the events that come with it, are sent as one bundle. Its time tag is
+OSC's "immediately". `{_PREFIX}/time` is the length of sound processed so far; as a float32 it is exact to 1/64 s for
+six days. `{_PREFIX}/latency` is how long ago its end was captured. Every address has one number, a float32 or an int32,
+except that `va` has two; strings are sent only below `{_PREFIX}/status`.
 
-`{_PREFIX}` is the prefix; each target can have another, or none. Its settings `send`, `rate_hz`, `on_change` and `map`
-choose what it is sent, how often, and what at other addresses and in other ranges; with `bundle = false` each message
-comes by itself (configs/live.toml explains them). In settings a name is the address without `{_PREFIX}/`, as in
-`smooth/valence`.
+`{_PREFIX}` is the prefix; each target can have another one, or none. The settings `send`, `rate_hz`, `on_change` and
+`map` of a target choose which values it gets, how often, and which ones at other addresses and in other ranges; with
+`bundle = false` each message is a packet of its own (configs/live.toml explains them). In settings a name is the
+address without `{_PREFIX}/`, as in `smooth/valence`.
 
 {_table(("address", "type", "range", "rate", "meaning"), map(_address_row, SPACE))}
 
-`confidence` is not sent where the model was not calibrated. The quadrants, which change only where the music has left
-the old one clearly and for some time:
+`confidence` is not sent if the model is not calibrated. The quadrants change only when the music has left the old one
+clearly and for some time:
 
 {_table(("quadrant", "valence", "arousal", "words"), map(_quadrant_row, QUADRANTS))}
 
 ## Commands
 
-They are taken over UDP, where `[control]` of the settings says so (by default nowhere), at these addresses whatever
-prefix the targets have. What stands in brackets may be left out. A whole float does for an int32, and an int32 for a
-float32. A command without values also takes the one number that a button sends: above 0 it is carried out, at 0 nothing
-happens.
+Commands are taken over UDP at the port in `[control]` of the settings (by default there is none), at these addresses,
+whatever prefix the targets have. Values in brackets are optional. A number may be of any OSC type: float32, float64,
+int32, int64, or true and false as 1 and 0; an int32 must be whole. A command without values also takes the one number
+that a button sends: above 0 it is carried out, at 0 nothing happens.
 
-Each command is answered once, to the address and port that it came from and to every target whose `send` has it: with
-`status/ack` where it was carried out, else with `status/error`. Both hold the command's name, as it stands here after
-`/mer/control/`, and a text.
+Each command is answered once, to the address and port that it came from and to every target whose `send` includes it:
+with `status/ack` if it was carried out, otherwise with `status/error`. Both hold the command's name (the part after
+`/mer/control/`) and a text.
 
 {_table(("address", "values", "meaning"), map(_command_row, COMMANDS))}
 """

@@ -1,8 +1,7 @@
-"""How packets get to a target: by UDP to one receiver, to a network or to a multicast group, or by TCP.
+"""Sends packets to one target: over UDP to one receiver, a network or a multicast group, or over TCP.
 
-A target's own thread sends, and only ever hands a packet to a socket that is there, which takes no time. What may take
-long (looking a name up, connecting, trying again) a thread in the background does; what is to be sent meanwhile is
-dropped and counted, for a value that comes late is worth less than the next one.
+`send` never waits: it passes the packet to an open socket, or drops and counts it, since a late value is worth less
+than the next one. Whatever may take long (name look-ups, connecting, retries) runs in a background thread.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 from pythonosc import slip
@@ -26,54 +25,50 @@ from pythonosc import slip
 from realtime_mer.config.addresses import address_text, in_numbers
 from realtime_mer.config.osc import TargetSettings
 from realtime_mer.osc.ports import SocketAddress, look_up
+from realtime_mer.osc.status import TargetState, TargetStatus
 
-# What says nothing about the way to the target: a full buffer, and a packet that is too large.
+# Errors that say nothing about the path to the target: a full buffer, or a packet that is too large.
 _PASSING = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EMSGSIZE}
-# About a second of the smooth values at 60 Hz (Linux takes twice what it is asked for). The system's own choice would
-# take minutes of them, and a receiver that stopped reading would then first have to work through what is long over. Its
-# own buffer comes on top; that is not ours.
+# About a second of the smooth values at 60 Hz (Linux doubles it). The system's default would hold minutes of them, and
+# a receiver that had stopped reading would first have to read all of it. The receiver's own buffer comes on top.
 _TCP_BUFFER_BYTES = 16_384
-# A receiver that lost its power says nothing; TCP of itself would notice after a quarter of an hour.
+# A receiver that loses power sends nothing; by default TCP would take a quarter of an hour to notice.
 _TCP_ALIVE_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
 _READ_BYTES = 65_536
-# Linux's options that say what came back on packets: linux/include/uapi/linux/in.h and in6.h. With them, and not on a
-# connected socket, every packet still finds its own way through the networks that there are at the time.
+# The background thread notices within this time that its connection was given up.
+_LOOK_S = 1.0
+# Linux's options that report ICMP errors on a socket that is not connected (linux/include/uapi/linux/in.h and in6.h).
+# Since it is not connected, every packet still takes the route that there is at the time.
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
-# Whose word it is, in sock_extended_err of ip(7): ICMP's or ICMPv6's.
+# The origins ICMP and ICMPv6 in sock_extended_err of ip(7).
 _BY_ICMP = (2, 3)
 _EXTENDED_ERROR_BYTES = 512
 _MOST_RETURNS = 256
 
 
 class Output(Protocol):
-    """The way to one target. `send` is for one thread, the rest for any."""
+    """The path to one target. `send` is for one thread, the rest for any."""
 
-    def send(self, packet: bytes) -> None:
-        """Sends the packet now, or drops and counts it. Never waits, never raises."""
+    def send(self, packet: bytes) -> bool:
+        """Sends the packet now, or drops and counts it. Returns whether it was sent. Never waits, never raises."""
         ...
 
-    @property
-    def errors(self) -> int:
-        """How many packets were not sent."""
-        ...
-
-    def summary(self) -> str:
-        """The target, and what is wrong with it, for people."""
+    def status(self) -> TargetStatus:
+        """The target, whether it is reached, and how many packets were dropped."""
         ...
 
     def close(self) -> None:
-        """Sends nothing more. Waits for nothing; harmless when called twice."""
+        """Sends nothing more. Does not wait; may be called twice."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Timeouts:
-    """How long what may change is waited for.
+    """retry_s: the wait after the first failure in a row, the second, …; the last one is used for all that follow.
 
-    retry_s: after the first failure in a row, the second, …; the last one stands for all that follow. connect_s: for a
-    TCP receiver to answer. stalled_s: how long a TCP receiver may take nothing before the connection is given up.
-    quiet_s: how long nothing may come back from where nobody listened, until somebody is taken to; computers send such
-    news once a second at most.
+    connect_s: for a TCP receiver to answer. stalled_s: how long a TCP receiver may read nothing before the connection
+    is given up. quiet_s: how long no packet must be returned until the target counts as reached again; computers
+    report returned packets once a second at most.
     """
 
     retry_s: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
@@ -87,57 +82,47 @@ class Timeouts:
 
 
 def open_output(target: TargetSettings, timeouts: Timeouts | None = None) -> Output:
-    """The way to the target. What is wrong with it or with the network is in its summary, and is tried again."""
+    """The path to the target. Faults of the target or the network are in its status; it retries by itself."""
     kind = _TcpOutput if target.transport == "tcp" else _UdpOutput
     return kind(target, timeouts or Timeouts())
 
 
-class _State:
-    """Whether packets get away, and how many did not, in words."""
-
-    def __init__(self, target: TargetSettings) -> None:
-        prefix = "" if target.transport == "udp" else f"{target.transport} "
-        chosen = target.interface if target.transport in ("broadcast", "multicast") else None
-        self._name = prefix + address_text(target.host, target.port) + (f" over {chosen}" if chosen else "")
-        self._down = "not connected" if target.transport == "tcp" else "not sending"
-        self.is_up = False
-        self.errors = 0
-        self.fault = ""
-        # What is known of packets that did get away.
-        self.returned = ""
-
-    def __str__(self) -> str:
-        notes = []
-        if not self.is_up:
-            notes.append(f"{self._down}: {self.fault}" if self.fault else f"{self._down} yet")
-        elif self.returned:
-            notes.append(self.returned)
-        if self.errors:
-            because = f"; the last time: {self.fault}" if self.is_up and self.fault else ""
-            notes.append(f"{self.errors} {'packet' if self.errors == 1 else 'packets'} not sent{because}")
-        return f"{self._name} ({'; '.join(notes)})" if notes else self._name
-
-
-class _UdpOutput:
-    """Unicast, broadcast or multicast. Whether anyone listens, UDP itself does not tell.
-
-    Of unicast, a computer where nobody listens at the port says so (unless a firewall has it be silent), and so does
-    the network where there is no such computer. Linux lets a socket know, with its next call, and the summary says it
-    until nothing has come back for a while; packets that went there were sent all the same, and are no errors.
-
-    After a failure a thread of its own looks the name up again and makes a new socket (the network interface may be
-    another one by now), while the old one, if there is any, is still tried with every packet.
-    """
+class _Output:
+    """What UDP and TCP share. Everything below is changed only with the lock held."""
 
     def __init__(self, target: TargetSettings, timeouts: Timeouts) -> None:
         self._target = target
         self._timeouts = timeouts
-        self._state = _State(target)
         self._lock = threading.Lock()
         self._closed = threading.Event()
+        self._status = TargetStatus(_name(target), TargetState.OPENING)
+
+    def status(self) -> TargetStatus:
+        return self._status
+
+    def _note(self, state: TargetState, reason: str) -> None:
+        self._status = replace(self._status, state=state, reason=reason)
+
+    def _count_failed(self) -> None:
+        self._status = replace(self._status, n_failed=self._status.n_failed + 1)
+
+
+class _UdpOutput(_Output):
+    """Unicast, broadcast or multicast. UDP itself does not report whether anything listens.
+
+    For unicast, the receiver's computer answers if nothing listens at the port (unless a firewall stops that), and the
+    network answers if there is no such computer. Linux passes that on with the next call. The status shows it until no
+    packet has been returned for a while; such packets were sent, so they do not count as failed.
+
+    After a failure a background thread looks the name up again and opens a new socket (the network interface may have
+    changed). Meanwhile every packet is still tried on the old socket, if there is one.
+    """
+
+    def __init__(self, target: TargetSettings, timeouts: Timeouts) -> None:
+        super().__init__(target, timeouts)
         self._socket: socket.socket | None = None
-        self._to: Any = None
-        # In a row: they say how long to wait, and which of a name's addresses comes next.
+        self._address: Any = None
+        # In a row: they decide how long to wait, and which of a name's addresses is next.
         self._failures = 0
         self._is_reopening = False
         self._quiet_since_s: float | None = None
@@ -146,54 +131,19 @@ class _UdpOutput:
         if self._socket is None:
             self._reopen_in_background()
 
-    @property
-    def errors(self) -> int:
-        return self._state.errors
-
-    def send(self, packet: bytes) -> None:
+    def send(self, packet: bytes) -> bool:
         with self._lock:
             if self._socket is None:
-                self._state.errors += 1
+                self._count_failed()
                 self._reopen_in_background()
-                return
+                return False
             try:
-                self._hand_over(self._socket, packet)
+                self._send_on(self._socket, packet)
             except OSError as error:
-                self._state.errors += 1
-                self._state.fault = _reason(error)
-                if error.errno == errno.EACCES and self._target.transport == "udp":
-                    self._state.fault += '; a broadcast address needs transport = "broadcast"'
-                if error.errno not in _PASSING:
-                    self._state.is_up = False
-                    self._reopen_in_background(after_failure=True)
-            else:
-                self._state.is_up = True
-                self._failures = 0
-
-    def summary(self) -> str:
-        with self._lock:
-            return str(self._state)
-
-    def _hand_over(self, made: socket.socket, packet: bytes) -> None:
-        """Raises OSError where the packet does not get away; what came back on those before it is noted."""
-        returned = None
-        try:
-            made.sendto(packet, self._to)
-        except OSError:
-            returned = _returned(made)
-            if returned is None:
-                raise
-            made.sendto(packet, self._to)
-        if returned is not None:
-            refused = returned == errno.ECONNREFUSED
-            self._state.returned = "nobody listens there" if refused else f"not delivered: {os.strerror(returned)}"
-            self._quiet_since_s = None
-        elif self._state.returned:
-            now_s = time.monotonic()
-            if self._quiet_since_s is None:
-                self._quiet_since_s = now_s
-            elif now_s - self._quiet_since_s >= self._timeouts.quiet_s:
-                self._state.returned = ""
+                self._fail(error)
+                return False
+            self._failures = 0
+            return True
 
     def close(self) -> None:
         with self._lock:
@@ -202,180 +152,200 @@ class _UdpOutput:
                 self._socket.close()
                 self._socket = None
 
-    def _reopen_in_background(self, after_failure: bool = False) -> None:
+    def _send_on(self, opened: socket.socket, packet: bytes) -> None:
+        """Raises OSError if the packet cannot be sent; notes whether earlier packets were returned."""
+        returned = None
+        try:
+            opened.sendto(packet, self._address)
+        except OSError:
+            returned = _returned(opened)
+            if returned is None:
+                raise
+            opened.sendto(packet, self._address)
+        if returned is not None:
+            refused = returned == errno.ECONNREFUSED
+            reason = "nothing listens there" if refused else f"not delivered: {os.strerror(returned)}"
+            self._note(TargetState.UNDELIVERED, reason)
+            self._quiet_since_s = None
+        elif self._status.state is TargetState.UNDELIVERED:
+            now_s = time.monotonic()
+            if self._quiet_since_s is None:
+                self._quiet_since_s = now_s
+            elif now_s - self._quiet_since_s >= self._timeouts.quiet_s:
+                self._note(TargetState.UP, "")
+        elif self._status.state is not TargetState.UP:
+            self._note(TargetState.UP, self._status.reason)
+
+    def _fail(self, error: OSError) -> None:
+        self._count_failed()
+        reason = _reason(error)
+        if error.errno == errno.EACCES and self._target.transport == "udp":
+            reason += '; a broadcast address needs transport = "broadcast"'
+        if error.errno in _PASSING:
+            self._note(self._status.state, reason)
+        else:
+            self._note(TargetState.DOWN, reason)
+            self._failures += not self._is_reopening
+            self._reopen_in_background()
+
+    def _reopen_in_background(self) -> None:
         if self._is_reopening or self._closed.is_set():
             return
         self._is_reopening = True
-        self._failures += after_failure
         try:
             threading.Thread(target=self._keep_reopening, name=f"osc opening {self._target.host}", daemon=True).start()
-        except RuntimeError as error:  # no more threads: the next packet asks again
+        except RuntimeError as error:  # no more threads: the next packet tries again
             self._is_reopening = False
-            self._state.fault = str(error)
+            self._note(TargetState.DOWN, str(error))
 
     def _keep_reopening(self) -> None:
-        """The thread in the background. It ends with the first success."""
+        """The background thread. It ends with the first success."""
         while not self._closed.wait(self._timeouts.wait_s(self._failures)) and not self._reopen():
             pass
 
     def _reopen(self) -> bool:
-        """Returns whether there is a new socket, or no need for one."""
+        """Returns whether there is a new socket, or none is needed."""
         try:
-            made, to = self._opened()
+            opened, address = self._open()
         except OSError as error:
             with self._lock:
                 self._failures += 1
-                self._state.fault = _reason(error)
+                self._note(TargetState.DOWN, _reason(error))
             return False
         with self._lock:
             self._is_reopening = False
             if self._closed.is_set():
-                made.close()
+                opened.close()
                 return True
             if self._socket is not None:
                 self._socket.close()
-            self._socket, self._to = made, to
-            # After failures only a packet that gets away is a proof.
-            self._state.is_up = self._failures == 0
+            self._socket, self._address = opened, address
+            # After failures only a packet that is sent proves that the target is up.
+            if self._failures == 0:
+                self._note(TargetState.UP, "")
             return True
 
-    def _opened(self) -> tuple[socket.socket, Any]:
-        """A socket, and where it is to send to. Raises OSError."""
+    def _open(self) -> tuple[socket.socket, Any]:
+        """A socket, and the address to send to. Raises OSError."""
         found = _look_up(self._target)
-        family, to = found[self._failures % len(found)]
-        made = socket.socket(family, socket.SOCK_DGRAM)
+        family, address = found[self._failures % len(found)]
+        opened = socket.socket(family, socket.SOCK_DGRAM)
         try:
-            made.setblocking(False)
+            opened.setblocking(False)
             if self._target.transport == "broadcast":
-                _prepare_broadcast(made, self._target.interface)
+                _prepare_broadcast(opened, self._target.interface)
             elif self._target.transport == "multicast":
-                _prepare_multicast(made, to[0], self._target)
+                _prepare_multicast(opened, address[0], self._target)
             elif sys.platform == "linux":
-                # A sandbox may not know it: then nothing is known of what came back.
+                # A sandbox may not support it; then returned packets are not reported.
                 with contextlib.suppress(OSError):
-                    made.setsockopt(*_RECVERR[family], 1)
+                    opened.setsockopt(*_RECVERR[family], 1)
         except OSError:
-            made.close()
+            opened.close()
             raise
-        return made, to
+        return opened, address
 
 
-def _returned(made: socket.socket) -> int | None:
-    """The error number of the last of what came back on packets; None where nothing did, or the system is silent."""
+def _returned(opened: socket.socket) -> int | None:
+    """The error number of the last packet that was returned; None if none was, or the system does not report it."""
     last = None
     if sys.platform == "linux":
-        # All of it: what is left would make the next call fail again.
+        # Read them all: one that is left would make the next call fail again.
         with contextlib.suppress(OSError):
             for _ in range(_MOST_RETURNS):
-                for _, _, data in made.recvmsg(0, _EXTENDED_ERROR_BYTES, socket.MSG_ERRQUEUE)[1]:
+                for _, _, data in opened.recvmsg(0, _EXTENDED_ERROR_BYTES, socket.MSG_ERRQUEUE)[1]:
                     number, origin = struct.unpack_from("@IB", data)
                     last = number if origin in _BY_ICMP else last
     return last
 
 
-def _prepare_broadcast(made: socket.socket, interface: str | None) -> None:
-    if made.family == socket.AF_INET6:
+def _prepare_broadcast(opened: socket.socket, interface: str | None) -> None:
+    """Raises OSError."""
+    if opened.family == socket.AF_INET6:
         raise OSError("IPv6 has no broadcast; a multicast group such as ff02::1 reaches every computer of a network")
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
+    opened.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
     if interface is None:
         return
     with _naming(interface):
         if in_numbers(interface) is not None:
-            made.bind((interface, 0))
+            opened.bind((interface, 0))
         else:
-            _check_name_serves()
-            made.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+            _check_names_work()
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
 
 
-def _prepare_multicast(made: socket.socket, group: str, target: TargetSettings) -> None:
-    """Loop-back is left on, as it is by default: receivers on this computer hear it too."""
+def _prepare_multicast(opened: socket.socket, group: str, target: TargetSettings) -> None:
+    """Raises OSError. Loop-back stays on, as by default, so that receivers on this computer get the packets too."""
     if not ipaddress.ip_address(group).is_multicast:
-        raise OSError(f"{group} is no multicast group (224.0.0.0 to 239.255.255.255, in IPv6 what begins with ff)")
-    if made.family == socket.AF_INET6:
-        made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, target.ttl)
+        raise OSError(f"{group} is not a multicast group (224.0.0.0 to 239.255.255.255; in IPv6, ff00::/8)")
+    if opened.family == socket.AF_INET6:
+        opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS, target.ttl)
     else:
-        made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, target.ttl)
+        opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_TTL, target.ttl)
     if target.interface is None:
         return
     with _naming(target.interface):
-        if made.family == socket.AF_INET6:
+        if opened.family == socket.AF_INET6:
             index = socket.if_nametoindex(target.interface)
-            made.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, index)
         elif in_numbers(target.interface) is not None:
-            made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(target.interface))
+            opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(target.interface))
         else:
-            _check_name_serves()
-            # struct ip_mreqn of ip(7): group, address (none: that which the interface has at the time), index.
+            _check_names_work()
+            # struct ip_mreqn of ip(7): group, address (none: the one that the interface has at the time), index.
             chosen = struct.pack("@4s4si", bytes(4), bytes(4), socket.if_nametoindex(target.interface))
-            made.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, chosen)
+            opened.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, chosen)
 
 
-def _check_name_serves() -> None:
-    """Raises OSError where IPv4 cannot choose an interface by name, or not in the way that Linux has for it."""
+def _check_names_work() -> None:
+    """Raises OSError if this system cannot choose an IPv4 interface by name, as Linux can."""
     if not hasattr(socket, "SO_BINDTODEVICE"):
         raise OSError("on this system, give its IPv4 address instead of its name")
 
 
 @contextlib.contextmanager
 def _naming(interface: str) -> Iterator[None]:
-    """Says of an OSError that it is about this network interface."""
+    """Adds this network interface to the text of an OSError."""
     try:
         yield
     except OSError as error:
         raise OSError(f"the network interface {interface!r} cannot be used: {_reason(error)}") from error
 
 
-class _TcpOutput:
+class _TcpOutput(_Output):
     """TCP with SLIP frames (OSC 1.1): https://opensoundcontrol.stanford.edu/files/2009-NIME-OSC-1.1.pdf, RFC 1055.
 
-    Each frame stands between two END bytes, as OSC 1.1 has it; only the very first begins without, as in RFC 1055: from
-    the first four bytes, liblo tells SLIP and OSC 1.0's length prefix apart, and it does not know END before a bundle.
+    Each frame stands between two END bytes, as in OSC 1.1; only the very first one begins without, as in RFC 1055:
+    liblo tells SLIP from OSC 1.0's length prefix by the first four bytes, and does not accept END before a bundle.
 
-    A thread of its own keeps it connected, and reads and throws away what the receiver says, for as long as this is
-    open. A frame that got away only in part is finished before any other; what comes meanwhile is dropped whole.
+    A background thread keeps it connected, and reads and discards what the receiver sends. A frame that was sent only
+    in part is completed before any other; packets that come meanwhile are dropped whole.
     """
 
     def __init__(self, target: TargetSettings, timeouts: Timeouts) -> None:
-        self._target = target
-        self._timeouts = timeouts
-        self._state = _State(target)
-        self._lock = threading.Lock()
-        self._closed = False
-        # The connection, while packets may be written to it. Only the background thread makes and closes sockets.
+        super().__init__(target, timeouts)
+        # While packets may be written to it. Only the background thread opens and closes it.
         self._connection: socket.socket | None = None
         self._is_fresh = True
         self._rest = b""
         self._stuck_since_s: float | None = None
-        # A byte from the one to the other gets the background thread out of whatever it waits for.
-        self._waker, self._wake = socket.socketpair()
-        self._wake.setblocking(False)
-        self._selector = selectors.DefaultSelector()
-        self._selector.register(self._wake, selectors.EVENT_READ)
         threading.Thread(target=self._keep_connected, name=f"osc connecting {target.host}", daemon=True).start()
 
-    @property
-    def errors(self) -> int:
-        return self._state.errors
-
-    def send(self, packet: bytes) -> None:
+    def send(self, packet: bytes) -> bool:
         with self._lock:
             frame = slip.encode(packet)
-            if self._connection is None or not self._write(self._connection, frame[1:] if self._is_fresh else frame):
-                self._state.errors += 1
-
-    def summary(self) -> str:
-        with self._lock:
-            return str(self._state)
+            if self._connection is not None and self._write(self._connection, frame[1:] if self._is_fresh else frame):
+                return True
+            self._count_failed()
+            return False
 
     def close(self) -> None:
         with self._lock:
-            if not self._closed:
-                self._closed = True
-                self._let_go()
-                self._waker.send(b"\0")
+            self._closed.set()
+            self._disconnect()
 
     def _write(self, connection: socket.socket, frame: bytes) -> bool:
-        """Returns whether the frame is on its way, whole or in part."""
+        """Returns whether the frame was sent, whole or in part."""
         try:
             if self._rest:
                 self._rest = self._rest[connection.send(self._rest) :]
@@ -389,121 +359,100 @@ class _TcpOutput:
             if self._stuck_since_s is None:
                 self._stuck_since_s = now_s
             elif now_s - self._stuck_since_s >= self._timeouts.stalled_s:
-                # What it has not read would only come late: thrown away with the connection, instead of sent first.
-                connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
-                self._drop(f"the receiver read nothing for {self._timeouts.stalled_s:g} s")
+                self._drop(f"the receiver read nothing for {self._timeouts.stalled_s:g} s", discard=True)
                 return False
         except OSError as error:
             self._drop(_reason(error))
             return False
-        self._state.fault = "the receiver reads too slowly"
+        self._note(TargetState.UP, "the receiver reads too slowly")
         return False
 
-    def _drop(self, why: str) -> None:
-        """Gives the connection up; the background thread closes it."""
-        self._state.fault = why
-        self._state.is_up = False
-        self._let_go()
-        self._waker.send(b"\0")
+    def _drop(self, reason: str, *, discard: bool = False) -> None:
+        self._note(TargetState.DOWN, reason)
+        self._disconnect(discard=discard)
 
-    def _let_go(self) -> None:
-        """Nothing more is written to the connection, if there is one; a frame that got away in part is lost."""
-        self._state.errors += bool(self._rest)
+    def _disconnect(self, *, discard: bool = False) -> None:
+        """Writes nothing more to the connection, if there is one, and makes the background thread close it.
+
+        discard: also what the receiver has not read yet, since that would only arrive late.
+        """
+        if self._rest:
+            # The frame that was sent only in part.
+            self._count_failed()
+        if self._connection is not None:
+            with contextlib.suppress(OSError):
+                if discard:
+                    self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
+                else:
+                    # This wakes the thread.
+                    self._connection.shutdown(socket.SHUT_RDWR)
         self._connection, self._rest = None, b""
 
     def _keep_connected(self) -> None:
-        """The thread in the background."""
+        """The background thread."""
         failures = 0
-        while not self._closed:
+        while not self._closed.wait(self._timeouts.wait_s(failures)):
             try:
                 connection = self._connect()
             except OSError as error:
                 failures += 1
                 with self._lock:
-                    if not self._closed:
-                        self._state.fault = _reason(error)
+                    self._note(TargetState.DOWN, _reason(error))
             else:
                 failures = 1
-                self._serve(connection)
-            with contextlib.suppress(BlockingIOError):
-                self._wake.recv(_READ_BYTES)
-            # If that was the byte of `close`, this is known by now; if it comes from now on, it ends the wait.
-            if not self._closed:
-                self._selector.select(self._timeouts.wait_s(failures))
-        with self._lock:
-            self._selector.close()
-            self._wake.close()
-            self._waker.close()
+                with connection:
+                    self._serve(connection)
 
     def _connect(self) -> socket.socket:
-        """Connects to the first of the target's addresses where that succeeds. Raises OSError."""
+        """Connects to the first of the target's addresses that accepts. Raises OSError."""
         errors = []
         for family, address in _look_up(self._target):
+            connection = socket.socket(family, socket.SOCK_STREAM)
             try:
-                return self._connect_to(family, address)
+                connection.settimeout(self._timeouts.connect_s)
+                _prepare_tcp(connection)
+                connection.connect(address)
+                # If nothing listens on a port of this computer, the system may give our end that very port and connect
+                # it to itself; then the receiver could not even start.
+                if connection.getsockname() == connection.getpeername():
+                    raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
+                connection.setblocking(False)
+                return connection
             except OSError as error:
+                connection.close()
                 errors.append(error)
         raise errors[0]
 
-    def _connect_to(self, family: socket.AddressFamily, address: Any) -> socket.socket:
-        made = socket.socket(family, socket.SOCK_STREAM)
-        try:
-            _prepare_tcp(made)
-            fault = made.connect_ex(address)
-            if fault in (errno.EINPROGRESS, errno.EWOULDBLOCK):
-                fault = self._outcome(made)
-            if fault:
-                raise OSError(fault, os.strerror(fault))
-            # On one computer, the system may by chance give our end the very port that nobody listens on, and connect
-            # the two; the receiver could then not even be started.
-            if made.getsockname() == made.getpeername():
-                raise OSError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
-        except OSError:
-            made.close()
-            raise
-        return made
-
-    def _outcome(self, connecting: socket.socket) -> int:
-        """Waits for it; an error number, or 0. Raises OSError where none comes, or `close` is called first."""
-        self._selector.register(connecting, selectors.EVENT_WRITE)
-        ready = [key.fileobj for key, _ in self._selector.select(self._timeouts.connect_s)]
-        self._selector.unregister(connecting)
-        if connecting not in ready:
-            raise OSError("no answer")
-        return connecting.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR)
-
     def _serve(self, connection: socket.socket) -> None:
-        """Lets packets be written to the connection until that ends, and closes it."""
-        with connection:
-            with self._lock:
-                if self._closed:
-                    return
-                self._connection, self._is_fresh, self._stuck_since_s = connection, True, None
-                self._state.is_up = True
-            self._selector.register(connection, selectors.EVENT_READ)
-            why = None
-            while why is None and self._connection is connection:
-                self._selector.select()
-                why = _read_away(connection)
-            self._selector.unregister(connection)
-            with self._lock:
-                if why is not None and self._connection is connection:
-                    self._drop(why)
+        """Lets packets be written to the connection until it ends."""
+        with self._lock:
+            if self._closed.is_set():
+                return
+            self._connection, self._is_fresh, self._stuck_since_s = connection, True, None
+            self._note(TargetState.UP, self._status.reason)
+        reason = None
+        with selectors.DefaultSelector() as selector:
+            selector.register(connection, selectors.EVENT_READ)
+            while reason is None and self._connection is connection:
+                if selector.select(_LOOK_S):
+                    reason = _discard(connection)
+        with self._lock:
+            if reason is not None and self._connection is connection:
+                self._drop(reason)
 
 
-def _prepare_tcp(made: socket.socket) -> None:
-    made.setblocking(False)
-    # Each frame leaves when it is sent; otherwise it waits until the last one is acknowledged.
-    made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _TCP_BUFFER_BYTES)
-    made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+def _prepare_tcp(connection: socket.socket) -> None:
+    # Send each frame at once; otherwise it waits until the last one is acknowledged.
+    connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _TCP_BUFFER_BYTES)
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
     for name, value in _TCP_ALIVE_OPTIONS.items():
         if hasattr(socket, name):
-            made.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
+            connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
 
 
-def _read_away(connection: socket.socket) -> str | None:
-    """Reads what there is, for otherwise the receiver might wait for us to. Returns why the connection has ended."""
+def _discard(connection: socket.socket) -> str | None:
+    """Reads and discards what the receiver sent, since it might wait for that. Returns why the connection has ended."""
     try:
         return None if connection.recv(_READ_BYTES) else "the receiver closed the connection"
     except BlockingIOError:
@@ -513,9 +462,15 @@ def _read_away(connection: socket.socket) -> str | None:
 
 
 def _look_up(target: TargetSettings) -> list[SocketAddress]:
-    """The target's addresses, IPv4 first. An address in numbers takes no time and asks nobody. Raises OSError."""
+    """The target's addresses, IPv4 first. A numeric address takes no time and asks no name server. Raises OSError."""
     flags = socket.AI_NUMERICHOST if in_numbers(target.host) is not None else 0
     return look_up(target.host, target.port, tcp=target.transport == "tcp", flags=flags)
+
+
+def _name(target: TargetSettings) -> str:
+    prefix = "" if target.transport == "udp" else f"{target.transport} "
+    interface = f" over {target.interface}" if target.interface else ""
+    return f"{prefix}{address_text(target.host, target.port)}{interface}"
 
 
 def _reason(error: OSError) -> str:

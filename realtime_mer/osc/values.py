@@ -1,4 +1,4 @@
-"""What each address of the address space carries: values of predictions, levels and statuses."""
+"""The values of each address: of predictions, levels and statuses."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LARGEST_INT = 2**31 - 1
 
 
 def mood_values(valence: float, arousal: float, group: str = "") -> dict[str, Values]:
-    """What there is to say of a point of the plane, by name; group: "" or "smooth/"."""
+    """The values of a point of the plane, by name. group: "" or "smooth/"."""
     turn = (math.atan2(arousal, valence) / math.tau) % 1.0
     return {
         f"{group}valence": (valence,),
@@ -33,7 +33,7 @@ def mood_values(valence: float, arousal: float, group: str = "") -> dict[str, Va
 
 
 def frame_values(update: Update) -> dict[str, Values]:
-    """What there is to say of a prediction, by name; confidence and latency only where they are known."""
+    """The values of a prediction, by name; confidence and latency only if they are known."""
     prediction = update.prediction
     confidence: dict[str, Values] = {} if prediction.confidence is None else {"confidence": (prediction.confidence,)}
     latency: dict[str, Values] = {} if update.latency_s is None else {"latency": (1000.0 * update.latency_s,)}
@@ -52,13 +52,13 @@ def frame_values(update: Update) -> dict[str, Values]:
 
 
 def level_values(level: InputLevel) -> dict[str, Values]:
-    """What there is to say of the input's level, by name."""
+    """The values of the input's level, by name."""
     meter = min(max(1.0 - level.rms_db / METER_FLOOR_DB, 0.0), 1.0)
     return {"level/rms": (level.rms_db,), "level/peak": (level.peak_db,), "level/meter": (meter,)}
 
 
 def status_values(status: Status, heartbeat: int, latency_s: float | None) -> dict[str, Values]:
-    """What there is to say of how things are, by name."""
+    """The values of a status, by name."""
     return {
         "status/heartbeat": (heartbeat,),
         "status/source": (status.state.value,),
@@ -72,5 +72,5 @@ def status_values(status: Status, heartbeat: int, latency_s: float | None) -> di
 
 
 def _count(number: int) -> int:
-    """As an int32 holds it: a flood on the control port passes that in hours."""
+    """Limited to an int32, which a flood on the control port exceeds in hours."""
     return min(number, _LARGEST_INT)

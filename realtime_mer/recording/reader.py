@@ -37,7 +37,7 @@ from realtime_mer.updates import Update
 
 # FLAC files are read in pieces of libFLAC's block: of a damaged file, soundfile gives only the reads before it.
 _FLAC_BLOCK_SAMPLES = 4096
-# A month's recording stays below these; whatever is larger is something else, and is not read at all.
+# A month's recording stays below these. A larger file is not read.
 _MAX_FACTS_BYTES = 2**22
 _MAX_TABLE_BYTES = 2**28
 _MAX_NUMBER = 10**15
@@ -109,11 +109,11 @@ class RecordedSegment:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording, checked as far as that goes without decoding its sound.
+    """A recording, checked as far as possible without decoding its sound.
 
-    settings: those in force then. updates: what was predicted, with no latency. fault: why it is not whole, or nothing.
-    source, started: the source's name, and when, as text for people. checkpoint_sha256: of the model's file.
-    began: where in the run. open_end: whether it ends within a segment, of which a replay gives a few updates more.
+    settings: those of the run. updates: the predictions, without latency. fault: why it is not whole, or empty.
+    source, started: the source's name and the start time, as text for people. checkpoint_sha256: of the model's file.
+    began: where in its run. open_end: whether it ends within a segment; then a replay has a few updates more.
     """
 
     directory: Path
@@ -130,9 +130,9 @@ class Recording:
 
 
 def read_recording(directory: Path) -> Recording:
-    """The recording in the folder. Raises RecordingError, naming the folder, for whatever is wrong with it.
+    """The recording in the folder. Raises RecordingError, naming the folder, if anything is wrong with it.
 
-    One that is not whole is read as far as it goes. File names are this module's own, never those in a file.
+    One that is not whole is read as far as it goes. File names are never taken from a file.
     """
     try:
         return _read(directory)
@@ -143,9 +143,9 @@ def read_recording(directory: Path) -> Recording:
 
 
 def read_segment(segment: RecordedSegment) -> Generator[FloatArray, None, None]:
-    """A segment's samples as they were heard, in pieces, float32, shape (n, n_channels).
+    """A segment's recorded samples, in pieces, float32, shape (n, n_channels).
 
-    Raises RecordingError where they are not all there; those of a segment that was cut off end where it breaks off.
+    Raises RecordingError if some are missing; a segment that was cut off ends where its file does.
     """
     position = 0
     try:
@@ -216,7 +216,7 @@ def _segments(directory: Path, entries: list[_Segment], *, whole: bool) -> tuple
     for where, fields in _rows(directory / DROPS_FILE, DROPS_HEADER, whole=whole):
         number, at_sample, n_samples = (_whole_number(field, where) for field in fields)
         before = drops.get(number)
-        # Of a recording that was cut off, the segment may be missing.
+        # In a recording that was cut off, the segment may be missing.
         if before is None and whole:
             raise RecordingError(f"{where}: there is no segment {number}.")
         if before is not None:
@@ -255,7 +255,7 @@ def _open_audio(segment: RecordedSegment) -> Any:
     """The segment's file, for reading from its beginning to its end."""
     # As bytes: a name that is no valid text in this locale opens too.
     file = soundfile.SoundFile(segment.path if os.name == "nt" else os.fsencode(segment.path))
-    # After every read, soundfile seeks to where it is; where a file breaks off, that fails, and takes the read with it.
+    # After every read soundfile seeks to its position; in a file that breaks off that fails, and the read with it.
     file.seekable = lambda: False
     return file
 
@@ -266,7 +266,7 @@ def _updates(path: Path, began: Beginning, *, whole: bool) -> tuple[Update, ...]
     for where, (index, *numbers, held) in _rows(path, PREDICTIONS_HEADER, whole=whole):
         expected = began.index + len(updates)
         if _whole_number(index, where) != expected:
-            raise RecordingError(f"{where}: its index is {index}, where {expected} is next.")
+            raise RecordingError(f"{where}: expected the index {expected}, got {index}.")
         before_s = time_s
         time_s, valence, arousal = (_number(text, where) for text in numbers)
         if time_s < before_s or max(abs(valence), abs(arousal)) > 1.0 or held not in _HELD:
@@ -276,21 +276,21 @@ def _updates(path: Path, began: Beginning, *, whole: bool) -> tuple[Update, ...]
 
 
 def _rows(path: Path, header: str, *, whole: bool) -> Generator[tuple[str, list[str]], None, None]:
-    """The rows of a table without quotes, each with where it is."""
+    """The rows of a table without quotes, each with its place for messages."""
     content = _text(path, _MAX_TABLE_BYTES)
-    # What stands behind the last line's end: nothing, or what a full disk still took of a line.
+    # After the last line's end there may be a part of a line, from a full disk.
     end = content.rfind("\n") + 1
     if whole and end < len(content):
         raise RecordingError(f"{path.name} breaks off in its last line.")
     if (whole or end) and not content.startswith(f"{header}\n"):
         raise RecordingError(f"{path.name} does not begin with {header}.")
-    # One by one: a list of short lines would take forty times as much memory as the file.
+    # One by one: a list of short lines would need forty times the memory of the file.
     at, n_fields = len(header) + 1, header.count(",") + 1
     for i in itertools.count(2):
         if at >= end:
             return
         line_end = content.index("\n", at)
-        # No more pieces than it takes to see that there are too many.
+        # Split only as far as needed to see that there are too many fields.
         where, fields = f"{path.name}, line {i}", content[at:line_end].split(",", n_fields)
         at = line_end + 1
         if len(fields) != n_fields:
@@ -299,7 +299,7 @@ def _rows(path: Path, header: str, *, whole: bool) -> Generator[tuple[str, list[
 
 
 def _text(path: Path, max_bytes: int) -> str:
-    """A whole file. Raises RecordingError where it is missing, too large or no text."""
+    """A whole file. Raises RecordingError if it is missing, too large or not text."""
     try:
         if not path.is_file():
             raise RecordingError(f"{path.name} is missing.")
@@ -315,14 +315,14 @@ def _text(path: Path, max_bytes: int) -> str:
 
 
 def _whole_number(text: str, where: str) -> int:
-    # Long digits are not even converted.
+    # Long numbers are not even converted.
     if not re.fullmatch("0|[1-9][0-9]{0,15}", text) or int(text) > _MAX_NUMBER:
         raise RecordingError(f"{where}: {_shown(text)!r} is no whole number from 0 to {_MAX_NUMBER}.")
     return int(text)
 
 
 def _number(text: str, where: str) -> float:
-    """Only as Python writes it: then it is the number that was written."""
+    """A number in the form that Python writes."""
     try:
         value = float(text)
     except ValueError:
@@ -333,5 +333,5 @@ def _number(text: str, where: str) -> float:
 
 
 def _shown(text: str) -> str:
-    """A text from a file, fit for a terminal."""
+    """A text from a file, shortened, without control characters."""
     return "".join(character if character.isprintable() else "?" for character in text[:200])

@@ -1,4 +1,4 @@
-"""What the window says, in words. No Qt in here."""
+"""The window's texts. No Qt in here."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from realtime_mer.osc.status import ControlStatus, NetworkStatus
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.theme import Tone
 
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What stands between the music and its prediction: a word (none where nothing does), a sentence, and its tone.
+    """The state of the run: a word (empty if all is well), a sentence, and its tone.
 
-    ghost: whether what is shown does not follow the music at present.
+    ghost: whether the display does not follow the music at present.
     """
 
     word: str
@@ -35,8 +36,6 @@ class Field:
 
 _LISTENING = Headline("listening", "The first prediction takes a second of sound.", Tone.PLAIN, ghost=True)
 _SILENCE = Headline("silence", "The last prediction holds.", Tone.PLAIN, ghost=True)
-# What osc.control says of itself begins so.
-_COMMANDS = "commands on "
 _FOLLOWING = "Following the music."
 _OF_LEVEL = {
     LevelState.QUIET: Headline("too quiet", "Turn the input up.", Tone.WARNING, ghost=False),
@@ -70,10 +69,10 @@ def headline(status: Status, newest: Update | None) -> Headline:
     return following if status.level is None else _OF_LEVEL.get(status.level.state, following)
 
 
-def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[str]) -> tuple[Field, ...]:
+def status_fields(status: Status, newest: Update | None, network: Sequence[NetworkStatus]) -> tuple[Field, ...]:
     """The status line; always the same captions in the same order.
 
-    osc_targets: for people: where OSC goes and where commands are taken, each with what is wrong with it in brackets.
+    network: where OSC is sent and where commands are taken.
     """
     latency_s = newest.latency_s if newest is not None and status.state is SourceState.RUNNING else None
     confidence = None if newest is None else newest.prediction.confidence
@@ -91,13 +90,13 @@ def status_fields(status: Status, newest: Update | None, osc_targets: Sequence[s
         ),
         Field("confidence", "–" if confidence is None else f"{100 * confidence:.0f} %"),
         _recording(status),
-        _network("OSC", [text for text in osc_targets if not text.startswith(_COMMANDS)]),
-        _network("commands", [_commands(text) for text in osc_targets if text.startswith(_COMMANDS)]),
+        _network("OSC", [end for end in network if not isinstance(end, ControlStatus)]),
+        _network("commands", [end for end in network if isinstance(end, ControlStatus)]),
     )
 
 
 def level_text(level: InputLevel | None, gain_db: float) -> str:
-    """The level in figures: RMS and peak in dBFS, and the level stage's gain in dB where that is known."""
+    """The level in figures: RMS and peak in dBFS, and the gain stage's gain in dB if that is known."""
     if level is None:
         return "–"
     rms, peak = signed(level.rms_db, 1), signed(level.peak_db, 1)
@@ -111,7 +110,7 @@ def level_tone(level: InputLevel | None) -> Tone:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign always shown, the minus as wide as the plus."""
+    """A number that always has a sign, the minus as wide as the plus."""
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 
@@ -140,14 +139,12 @@ def _recording(status: Status) -> Field:
     return Field("recording", Path(status.recording).name or status.recording, Tone.GOOD)
 
 
-def _commands(text: str) -> str:
-    """How many came, before where: the end may be cut off."""
-    where, _colon, counts = text.removeprefix(_COMMANDS).partition(": ")
-    return f"{counts} on {where}"
-
-
-def _network(caption: str, ends: Sequence[str]) -> Field:
-    """What is in trouble comes first: the rest may be cut off."""
-    troubled = [end for end in ends if "(" in end]
-    well = [end for end in ends if "(" not in end]
-    return Field(caption, ", ".join((*troubled, *well)) or "off", Tone.WARNING if troubled else Tone.PLAIN)
+def _network(caption: str, ends: Sequence[NetworkStatus]) -> Field:
+    """Those in trouble come first: the rest may be cut off."""
+    texts = [
+        # The counts come first too.
+        f"{end.counts} on {end.address}" if isinstance(end, ControlStatus) else str(end)
+        for end in sorted(ends, key=lambda end: end.is_well)
+    ]
+    all_well = all(end.is_well for end in ends)
+    return Field(caption, ", ".join(texts) or "off", Tone.PLAIN if all_well else Tone.WARNING)
