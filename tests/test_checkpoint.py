@@ -100,6 +100,17 @@ def test_only_known_models_can_be_saved() -> None:
         Checkpoint.of_model(Own(1, 1), checkpoint.scaler, checkpoint.extraction, {})  # type: ignore[arg-type]
 
 
+def test_the_weights_are_a_copy() -> None:
+    checkpoint = small_checkpoint("mlp")
+    model = checkpoint.build_model()
+    copy = Checkpoint.of_model(model, checkpoint.scaler, checkpoint.extraction, {})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    for name, array in checkpoint.weights.items():
+        np.testing.assert_array_equal(copy.weights[name], array)
+
+
 def test_importing_it_does_not_load_torch() -> None:
     code = (
         "import sys, realtime_mer.models.checkpoint; "
@@ -153,16 +164,10 @@ def test_nothing_is_executed(content: Callable[[Path], bytes], tmp_path: Path) -
         (save({}, {"other": "{}"}), "not one that realtime-mer wrote"),
         *(
             (save({}, {ENTRY: text}), "its metadata is not usable")
-            for text in (
-                "no JSON",
-                "[" * 100_000,
-                '{"format_version": 1, "training": NaN}',
-                '{"format_version": 1, "training": 1e999}',
-                "[1]",
-                "{}",
-                '{"format_version": 1}',
-            )
+            for text in ("no JSON", "[" * 100_000, "[1]", "{}", '{"format_version": 1}')
         ),
+        (save({}, {ENTRY: '{"format_version": 1, "training": NaN}'}), "its metadata is not usable"),
+        (save({}, {ENTRY: '{"format_version": 1, "training": 1e999}'}), "its metadata is not usable"),
     ],
 )
 def test_a_file_of_another_kind_is_refused(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -239,13 +244,13 @@ def with_first_value(value: float) -> Callable[[Any], Any]:
     ("change", "reason"),
     [
         (at("format_version", value=FORMAT_VERSION + 1), f"format version {FORMAT_VERSION + 1}, but .* reads 1"),
-        (at("format_version", value="1"), "format version '1', but"),
-        (lambda metadata, tensors: metadata.pop("format_version"), "no format version"),
-        (lambda metadata, tensors: metadata.pop("training"), "missing or unknown: 'training'"),
-        (at("smoothing", value=3), "missing or unknown: 'smoothing'"),
-        (at("model_arguments", value=[]), "wrong type: 'model_arguments'"),
-        (at("libraries", value={"torch": 2}), "libraries must all be text"),
-        (at("model", value="oracle"), "model 'oracle' is none that realtime-mer .* has: mlp, "),
+        (at("format_version", value="1"), "metadata is not usable: .*format_version"),
+        (lambda metadata, tensors: metadata.pop("format_version"), "metadata is not usable: .*format_version"),
+        (lambda metadata, tensors: metadata.pop("training"), "metadata is not usable: .*training"),
+        (at("smoothing", value=3), "metadata is not usable: .*smoothing"),
+        (at("model_arguments", value=[]), "metadata is not usable: .*model_arguments"),
+        (at("libraries", value={"torch": 2}), "metadata is not usable: .*libraries"),
+        (at("model", value="oracle"), "model is 'oracle'; realtime-mer .* has mlp, "),
         (at("model", value="seq2seq"), "cannot be built: .*n_layers"),
         (at("model_arguments", "n_features", value=3), "takes 3 features, but it names 143"),
         (at("model_arguments", "n_hidden", value=33), "weights do not fit its model mlp"),
@@ -254,7 +259,7 @@ def with_first_value(value: float) -> Callable[[Any], Any]:
         (at("model_arguments", "width", value=32), "cannot be built: .*width"),
         (at("model_arguments", value={}), "cannot be built: .*n_features"),
         (at("features", 0, value="beauty"), "does not extract the features 'beauty'"),
-        (at("features", 0, value=7), "features must all be text"),
+        (at("features", 0, value=7), "metadata is not usable: .*features"),
         (lambda metadata, tensors: metadata["features"].__setitem__(0, metadata["features"][1]), "more than once"),
         (lambda metadata, tensors: metadata["features"].pop(), "scaler is not usable: .*142 features"),
         (at("scaler", value="magic"), "scaler is not usable: There is no scaler 'magic'"),
@@ -275,14 +280,14 @@ def with_first_value(value: float) -> Callable[[Any], Any]:
         (with_tensor(FIRST_WEIGHT, lambda array: array.astype(np.float64)), "do not fit its model mlp"),
         (with_tensor(FIRST_WEIGHT, lambda array: array.astype(np.float16)), "its tensors must be float32, "),
         (with_tensor(FIRST_WEIGHT, with_first_value(np.nan)), "not all finite numbers: 'layers.0.weight'"),
-        (at("calibration", value=None), "wrong type: 'calibration'"),
-        (at("calibration", value=[]), "wrong type: 'calibration'"),
+        (at("calibration", value=None), "metadata is not usable: .*calibration"),
+        (at("calibration", value=[]), "metadata is not usable: .*calibration"),
         (at("calibration", value={}), "calibration is not usable: .*valence"),
         (at("calibration", "valence", value=[0.03, 0.01, 3.0]), "calibration is not usable"),
         (at("calibration", "arousal", value={"settled": 0.1}), "calibration is not usable: .*early"),
         (at("calibration", "valence", "spread", value=1.0), "calibration is not usable: .*spread"),
         (at("calibration", "dominance", value=1.0), "calibration is not usable: .*dominance"),
-        (at("calibration", "valence", "settled", value=float("nan")), "no usable JSON: the number NaN"),
+        (at("calibration", "valence", "settled", value=float("nan")), "metadata is not usable"),
         (at("calibration", "valence", "settled", value=0), "settled must lie between"),
         (at("calibration", "arousal", "settled", value=10**400), "settled must lie between"),
         (at("calibration", "arousal", "early", value=-1e-9), "early must lie between"),
@@ -317,23 +322,6 @@ def test_damage_is_refused_or_harmless(saved: Path, data: st.DataObject) -> None
     with contextlib.suppress(CheckpointError):
         loaded = load_checkpoint(saved)
         assert loaded.build_model().n_features == len(loaded.feature_names)
-
-
-def test_a_changed_digit_of_the_header_is_refused_or_harmless(saved: Path) -> None:
-    """The damage that still reads as a header."""
-    original = saved.read_bytes()
-    header_bytes = 8 + struct.unpack("<Q", original[:8])[0]
-    features_end = original.index(b"scaler", original.index(b"features"))
-    digits = [i for i in range(8, header_bytes) if original[i : i + 1].isdigit() and (i < 300 or i > features_end)]
-    n_refused = 0
-    for place in digits:
-        for digit in b"09":
-            saved.write_bytes(original[:place] + bytes([digit]) + original[place + 1 :])
-            try:
-                load_checkpoint(saved).build_model()
-            except CheckpointError:
-                n_refused += 1
-    assert n_refused > 0
 
 
 # ---- saving -----------------------------------------------------------------------------------------------------
@@ -374,14 +362,3 @@ def test_the_default_checkpoint() -> None:
     assert checkpoint.calibration is not None
     # Worth more than the average song, and more once it has heard some; the scores forbid what would be boasting.
     assert 0.3 < checkpoint.calibration.after(1.0).confidence < checkpoint.calibration.after(10.0).confidence < 0.7
-
-
-def test_the_weights_are_a_copy() -> None:
-    checkpoint = small_checkpoint("mlp")
-    model = checkpoint.build_model()
-    copy = Checkpoint.of_model(model, checkpoint.scaler, checkpoint.extraction, {})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    for name, array in checkpoint.weights.items():
-        np.testing.assert_array_equal(copy.weights[name], array)

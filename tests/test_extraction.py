@@ -187,8 +187,6 @@ def test_a_file_whose_name_is_no_text_is_read_and_named(tmp_path: Path) -> None:
     [
         (".", None),
         ("missing.wav", None),
-        # The folder itself.
-        ("", None),
         ("empty.wav", b""),
         ("text.mp3", b"All work and no play makes Jack a dull boy. " * 100),
         ("headerless.raw", bytes(200_000)),
@@ -400,7 +398,3 @@ def test_whatever_the_extraction_imports_is_in_the_configuration() -> None:
     # threadpoolctl decides how fast, not what.
     for library in (libraries | {"opensmile"}) - {"threadpoolctl"}:
         assert f'"{library}": "' in text, library
-
-
-def test_no_block_gives_no_frame() -> None:
-    assert list(extract_stream(iter([]), WITH_DESCRIPTORS)) == []

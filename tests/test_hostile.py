@@ -463,15 +463,6 @@ def test_what_the_window_remembers(victim: Victim, folder: Path) -> None:
     test()
 
 
-# --- that all this can fail ---
-
-
-@linux_only
-def test_a_reader_that_takes_too_much_memory_is_noticed(victim: Victim, folder: Path) -> None:
-    with pytest.raises(AssertionError, match="MemoryError"):
-        victim.reads("glutton", folder)
-
-
 # --- limits ---
 
 

@@ -15,7 +15,6 @@ from osc_corpus import PING
 from osc_sockets import (
     GENEROUS_S,
     HERE,
-    free_port,
     name_of,
     open_files,
     sender_to,
@@ -81,8 +80,11 @@ def test_a_name_without_an_address_is_one_kind_of_error(host: str) -> None:
 # --- a port that is had ---
 
 
-@pytest.mark.parametrize("host", [HERE, "::1", "localhost", "0.0.0.0"])
-def test_udp_is_received_without_waiting(host: str) -> None:
+@pytest.mark.parametrize(
+    ("host", "to"),
+    [(HERE, HERE), ("::1", "::1"), ("localhost", HERE), ("0.0.0.0", HERE), ("::", HERE), ("::", "::1")],
+)
+def test_udp_is_received_without_waiting(host: str, to: str) -> None:
     skip_without(host)
     with opened(host) as made, udp_socket(to) as sender:
         assert not made.getblocking()
@@ -102,15 +104,6 @@ def test_tcp_accepts_connections_without_waiting() -> None:
         with sender_to(port_of(made), tcp=True):
             made.settimeout(GENEROUS_S)
             made.accept()[0].close()
-
-
-def test_all_addresses_of_ipv6_include_those_of_ipv4() -> None:
-    skip_without("::1")
-    with opened("::") as made, udp_socket("::1") as six, udp_socket() as four:
-        datagrams = Datagrams(made)
-        for sender, host in ((six, "::1"), (four, HERE)):
-            sender.sendto(PING, (host, port_of(made)))
-            assert next_of(datagrams) == (PING, name_of(sender), 0)
 
 
 @pytest.mark.parametrize(
@@ -163,7 +156,7 @@ def test_the_system_counts_in_32_bits() -> None:
     assert [datagrams.receive()[2] for _ in range(3)] == [2**32 - 3, 2, 5]
 
 
-# --- a port that cannot be opened ---
+# --- a port that cannot be had ---
 
 
 @linux_only
@@ -221,7 +214,7 @@ def test_where_nobody_tells_who_has_the_port_a_command_does(tcp: bool, monkeypat
     ("host", "why"),
     [
         # RFC 5737: documentation; no computer has it.
-        ("192.0.2.77", r"192\.0\.2\.77 is no address of this computer\."),
+        ("192.0.2.77", r"192\.0\.2\.77 is not an address of this computer\."),
         *((host, r".+\.") for host in ("no-such-host.invalid", "a..b", "x" * 300, "fe80::1%nowhere", "", "two words")),
     ],
 )
@@ -235,7 +228,7 @@ def test_what_is_no_address_here_is_an_error_with_the_cure(host: str, why: str, 
 @pytest.mark.parametrize(
     ("error", "message"),
     [
-        (PermissionError(13, "Permission denied"), r"^It is not to be had: .* not allow .* above 1023\.$"),
+        (PermissionError(13, "Permission denied"), r"^It cannot be opened: .* not allow .* above 1023\.$"),
         (OSError("no way"), "no way"),
         (OscError("no way"), "no way"),
         (ValueError("no way"), "no way"),
@@ -248,11 +241,5 @@ def test_an_error_while_binding_leaves_no_socket_behind(error: Exception, messag
         raise error
 
     with pytest.raises((OscError, ValueError), match=message):
-        open_port(HERE, 53, failure="It is not to be had", if_taken="End it.", bind=bind)
+        open_port(HERE, 53, failure="It cannot be opened", if_taken="End it.", bind=bind)
     assert open_files() == before
-
-
-def test_the_cure_may_be_another() -> None:
-    cure = "Give a multicast group."
-    text = fault(OSError("no network"), "239.1.2.3", 9000, tcp=False, if_taken="End it.", give=cure)
-    assert text == "no network. Give a multicast group."

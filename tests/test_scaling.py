@@ -153,8 +153,8 @@ def test_a_wrong_kind_or_shape_is_refused(frames: Array) -> None:
     ("kind", "changes", "message"),
     [
         ("none", {}, "no scaler"),
-        ("min_max", {}, "consists of"),
-        ("signed_log_standard", {"more": np.ones(5)}, "consists of"),
+        ("min_max", {}, "expected"),
+        ("signed_log_standard", {"more": np.ones(5)}, "expected"),
         ("signed_log_standard", {"spread": np.ones(4)}, "spread must have one value for each of its 5"),
         ("signed_log_standard", {"offset": np.full(5, np.nan)}, "offset for feature 'energy' cannot be nan"),
         ("signed_log_standard", {"spread": -np.ones(5)}, "spread for feature 'energy' cannot be -1"),
@@ -183,11 +183,3 @@ def test_held_out_music_stays_on_the_scale(kind: ScalerKind, deam_root: Path) ->
     else:
         assert np.mean(magnitudes == BOUND) < 1e-3
         assert 0.5 < np.sqrt(np.mean(magnitudes**2)) < 1.5
-
-
-def test_a_scaler_is_frozen(frames: Array) -> None:
-    scaler = Scaler.fit("min_max", frames, NAMES)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        scaler.offset = np.zeros(5)  # type: ignore[misc]
-    with pytest.raises(ValueError, match="read-only"):
-        scaler.offset[0] = 1.0

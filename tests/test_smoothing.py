@@ -213,6 +213,12 @@ def test_another_kind_is_refused() -> None:
 HOME = Home(0.0, -1.0, after_s=2.0, glide_s=3.0)
 
 
+def test_a_path_holds_in_silence() -> None:
+    path = Path("spring", 1.0, 1.0, None)
+    path.go(0.5, -0.5, 0.0)
+    assert path.at(100.0) == path.at(10_000.0) == (0.5, -0.5)
+
+
 def test_a_path_goes_home_when_there_is_no_music_and_comes_back() -> None:
     path = Path("none", None, 1.0, HOME)
     assert path.at(0.0) == (0.0, -1.0)

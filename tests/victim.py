@@ -163,16 +163,10 @@ def packet(path: Path) -> None:
     read_commands(path.read_bytes())
 
 
-def glutton(_path: Path) -> None:
-    """Shows that memory is bounded."""
-    bytearray(2 * MEMORY_BYTES)
-
-
 KINDS: dict[str, Callable[[Path], None]] = {
     function.__name__: function
     for function in (
         *(checkpoint, recording, sound, blocks, source, settings, profile, deam, features, remembered, packet),
-        glutton,
     )
 }
 
