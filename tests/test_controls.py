@@ -301,9 +301,7 @@ def a_command(draw: st.DrawFn) -> tuple[str, Values]:
 
 def make_or_refuse(directory: Path) -> Spool:
     if len(directory.name) > 5:
-        raise RecordingError(
-            f"The folder {directory} is not empty, and nothing in it is overwritten: give a new folder."
-        )
+        raise RecordingError(f"The folder {directory} is not empty. Give a new folder.")
     return Spool(directory)
 
 

@@ -210,24 +210,8 @@ def test_one_moment_of_rubbish_is_forgotten_at_once(heard_s: float) -> None:
     assert np.abs(after[100:] - TARGET_DB).max() < 1.0
 
 
-@pytest.mark.parametrize(
-    "samples",
-    [
-        np.zeros(5_000),
-        np.full(5_000, 1e-45),
-        np.tile([LARGEST_SAMPLE, -LARGEST_SAMPLE], 2_500),
-        np.concatenate([np.full(2_000, 1e-38), np.full(3_000, LARGEST_SAMPLE)]),
-        np.concatenate([np.full(2_000, LARGEST_SAMPLE), np.zeros(3_000)]),
-    ],
-    ids=["zeros", "denormals", "huge", "tiny then huge", "huge then zeros"],
-)
-def test_the_output_is_finite(samples: npt.NDArray[np.float64]) -> None:
-    out = levelled(samples.astype(np.float32))
-    assert np.isfinite(out).all()
-    assert out.shape == samples.shape
-
-
 @given(arrays.arrays(np.float32, st.integers(0, 60), elements=st.floats(-LARGEST_SAMPLE, LARGEST_SAMPLE, width=32)))
+@example(np.repeat(np.array([1e-38, LARGEST_SAMPLE, 0.0, 1e-45], dtype=np.float32), 50))
 def test_the_output_of_any_samples_is_finite(samples: FloatArray) -> None:
     """In hops of eight samples, so that a few samples are many hops."""
     out = levelled(samples, rate_hz=LOW_RATE_HZ)
@@ -238,16 +222,15 @@ def test_the_output_of_any_samples_is_finite(samples: FloatArray) -> None:
 # --- settings
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(GainSettings)])
-def test_settings_are_finite_and_times_positive(name: str) -> None:
-    for value in (math.nan, math.inf, -math.inf):
-        with pytest.raises(ValueError, match=f"{name} must be a finite number, not"):
-            GainSettings(**{name: value})
-    if name in ("memory_s", "momentary_s", "max_gain_db"):
-        for value in (0.0, -1.0):
-            with pytest.raises(ValueError, match=f"{name} must be positive, not"):
-                GainSettings(**{name: value})
-    else:
-        value = -4000.0 if name == "gate_db" else 4000.0
-        with pytest.raises(ValueError, match=name):
-            GainStage(GainSettings(**{name: value}), LOW_RATE_HZ).step(np.zeros(100, dtype=np.float32))
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((field.name, math.nan) for field in fields(GainSettings)),
+        *((name, 0.0) for name in ("memory_s", "momentary_s", "max_gain_db")),
+        ("target_db", math.inf),
+        ("gate_db", -4000.0),
+    ],
+)
+def test_impossible_settings_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        GainStage(GainSettings(**{name: value}), LOW_RATE_HZ).step(np.zeros(100, dtype=np.float32))

@@ -213,12 +213,6 @@ def test_another_kind_is_refused() -> None:
 HOME = Home(0.0, -1.0, after_s=2.0, glide_s=3.0)
 
 
-def test_a_path_holds_in_silence() -> None:
-    path = Path("spring", 1.0, 1.0, None)
-    path.go(0.5, -0.5, 0.0)
-    assert path.at(100.0) == path.at(10_000.0) == (0.5, -0.5)
-
-
 def test_a_path_goes_home_when_there_is_no_music_and_comes_back() -> None:
     path = Path("none", None, 1.0, HOME)
     assert path.at(0.0) == (0.0, -1.0)
@@ -231,6 +225,9 @@ def test_a_path_goes_home_when_there_is_no_music_and_comes_back() -> None:
     assert path.at(60.0) == (0.0, -1.0)
     path.go(-0.3, 0.2, 61.0)
     assert path.at(61.0) == (-0.3, 0.2)
+    without_home = Path("spring", 1.0, 1.0, None)
+    without_home.go(0.5, -0.5, 0.0)
+    assert without_home.at(100.0) == without_home.at(10_000.0) == (0.5, -0.5)
 
 
 @pytest.mark.parametrize("kind", SMOOTHINGS)
@@ -253,20 +250,6 @@ def test_a_path_with_a_home_does_not_depend_on_when_else_it_is_read(
             else:
                 path.go(goal, -goal, now_s)
     assert seldom.at(now_s + 0.3) == pytest.approx(often.at(now_s + 0.3), abs=2e-4)
-
-
-@pytest.mark.parametrize("kind", SMOOTHINGS)
-def test_it_leaves_for_home_at_the_exact_moment(kind: str) -> None:
-    # It has not yet arrived anywhere then.
-    path = Path(kind, 6.0, 1.0, HOME)
-    path.go(0.8, 0.6, 10.0)
-    leaves = path.at(11.999999)
-    late = Path(kind, 6.0, 1.0, HOME)
-    late.go(0.8, 0.6, 10.0)
-    spring = smoothing("spring", HOME.glide_s, 1.0, leaves[0])
-    spring.go(HOME.valence, 12.0)
-    assert late.at(13.0)[0] == pytest.approx(spring.at(13.0), abs=1e-5)
-    assert late.at(500.0) == (HOME.valence, HOME.arousal)
 
 
 @pytest.mark.parametrize("kind", SMOOTHINGS)
@@ -309,10 +292,3 @@ def test_a_path_stays_in_the_plane(steps: list[tuple[float, float, float, str]],
             path.change(change, None, now_s)
         else:
             path.go(valence, arousal, now_s)
-
-
-def test_the_dimensions_are_independent() -> None:
-    path = Path("spring", 1.0, 1.0, None)
-    path.go(0.3, -0.8, 0.0)
-    alone = [follow(smoothing("spring", 1.0, 1.0, 0.0), [(0.0, goal)], [0.4])[0] for goal in (0.3, -0.8)]
-    assert path.at(0.4) == tuple(alone)
