@@ -191,6 +191,7 @@ def next_frames(engine: RenewingEngine, n_frames: int) -> list[FeatureFrame]:
     frames: list[FeatureFrame] = []
 
     def are_there() -> bool:
+        engine.wait(0.1)
         frames.extend(engine.frames())
         return len(frames) >= n_frames
 
@@ -267,7 +268,7 @@ def test_the_defaults_stay_below_what_32_bits_can_count() -> None:
         *((period_s, 1.0, "period_s must be a positive multiple") for period_s in (0.0, 10.25, math.nan, math.inf)),
         (10.0, 0.3, "warm_up_s must be a positive multiple"),
         (6.0, 5.0, r"at least 1\.5 s longer than the warm-up of 5\.0 s, not 6\.0 s"),
-        (46_800.0, 60.0, "lives for at most 46800 s"),
+        (46_800.0, 60.0, "at most 46800 s"),
     ],
 )
 def test_settings_that_cannot_work_are_refused(period_s: float, warm_up_s: float, reason: str) -> None:
