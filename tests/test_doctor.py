@@ -85,6 +85,7 @@ def test_a_check_is_an_entry_of_both_reports(verdict: Verdict) -> None:
     assert lines[-1].strip() == "-> Reinstall it."
     assert all(line.startswith(" " * 24) for line in lines[1:])
     report = json.loads(command.report_json([check]))
+    assert report.pop("version")
     expected = {"name": "model", "verdict": str(verdict), "text": "broken " * 20, "cure": "Reinstall it."}
     assert report == {"works": verdict is not Verdict.FAILED, "checks": [expected]}
 
@@ -307,7 +308,7 @@ def test_a_place_for_the_log(tmp_path: Path) -> None:
     song.write_bytes(b"RIFF")
     assert check(str(song)).text == "song.wav is no log of realtime-mer, and is left alone."
     assert check(str(tmp_path)).text == f"{tmp_path.name} is no file."
-    assert check(str(song / "night.log")).text == "night.log cannot be written."
+    assert check(str(song / "night.log")).text.startswith("night.log cannot be written: ")
     song.write_bytes(b"2026-06-21T23:14:07.518+02:00 and so on")
     assert check(str(song)).verdict is Verdict.OK
     assert only(software.log(LiveSettings())).verdict is Verdict.SKIPPED

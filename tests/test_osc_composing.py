@@ -15,7 +15,7 @@ from predictions import with_prediction
 
 from realtime_mer.config import MappedValue, TargetSettings
 from realtime_mer.config.osc import SMOOTHINGS
-from realtime_mer.config.space import MAPPABLE, SPACE, When
+from realtime_mer.config.space import MAPPABLE, SPACE, When, matching
 from realtime_mer.osc.composing import Composer, Event, mapped
 from realtime_mer.osc.messages import Message, packet
 from realtime_mer.types import Prediction
@@ -75,12 +75,8 @@ def test_only_what_was_chosen_is_sent(patterns: list[str]) -> None:
             *composer.event(Event("event/mark", (3,))),
         ]
 
-    def is_chosen(address: str) -> bool:
-        name = address.removeprefix("/mer/")
-        return any(name == p or (p.endswith("*") and name.startswith(p[:-1])) or
-                   (p.startswith("*") and name.endswith(p[1:])) for p in patterns)  # fmt: skip
-
-    assert everything(chosen) == [message for message in everything(full) if is_chosen(message.address)]
+    names = {name for pattern in patterns for name in matching(pattern)}
+    assert everything(chosen) == [one for one in everything(full) if one.address.removeprefix("/mer/") in names]
 
 
 @pytest.mark.parametrize(

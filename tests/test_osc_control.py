@@ -6,12 +6,12 @@ import itertools
 import math
 import queue
 import re
-import shutil
 import struct
 import subprocess
 import sys
 import threading
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -430,37 +430,15 @@ def test_answers_are_short_printable_ascii(desk: Desk, program: Program, text: s
 
 # --- packets of every kind ---
 
-# The number of commands in the strange packets; the others have none.
-STRANGE_COMMANDS = {
-    "no type tags and no value": 1,
-    "denormal": 1,
-    "double": 1,
-    "int64": 1,
-    "negative zero": 1,
-    "largest int": 1,
-    "empty string": 1,
-    "string in UTF-8": 1,
-    "bundle for the year 2036": 1,
-    "bundle for the year 1900": 1,
-    "bundles for times in the wrong order": 3,
-    "bundles nested 8 deep": 1,
-}
 
-
-def test_bad_packets_are_refused() -> None:
-    for datagram in BAD.values():
-        with pytest.raises(PacketError):
-            read_commands(datagram)
-
-
-@pytest.mark.parametrize("name", STRANGE)
-def test_a_strange_packet_holds_the_commands_that_it_should(name: str) -> None:
-    try:
-        n_commands = sum(isinstance(result, Order) for result in read_commands(STRANGE[name]))
-    except PacketError:
-        # Too large, or too many messages.
-        n_commands = 0
-    assert n_commands == STRANGE_COMMANDS.get(name, 0)
+def test_strange_packets_have_valid_orders_at_most() -> None:
+    names = []
+    for datagram in STRANGE.values():
+        with contextlib.suppress(PacketError):  # too large, or too many messages
+            results = read_commands(datagram)
+            check_results(results)
+            names += [result.name for result in results if isinstance(result, Order)]
+    assert Counter(names) == {"rate": 6, "ping": 4, "mark": 1, "smoothing": 1}
 
 
 @pytest.mark.usefixtures("unlimited")
@@ -593,28 +571,3 @@ def test_commands_arrive_over_ipv6(program: Program) -> None:
             sender = f"[::1]:{desk.socket.getsockname()[1]}"
         assert str(server.status()).startswith(f"commands on [::1]:{server.port}: 1 taken, 1 ignored (the last: ")
         assert str(server.status()).endswith(f"; from {sender})")
-
-
-# --- programs that others wrote ---
-
-
-@pytest.mark.parametrize(
-    ("arguments", "order"),
-    [
-        (["reset", "T"], ("reset", ())),
-        (["rate", "dh", "25", "2"], ("rate", (25.0, 2))),
-        (["smoothing", "sfi", "one-euro", "0.5", "1"], ("smoothing", ("one-euro", 0.5, 1))),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_liblo_sends_commands(
-    server: ControlServer, program: Program, arguments: list[str], order: tuple[str, Values]
-) -> None:
-    oscsend = shutil.which("oscsend")
-    if oscsend is None:
-        pytest.skip("no oscsend here (Debian: liblo-tools)")
-    name, *rest = arguments
-    subprocess.run([oscsend, "127.0.0.1", str(server.port), f"{CONTROL}{name}", *rest], check=True, timeout=GENEROUS_S)
-    assert program.next_report() == (True, name, f"{name}: done")
-    assert program.orders == [order]
-    assert server.ignored == 0

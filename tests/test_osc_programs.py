@@ -99,20 +99,12 @@ def profile(name: str) -> TargetSettings:
 class Printing:
     """A running program and the lines that it has printed."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, program: subprocess.Popen[str]) -> None:
         self.lines: list[str] = []
-        self._program = subprocess.Popen(
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        self._program = program
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Until the program ends."""
         assert self._program.stdout is not None
         self.lines.extend(line.rstrip("\n") for line in self._program.stdout)
 
@@ -128,28 +120,28 @@ class Printing:
             meanwhile()
             time.sleep(0.1)
 
-    def end(self) -> None:
-        self._program.terminate()
-        try:
-            self._program.wait(10)
-        except subprocess.TimeoutExpired:
-            self._program.kill()
-            self._program.wait()
-        self._reader.join()
-        assert self._program.stdout is not None
-        self._program.stdout.close()
-
 
 @contextlib.contextmanager
 def printing(package: str, command: list[str], environment: Mapping[str, str] = ENVIRONMENT) -> Iterator[Printing]:
-    """The program runs until the block ends. package: Debian's, which has it."""
+    """Runs the program until the block ends. package: Debian's, which has it."""
     if shutil.which(command[0]) is None:
         pytest.skip(f"no {command[0]} on this machine (Debian's {package})")
-    program = Printing(command, environment)
-    try:
-        yield program
-    finally:
-        program.end()
+    with subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as program:
+        printed = Printing(program)
+        reader = threading.Thread(target=printed.read)
+        reader.start()
+        try:
+            yield printed
+        finally:
+            program.kill()
+            reader.join()
 
 
 @pytest.mark.parametrize("name", profile_names())

@@ -23,7 +23,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from osc_sockets import GENEROUS_S, HERE, eventually, open_files, skip_without
-from zeroconf import ServiceBrowser, ServiceListener, Zeroconf
+from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
 
 from realtime_mer.config.space import COMMANDS, SPACE
 from realtime_mer.osc import OscError
@@ -36,7 +36,7 @@ from realtime_mer.updates import Update
 ROOT = Path(__file__).resolve().parents[1]
 # Only a number here: nothing listens there. Other tests of the same time have others.
 CONTROL = (HERE, 20_000 + os.getpid() % 20_000)
-MDNS_GROUP, MDNS_PORT = "224.0.0.251", 5353
+MDNS_PORT = 5353
 
 
 @pytest.fixture(autouse=True)
@@ -559,22 +559,17 @@ def test_whatever_is_asked_for_no_path_leaves_the_tree(server: QueryServer, rest
 # --- mDNS ---
 
 
-class Found(ServiceListener):
+class Found:
     """The services that are announced on loopback, by name."""
 
     def __init__(self) -> None:
         self.services: dict[str, tuple[list[str], int | None]] = {}
 
-    def add_service(self, zc: Zeroconf, type_: str, name: str) -> None:
-        info = zc.get_service_info(type_, name)
-        if info is not None:
+    def change(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        if state_change is ServiceStateChange.Removed:
+            self.services.pop(name, None)
+        elif (info := zeroconf.get_service_info(service_type, name)) is not None:
             self.services[name] = (info.parsed_addresses(), info.port)
-
-    def update_service(self, zc: Zeroconf, type_: str, name: str) -> None:
-        self.add_service(zc, type_, name)
-
-    def remove_service(self, zc: Zeroconf, type_: str, name: str) -> None:
-        self.services.pop(name, None)
 
     def of(self, server: QueryServer) -> list[str]:
         return [name for name, (_, port) in list(self.services.items()) if port == server.port]
@@ -582,31 +577,18 @@ class Found(ServiceListener):
 
 @pytest.fixture
 def found() -> Iterator[Found]:
-    try:
-        browser = Zeroconf(interfaces=[HERE])
-    except OSError as error:
-        pytest.skip(f"no mDNS here: {error}")
-    with contextlib.closing(browser):
-        if not multicast_works():
-            pytest.skip("no multicast on the loopback interface here")
-        listener = Found()
-        ServiceBrowser(browser, ["_oscjson._tcp.local.", "_osc._udp.local."], listener)
-        yield listener
-
-
-def multicast_works() -> bool:
-    """Whether a packet to a group reaches its members, over loopback."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver, socket.socket(type=socket.SOCK_DGRAM) as sender:
-        receiver.bind(("", 0))
-        receiver.settimeout(2.0)
+    listener = Found()
+    with contextlib.ExitStack() as opened:
         try:
-            member = socket.inet_aton(MDNS_GROUP) + socket.inet_aton(HERE)
-            receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(HERE))
-            sender.sendto(b"here", (MDNS_GROUP, receiver.getsockname()[1]))
-            return receiver.recv(16) == b"here"
-        except OSError:
-            return False
+            browser = opened.enter_context(contextlib.closing(Zeroconf(interfaces=[HERE])))
+            # Whether loopback takes multicast.
+            probe = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(HERE))
+            probe.sendto(b"", ("224.0.0.251", MDNS_PORT))
+        except OSError as error:
+            pytest.skip(f"no mDNS here: {error}")
+        ServiceBrowser(browser, ["_oscjson._tcp.local.", "_osc._udp.local."], handlers=[listener.change])
+        yield listener
 
 
 def test_the_server_and_the_control_port_are_found(found: Found) -> None:
