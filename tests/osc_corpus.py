@@ -1,6 +1,6 @@
-"""Packets that a port on an untrusted network may meet: BAD ones, and STRANGE ones that OSC 1.0 allows all the same.
+"""Packets that may arrive from an untrusted network: BAD ones, and STRANGE ones that OSC 1.0 still allows.
 
-Made by hand after the specification, by nothing that the program uses.
+Written by hand from the specification, without the code under test.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def nested(depth: int, innermost: bytes) -> bytes:
 
 
 def _sized(size: int, content: bytes) -> bytes:
-    """A bundle whose element says that it has this size."""
+    """A bundle whose element has this size field."""
     return b"#bundle\0" + IMMEDIATELY + struct.pack(">i", size) + content
 
 
@@ -51,7 +51,7 @@ GOOD = bundle(RATE, SMOOTHING, PING)
 
 
 def _cut() -> Iterator[tuple[str, bytes]]:
-    """Good ones that end too early, except where what is left is whole: a bundle's first elements, or an address."""
+    """Good packets cut off, except where the rest is still valid: the first elements of a bundle, or an address."""
     whole = {0, len(string("/mer/control/rate"))}
     for end in range(len(RATE)):
         if end not in whole:
@@ -63,7 +63,7 @@ def _cut() -> Iterator[tuple[str, bytes]]:
 
 
 def _noise() -> Iterator[tuple[str, bytes]]:
-    """Random bytes, and such as begin like a message or a bundle. The seed decides; none of them is a packet."""
+    """Random bytes, some after the beginning of a message or a bundle. With this seed, none of them is a packet."""
     source = random.Random(4)
     for size in (1, 3, 4, 12, 16, 20, 64, 100, 1000, 4096, 65_000):
         noise = source.randbytes(size)

@@ -275,16 +275,6 @@ def test_the_exit_code_of_a_process(arguments: list[str], code: int, tmp_path: P
 
 
 @pytest.mark.slow
-def test_ctrl_c_ends_a_live_run_with_code_0(tmp_path: Path) -> None:
-    log = tmp_path / "night.log"
-    given = command("--input", "-", "--no-plot", "--no-terminal", "--no-osc", "--log-file", str(log))
-    with subprocess.Popen(given, stdin=subprocess.PIPE) as run:
-        wait_for(lambda: log.exists() and "is running" in log.read_text(encoding="utf-8"))
-        run.send_signal(signal.SIGINT)
-        assert run.wait(60) == 0
-
-
-@pytest.mark.slow
 def test_ctrl_c_interrupts_predict(tmp_path: Path) -> None:
     for number in range(100):
         soundfile.write(tmp_path / f"{number}.wav", music(3.0), 44_100)

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from osc_examples import LEVELS, STATUSES, UPDATES, Said, decode
+from osc_examples import LEVELS, STATUSES, UPDATES, Decoded, decode
 from predictions import with_prediction
 
 from realtime_mer.config import MappedValue, TargetSettings
@@ -128,7 +128,7 @@ def test_a_desk_gets_whole_numbers(unipolar: float, scale: float, expected: int)
     assert decode(packet([message])) == [("/dmx/1", "i", (expected,))]
 
 
-def test_a_value_goes_to_each_of_its_addresses_whatever_the_prefix() -> None:
+def test_a_value_goes_to_each_of_its_addresses_independent_of_the_prefix() -> None:
     target = TargetSettings(
         prefix="/show",
         send=("valence",),
@@ -333,7 +333,7 @@ def messages_for(composer: Composer, step: Update | Status | Event | None, now_s
     return composer.smooth(now_s) if step is None else composer.event(step)
 
 
-def received(messages: list[Message]) -> list[Said]:
+def received(messages: list[Message]) -> list[Decoded]:
     return decode(packet(messages)) if messages else []
 
 

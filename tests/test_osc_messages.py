@@ -137,7 +137,7 @@ def test_liblos_oscdump_reads_it() -> None:
 
 
 @pytest.mark.parametrize("seconds", [(0, 4_000_000_000, 2**32 - 1), (2**32 - 1, 4_000_000_000, 0)])
-def test_bundles_in_bundles_are_flat_and_in_order_whatever_their_times(seconds: tuple[int, int, int]) -> None:
+def test_bundles_in_bundles_are_flat_and_in_order_for_all_times(seconds: tuple[int, int, int]) -> None:
     one, two, three = (struct.pack(">II", second, 0) for second in seconds)
     a, b, c, d, e, f = (message(f"/{letter}") for letter in "abcdef")
     inner = bundle(b, bundle(c, time_tag=three), d, time_tag=two)

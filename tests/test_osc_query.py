@@ -549,7 +549,7 @@ def test_hostile_requests_print_nothing() -> None:
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#")))
-def test_whatever_is_asked_for_no_path_leaves_the_tree(server: QueryServer, rest: str) -> None:
+def test_no_request_path_leaves_the_tree(server: QueryServer, rest: str) -> None:
     status, answer = ask(server, f"/{rest}")
     assert status in (200, 204, 400, 404)
     if status == 200 and "?" not in rest:

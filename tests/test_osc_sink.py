@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from osc_examples import Said, decode
+from osc_examples import Decoded, decode
 from osc_sockets import GENEROUS_S, HERE, Receiver, eventually, receiving
 from pythonosc.osc_message import OscMessage
 
@@ -52,12 +52,12 @@ def receiver() -> Iterator[Receiver]:
         yield made
 
 
-def bundle(receiver: Receiver) -> list[Said]:
+def bundle(receiver: Receiver) -> list[Decoded]:
     """The next one."""
     return decode(receiver.receive())
 
 
-def bundles_so_far(receiver: Receiver) -> list[list[Said]]:
+def bundles_so_far(receiver: Receiver) -> list[list[Decoded]]:
     return [decode(datagram) for datagram in receiver.drain()]
 
 
@@ -65,7 +65,7 @@ def target(receiver: Receiver, send: Sequence[str] = FRAMES, host: str | None = 
     return TargetSettings(host or receiver.host, receiver.port, send=tuple(send))
 
 
-def frames(bundles: Sequence[Sequence[Said]]) -> list[object]:
+def frames(bundles: Sequence[Sequence[Decoded]]) -> list[object]:
     return [values[0] for bundle in bundles for address, _, values in bundle if address == "/mer/frame"]
 
 
@@ -331,7 +331,7 @@ def test_with_on_change_a_target_that_is_back_gets_what_it_missed(failing: Faili
 # --- the end ---
 
 
-def test_closing_sends_the_answers_and_the_last_status_whatever_the_delay(
+def test_closing_sends_the_answers_and_the_last_status_despite_the_delay(
     receiver: Receiver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # However busy the machine is.
