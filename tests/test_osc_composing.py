@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given, settings
@@ -267,7 +267,7 @@ def test_silence_holds_and_then_goes_home_if_there_is_one() -> None:
     assert path_of(homely, *updates[:2], at_s=14.9) == (0.25, -0.5)
     composer = Composer(replace(homely, send=("smooth/valence",)))
     composer.update(MUSIC, 10.0)
-    way = [float(message.values[0]) for n in range(41) for message in composer.smooth(15.0 + n / 4)]
+    way = [cast(float, message.values[0]) for n in range(41) for message in composer.smooth(15.0 + n / 4)]
     assert way == sorted(way, reverse=True)
     assert way[0] == 0.25
     assert -0.9 < way[4] < 0.2
