@@ -82,8 +82,12 @@ def not_sent(sink: OscSink) -> tuple[int, ...]:
 def hang() -> Iterator[Callable[[list[Message]], None]]:
     """A listener that does not return before the end of the test."""
     released = threading.Event()
-    # Longer than any test waits.
-    yield lambda _messages: released.wait(5 * GENEROUS_S) and None
+
+    def take(_messages: list[Message]) -> None:
+        # Longer than any test waits.
+        released.wait(5 * GENEROUS_S)
+
+    yield take
     released.set()
 
 
