@@ -31,8 +31,7 @@ from benchmarks.sound_server import SoundServer
 from realtime_mer import __version__
 from realtime_mer.features.conditioning import MonoMix, Resampler
 from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S
-from realtime_mer.predict.command import AUDIO_SUFFIXES
-from realtime_mer.sources.reading import FILE_BLOCK_S, AudioFileError, read_blocks
+from realtime_mer.sources.reading import AUDIO_SUFFIXES, FILE_BLOCK_S, AudioFileError, read_blocks
 from realtime_mer.types import FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]

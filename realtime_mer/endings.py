@@ -1,4 +1,4 @@
-"""How the program ends: what is said of a failure, and which exit code it has."""
+"""How the program ends: error messages, exit codes and signals."""
 
 from __future__ import annotations
 
@@ -14,31 +14,31 @@ from typing import NoReturn
 from realtime_mer import log
 from realtime_mer.errors import OutputError, RealtimeMerError, UsageError
 
-# What each means: docs/running.md.
+# Their meanings are in docs/running.md.
 EXIT_CODES = OK, FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
 
-# Two signals in a row are one wish (a terminal that closes sends two); one that comes after this is impatience.
+# A terminal that closes sends two signals in a row. A signal that comes later than this means that the user won't wait.
 _PATIENCE_S = 2.0
 
 
 def exit_code(work: Callable[[], int]) -> int:
-    """Does the work, says what went wrong with it, ends the log if there is one, and returns the exit code.
+    """Runs `work`, reports its errors, closes the log, and returns the exit code.
 
-    work: returns its own code. A mistake of ours is raised on where there is no log to hold its traceback.
+    work: returns its own exit code. An unexpected exception is re-raised if there is no log for its traceback.
     """
     code = FAILED
     try:
-        code = _done(work)
+        code = _run(work)
     finally:
         log.end(code)
     return code
 
 
 def leave(code: int) -> NoReturn:
-    """Ends the process, once `exit_code` has said how.
+    """Ends the process with the result of `exit_code`.
 
-    Ctrl-C waits for nobody who is inside a library's own code (importing torch takes a second). When Python ends it
-    throws such a thread out of there, which aborts the process; so then nothing more is done.
+    After Ctrl-C a daemon thread may still be inside a library's native code (importing torch takes a second). Python's
+    own exit would abort the process then, so it is skipped.
     """
     if any(thread.daemon for thread in threading.enumerate()):
         leave_at_once(code)
@@ -46,62 +46,65 @@ def leave(code: int) -> NoReturn:
 
 
 def leave_at_once(code: int) -> NoReturn:
-    """Ends the process without anything that Python does when it exits, but what was printed gets out."""
+    """Flushes the standard streams and ends the process without Python's exit handlers."""
     for stream in (sys.stdout, sys.stderr):
         with contextlib.suppress(Exception):
             stream.flush()
     os._exit(code)
 
 
-def _done(work: Callable[[], int]) -> int:
+def write_stdout(text: str) -> None:
+    """Writes and flushes. Raises OutputError if it cannot be written, BrokenPipeError if its reader has closed it."""
+    if sys.stdout is None:
+        if text:
+            raise OutputError("Standard output is closed: there is nowhere to write to.")
+        return
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        _discard_stdout()
+        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+
+
+def _run(work: Callable[[], int]) -> int:
     try:
         code = work()
-        _flush_stdout()
+        # Python would flush too late for a clear error message.
+        write_stdout("")
+        return code
     except RealtimeMerError as error:
-        return _fail(error, MISUSED if isinstance(error, UsageError) else FAILED)
+        log.LOGGER.error("%s", error)
+        print(f"realtime-mer: error: {error}", file=sys.stderr)
+        return MISUSED if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         print("realtime-mer: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        # Python flushes standard output once more when it exits, and would complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _discard_stdout()
         return PIPE_CLOSED
     except Exception as error:
-        # A mistake of ours. Where there is a log, that has the traceback.
-        crash_log = log.take_crash()
+        # A bug.
+        crash_log = log.log_crash()
         if crash_log is None:
             raise
         print(f"realtime-mer: error: {type(error).__name__}: {error}", file=sys.stderr)
         print(f"This should not have happened. {crash_log} has more; please report it.", file=sys.stderr)
         return FAILED
-    return code
 
 
-def _flush_stdout() -> None:
-    """Raises OutputError where what was printed cannot be written; Python would do it too late to say so clearly."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        # Python flushes once more when it exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
-
-
-def _fail(error: Exception, code: int) -> int:
-    log.LOGGER.error("%s", error)
-    print(f"realtime-mer: error: {error}", file=sys.stderr)
-    return code
+def _discard_stdout() -> None:
+    """Python flushes standard output once more when it exits, which would fail again."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextlib.contextmanager
 def ending_by_signal() -> Iterator[threading.Event]:
-    """An event that SIGINT, SIGTERM and SIGHUP set, for as long as the block lasts, closing included.
+    """Inside the block, SIGINT, SIGTERM and SIGHUP set the event.
 
-    Ctrl-C once more, two seconds later or more, ends the process at once. A signal that was ignored stays ignored
-    (nohup).
+    A second Ctrl-C, at least two seconds later, ends the process at once. Ignored signals stay ignored (nohup).
     """
     stop = threading.Event()
     first_s = time.monotonic()
@@ -109,7 +112,7 @@ def ending_by_signal() -> Iterator[threading.Event]:
     def end(number: int, _frame: object) -> None:
         nonlocal first_s
         if not stop.is_set():
-            log.LOGGER.info("%s: the run is to end", signal.Signals(number).name)
+            log.LOGGER.info("%s: the run ends", signal.Signals(number).name)
             first_s = time.monotonic()
             stop.set()
         elif number == signal.SIGINT and time.monotonic() - first_s > _PATIENCE_S:

@@ -1,4 +1,4 @@
-"""Work on many items in worker processes, one per core, that survives crashes and ends at once with Ctrl-C."""
+"""Runs work on many items in worker processes; survives crashes, and ends at once at Ctrl-C."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from typing import Any, TypeVar
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-# On Windows a wait without end does not hear Ctrl-C.
+# On Windows a wait without a time-out ignores Ctrl-C.
 _WAIT_S = 1.0
 
 
 def default_jobs() -> int:
-    """The cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -31,44 +31,36 @@ def run_in_workers(
 ) -> Generator[tuple[Item, Future[Result]], None, None]:
     """Calls `work` on every item in `jobs` processes; yields each item with its finished future, as they finish.
 
-    work: anything that can be pickled, from a module that can be imported. What it raises is in the future; where it
-        kills its process the future says BrokenProcessPool, and the other items go on: all that were under way with it
-        are suspects, and each is tried again alone.
+    work: can be pickled, from a module that can be imported. Its exceptions are in the future; if it kills its process,
+        the future raises BrokenProcessPool. The items that were in progress then are tried again one at a time, to find
+        the one that crashes; all others go on.
 
-    The workers are gone when the generator is closed or raises (KeyboardInterrupt among others), and when this process
-    dies. Use `contextlib.closing`, and a program that is safe to import (`if __name__ == "__main__":`).
+    The workers end when the generator is closed or raises (such as KeyboardInterrupt), and when this process dies. Use
+    it with `contextlib.closing`, in a program that is safe to import (`if __name__ == "__main__":`).
     """
     waiting = deque(items)
     while waiting:
-        under_way: dict[Future[Result], Item] = {}
+        in_progress: dict[Future[Result], Item] = {}
         with _worker_pool(min(jobs, len(waiting))) as pool, contextlib.suppress(BrokenProcessPool):
-            while waiting or under_way:
-                # One more than there are workers keeps them busy; more would only be more suspects.
-                while waiting and len(under_way) <= jobs:
-                    under_way[_submit(pool, work, waiting[0])] = waiting[0]
+            while waiting or in_progress:
+                # One more than the workers keeps them busy; more would only be more suspects after a crash.
+                while waiting and len(in_progress) <= jobs:
+                    in_progress[_submit(pool, work, waiting[0])] = waiting[0]
                     waiting.popleft()
-                for future in wait(under_way, timeout=_WAIT_S, return_when=FIRST_COMPLETED).done:
+                for future in wait(in_progress, timeout=_WAIT_S, return_when=FIRST_COMPLETED).done:
                     if isinstance(future.exception(), BrokenProcessPool):
                         raise BrokenProcessPool
-                    yield under_way.pop(future), future
-        suspects = deque(under_way.values())
-        while suspects:
+                    yield in_progress.pop(future), future
+        for item in in_progress.values():
             with _worker_pool(1) as pool:
-                alive = True
-                while suspects and alive:
-                    item = suspects.popleft()
-                    future = _submit(pool, work, item)
-                    while not future.done():
-                        wait([future], timeout=_WAIT_S)
-                    alive = not isinstance(future.exception(), BrokenProcessPool)
-                    yield item, future
+                future = _submit(pool, work, item)
+                while not future.done():
+                    wait([future], timeout=_WAIT_S)
+            yield item, future
 
 
 def _submit(pool: ProcessPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """Submits with Ctrl-C held back, for this is where the pool starts its workers.
-
-    They inherit that, and so do not hear of Ctrl-C even before `_start_worker` can see to it.
-    """
+    """Submits with SIGINT blocked: workers are started here and inherit that until `_start_worker` ignores SIGINT."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
         return pool.submit(work, item)
     held_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -80,10 +72,10 @@ def _submit(pool: ProcessPoolExecutor, work: Callable[[Item], Result], item: Ite
 
 @contextlib.contextmanager
 def _worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose workers end at once when the block is left by an exception, or when this process dies.
+    """A pool whose workers end at once when the block raises, or when this process dies.
 
-    They hold one end of a pipe of which only this process holds the other: when that closes, for whatever reason, the
-    reading end says so. (An executor alone would let them finish their work, and after a killed parent go on.)
+    Each worker reads from a pipe that only this process can write to, and ends when that is closed. (A plain executor
+    would let workers finish their work, and go on after a killed parent.)
     """
     context = multiprocessing.get_context("spawn")
     lifeline, held_end = context.Pipe(duplex=False)
@@ -100,7 +92,7 @@ def _worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
 
 
 def _start_worker(lifeline: Connection[Any, Any]) -> None:
-    # Ctrl-C reaches every process of a terminal; what it means here is for the main process to say.
+    # Ctrl-C reaches every process of a terminal, but only the main process handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
 

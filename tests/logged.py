@@ -1,4 +1,4 @@
-"""A log for a test, and what it tells."""
+"""A log for a test, and its lines."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from realtime_mer.updates import SourceState, Status
 
 LINE = re.compile(r"(?P<when>\S+) +(?P<stream_s>[0-9]+\.[0-9]{2}) s  (?P<level>[A-Z]+) +(?P<words>.*)")
 RUNNING = Status("the desk", SourceState.RUNNING, time_s=1.0)
-# Only against hanging.
+# Only to avoid hanging.
 TIMEOUT_S = 60.0
 
 
@@ -39,8 +39,8 @@ def log(path: Path | str, level: str = "info", **tables: Any) -> Iterator[None]:
         end(0)
 
 
-def told(path: Path, level: str | None = None) -> list[str]:
-    """What the log's lines say between its beginning and its end, all or those of a level."""
+def logged(path: Path, level: str | None = None) -> list[str]:
+    """The messages between the first two lines and the last one; level: only those of this level."""
     lines = [LINE.fullmatch(line) for line in path.read_text(encoding="utf-8").splitlines() if line[0] != " "]
     assert all(lines), path.read_text(encoding="utf-8")
     found = [(line["level"], line["words"]) for line in lines if line is not None]

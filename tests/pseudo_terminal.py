@@ -1,4 +1,4 @@
-"""Programs on a pseudo-terminal, as a person has them before them."""
+"""Runs programs on a pseudo-terminal."""
 
 from __future__ import annotations
 
@@ -22,9 +22,9 @@ def on_a_terminal(
     script: Sequence[tuple[bytes, Callable[[], None] | bytes]],
     term: str = "xterm-256color",
 ) -> tuple[int, bytes]:
-    """Runs this Python code on a pseudo-terminal of 24 rows and 80 columns: its exit code, and all that it wrote.
+    """Runs this Python code on a pseudo-terminal of 24 rows and 80 columns; returns its exit code and its output.
 
-    script: pairs of what is waited for in the output, and what is typed or done then.
+    script: pairs of the output to wait for, and what to type or call then.
     """
     if sys.platform == "win32":
         pytest.skip("no pseudo-terminals on Windows")

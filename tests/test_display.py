@@ -1,4 +1,4 @@
-"""The window's benchmark counts what it says; and hours through the window leave nothing behind."""
+"""Hours in the window leave nothing behind, and the window's benchmark counts what was painted."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import gc
 import math
 import sys
 import time
-from argparse import ArgumentTypeError
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -19,14 +18,14 @@ from drawing import require_qt
 from windows import TIMEOUT_S, bare_environment
 
 from benchmarks.common import BenchmarkError, OscReceiver, running
-from benchmarks.display import count_of, show_hours, size_of
-from benchmarks.offscreen import PIXEL_FOR_PIXEL, Heard, again, look, open_window, press
+from benchmarks.display import count_of, show_hours
+from benchmarks.offscreen import PIXEL_FOR_PIXEL, Heard, look, open_window, press
 from realtime_mer.config import DisplaySettings
 from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 LENGTH_S, STATUS_S = 300.0, 30.0
 
@@ -36,7 +35,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def heard() -> Heard:
-    """Five minutes that wander through all quadrants, with a silence in the middle and a status now and then."""
+    """Five minutes in all quadrants, with a silence in the middle, and a status every half minute."""
     updates = []
     for index in range(int(2 * LENGTH_S)):
         held = 280 <= index < 300
@@ -66,22 +65,15 @@ def heard() -> Heard:
     return Heard(tuple(updates), tuple(statuses))
 
 
-def test_what_is_told_again_goes_on_where_it_ended(heard: Heard) -> None:
-    second = again(heard, 1)
-    assert [update.index for update in (*heard.updates, *second.updates)] == list(range(2 * len(heard.updates)))
-    assert second.length_s == 2 * heard.length_s == 2 * LENGTH_S
-    assert second.updates[0].time_s == heard.updates[0].time_s + LENGTH_S
-
-
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """How much there is: blocks of memory that Python's objects take, numbers among them; and objects of Qt's."""
+    """The number of memory blocks of Python's objects, and of Qt's objects."""
 
     n_blocks: int
     n_qt: tuple[int, int]
 
 
-def kept(window: MonitorWindow) -> Kept:
+def kept(window: LiveWindow) -> Kept:
     from realtime_mer.window.qt import QtCore, QtWidgets
 
     gc.collect()
@@ -92,8 +84,8 @@ def kept(window: MonitorWindow) -> Kept:
     return Kept(sys.getallocatedblocks(), (n_items, n_others))
 
 
-def test_hours_through_the_window_leave_nothing_behind(heard: Heard) -> None:
-    """Its memory is full after 35 minutes, when the last of its lists has reached its length."""
+def test_hours_in_the_window_leave_nothing_behind(heard: Heard) -> None:
+    """Its memory stops growing after 35 minutes, when the last of its lists has its full length."""
     require_qt()
     found = []
     with open_window(DisplaySettings(mode="operator", theme="dark", trail_s=120), (1280, 720)) as (window, board):
@@ -102,9 +94,9 @@ def test_hours_through_the_window_leave_nothing_behind(heard: Heard) -> None:
     last = found[-1][0]
     assert (len(found), last.time_s) == (7, 1.75 * 3600.0)
     assert last.pictures > 200
-    # The key for the span of the timelines has been pressed as often, after threes.
+    # Both after a multiple of three presses of the key for the span of the timelines, which has three values.
     early, late = found[3][1], found[6][1]
-    # 5,400 updates and 100 pictures lie in between. What is kept of each of them would be seen.
+    # 5,400 updates and 100 pictures are in between, so anything kept per update or picture would show.
     assert late.n_qt == early.n_qt
     assert late.n_blocks - early.n_blocks < 300
 
@@ -116,21 +108,21 @@ def test_other_modes_and_themes_leave_nothing_behind(heard: Heard) -> None:
         for update, status in zip(heard.updates, heard.statuses, strict=False):
             board.update(update)
             board.status(status)
-            # The stage, the other theme, the timelines again, the first theme.
+            # The stage mode, the other theme, the timelines, the first theme.
             for key in ("M", "T", "M", "T"):
                 press(window, key)
                 look(window)
             found.append(kept(window))
     early, late = found[4], found[-1]
     assert late.n_qt == early.n_qt
-    # Of a view, everything would be seen many times over.
+    # A leaked view would be much more.
     assert late.n_blocks - early.n_blocks < 80 * (len(found) - 5)
 
 
-def test_a_window_tells_what_it_has_painted(tmp_path: Path) -> None:
+def test_a_window_reports_what_it_has_painted(tmp_path: Path) -> None:
     require_qt()
     # Only here: with Qt.
-    from benchmarks.painted import counts_told
+    from benchmarks.painted import reported_counts
 
     tape = tmp_path / "noise.wav"
     soundfile.write(tape, np.random.default_rng(1).normal(0.0, 0.1, 30 * 22_050), 22_050)
@@ -139,9 +131,9 @@ def test_a_window_tells_what_it_has_painted(tmp_path: Path) -> None:
         arguments = ["--input", str(tape), "--loop", "--osc", receiver.target, "--mode", "stage"]
         with running(["-m", "benchmarks.painted", "900x600", *arguments], environment) as process:
             deadline_s = time.monotonic() + TIMEOUT_S
-            while not (counts := counts_told(process.errors())):
+            while not (counts := reported_counts(process.errors())):
                 assert process.popen.poll() is None, process.errors()
-                assert time.monotonic() < deadline_s, "no window that tells"
+                assert time.monotonic() < deadline_s, "no counts from the window"
                 time.sleep(0.05)
             receiver.wait_for(1, TIMEOUT_S)
             first = count_of(process, (900, 600))
@@ -153,10 +145,3 @@ def test_a_window_tells_what_it_has_painted(tmp_path: Path) -> None:
     assert counts[0].now_s < first.now_s < second.now_s
     assert 0.0 < second.longest_s < second.now_s - counts[0].now_s
     assert 0.0 < second.thread_s - first.thread_s <= second.now_s - first.now_s
-
-
-def test_a_size_is_two_numbers() -> None:
-    assert size_of("1280x720") == (1280, 720)
-    for text in ("1280", "1280x", "1280x720x2", "-1280x720", "12x34", "1280 x 720"):
-        with pytest.raises(ArgumentTypeError, match=f"expected a size such as 1280x720, not {text}"):
-            size_of(text)

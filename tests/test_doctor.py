@@ -306,8 +306,8 @@ def test_a_place_for_the_log(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
     song = tmp_path / "song.wav"
     song.write_bytes(b"RIFF")
-    assert check(str(song)).text == "song.wav is no log of realtime-mer, and is left alone."
-    assert check(str(tmp_path)).text == f"{tmp_path.name} is no file."
+    assert check(str(song)).text == "song.wav is not a log of realtime-mer, so it is not written to."
+    assert check(str(tmp_path)).text == f"{tmp_path.name} is not a file."
     assert check(str(song / "night.log")).text.startswith("night.log cannot be written: ")
     song.write_bytes(b"2026-06-21T23:14:07.518+02:00 and so on")
     assert check(str(song)).verdict is Verdict.OK

@@ -1,4 +1,4 @@
-"""What the log tells of a run."""
+"""The events of a run in the log."""
 
 from __future__ import annotations
 
@@ -7,41 +7,64 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from logged import RUNNING, Clock, log, told
+from logged import LINE, RUNNING, Clock, log, logged
 
-from realtime_mer.log.sink import LogSink, commands_told
+from realtime_mer.log.sink import LogSink, log_commands
 from realtime_mer.osc.status import TargetState, TargetStatus
 from realtime_mer.types import Prediction
 from realtime_mer.updates import Answer, InputLevel, LevelState, SourceState, Update
 
+ROOT = Path(__file__).resolve().parents[1]
+MUSIC = InputLevel(-3.0, -20.0, LevelState.MUSIC)
+SILENCE = InputLevel(-70.0, -80.0, LevelState.SILENCE)
 
-def test_how_a_run_went(tmp_path: Path) -> None:
-    path, clock = tmp_path / "night.log", Clock()
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    return tmp_path / "night.log"
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def test_a_run(path: Path, clock: Clock) -> None:
     sink = LogSink(list, clock)
-    music, silence = InputLevel(-3.0, -20.0, LevelState.MUSIC), InputLevel(-70.0, -80.0, LevelState.SILENCE)
-    with log(path):
-        sink.status(replace(RUNNING, level=music))
-        sink.status(replace(RUNNING, level=music))
-        sink.update(Update(0, Prediction(1.0, 0.1, 0.2), False, 0.15))
-        sink.update(Update(1, Prediction(1.5, 0.1, 0.2), False, 0.15))
-        sink.update(Update(2, Prediction(2.0, 0.1, 0.2), True, 0.25))
-        sink.status(replace(RUNNING, level=silence))
-        sink.status(replace(RUNNING, state=SourceState.LOST, detail="No data.", losses=1, lost_s=0.0))
-        sink.status(replace(RUNNING, state=SourceState.LOST, detail="No data.", losses=1, lost_s=2.9))
-        sink.status(replace(RUNNING, losses=1, lost_s=3.25))
-        sink.status(replace(RUNNING, state=SourceState.PAUSED, losses=1, lost_s=3.25))
-        sink.status(replace(RUNNING, losses=1, lost_s=3.25))
-        sink.status(replace(RUNNING, source="the mixer", losses=1, lost_s=3.25))
-        sink.status(replace(RUNNING, source="the mixer", losses=2, lost_s=3.25, state=SourceState.LOST))
-        sink.status(replace(RUNNING, source="the mixer", losses=2, lost_s=3.75, level=music, gain_db=4.0))
-        sink.status(
-            replace(
-                RUNNING, source="the mixer", losses=2, lost_s=3.75, level=music, gain_db=4.0, state=SourceState.ENDED
+    prediction = Prediction(1.0, 0.1, 0.2)
+    lost_once = replace(RUNNING, losses=1, lost_s=3.25)
+    mixer = replace(RUNNING, source="the mixer", losses=1, lost_s=3.25)
+    back = replace(mixer, losses=2, lost_s=3.75, level=MUSIC, gain_db=4.0)
+    with log(path, "debug"):
+        sink.status(replace(RUNNING, level=MUSIC))
+        sink.status(replace(RUNNING, level=MUSIC))
+        sink.update(Update(0, prediction, False, 0.15))
+        sink.update(Update(1, prediction, False, None))
+        sink.update(Update(2, prediction, True, 0.25))
+        sink.status(replace(RUNNING, level=SILENCE))
+        for lost_s in (0.0, 2.9):
+            sink.status(
+                replace(RUNNING, level=SILENCE, state=SourceState.LOST, detail="No data.", losses=1, lost_s=lost_s)
             )
-        )
+        sink.status(lost_once)
+        sink.status(replace(lost_once, state=SourceState.PAUSED))
+        sink.status(lost_once)
+        sink.status(mixer)
+        sink.status(replace(mixer, losses=2, state=SourceState.LOST))
+        sink.status(back)
+        sink.status(replace(back, state=SourceState.ENDED))
         sink.close()
         sink.close()
-    assert told(path) == [
+    lines = logged(path)
+    assert [line for line in lines if line.startswith(("prediction", "the input"))] == [
+        "the input is music: -20.0 dBFS, peak -3.0",
+        "prediction 0: valence +0.100, arousal +0.200, latency 150 ms",
+        "prediction 1: valence +0.100, arousal +0.200",
+        "prediction 2: valence +0.100, arousal +0.200, latency 250 ms",
+        "the input is silence: -80.0 dBFS, peak -70.0",
+        "the input is music: -20.0 dBFS, peak -3.0",
+    ]
+    assert [line for line in lines if not line.startswith(("prediction", "the input"))] == [
         "the desk is running",
         "music",
         "silence: the prediction holds",
@@ -54,21 +77,36 @@ def test_how_a_run_went(tmp_path: Path) -> None:
         "the mixer is running again after 0.5 s",
         "the mixer has ended",
         "in all: 3 predictions, 0 blocks dropped, device lost 2 times for 3.8 s, latency 250 ms at most, "
-        "level -20.0 dBFS, gain +4.0 dB; OSC to nobody",
+        "level -20.0 dBFS, gain +4.0 dB; OSC to no target",
     ]
-    assert told(path, "WARNING") == ["the desk is lost: No data.", "the mixer is lost"]
+    assert logged(path, "WARNING") == ["the desk is lost: No data.", "the mixer is lost"]
 
 
-def test_recordings_begin_end_and_break(tmp_path: Path) -> None:
-    path = tmp_path / "night.log"
+def test_the_lines_in_the_documentation(path: Path, clock: Clock) -> None:
+    page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
+    documented = [line for line in map(LINE.fullmatch, map(str.strip, page.splitlines())) if line]
+    lost, found = (line["words"] for line in documented)
+    source, detail = lost.split(" is lost: ")
+    assert detail in (ROOT / "realtime_mer" / "sources" / "device.py").read_text(encoding="utf-8")
+    lost_s = float(found.split(" ")[-2])
+    sink = LogSink(list, clock)
+    with log(path):
+        sink.status(replace(RUNNING, source=source))
+        sink.status(replace(RUNNING, source=source, state=SourceState.LOST, detail=detail, losses=1))
+        sink.status(replace(RUNNING, source=source, losses=1, lost_s=lost_s))
+    assert logged(path)[1:] == [lost, found]
+    assert (logged(path, "WARNING"), [line["level"] for line in documented]) == ([lost], ["WARNING", "INFO"])
+
+
+def test_recordings(path: Path) -> None:
     sink = LogSink(list)
     with log(path):
         sink.status(replace(RUNNING, recording="one"))
         sink.status(replace(RUNNING, recording="two"))
-        sink.status(replace(RUNNING, recording="two", recording_fault="The disk is full."))
-        sink.status(replace(RUNNING, recording="two", recording_fault="The disk is full."))
+        for _ in range(2):
+            sink.status(replace(RUNNING, recording="two", recording_fault="The disk is full."))
         sink.status(RUNNING)
-    assert told(path) == [
+    assert logged(path) == [
         "the desk is running",
         "recording into one",
         "recorded into one",
@@ -76,27 +114,26 @@ def test_recordings_begin_end_and_break(tmp_path: Path) -> None:
         "the recording is incomplete: The disk is full.",
         "recorded into two",
     ]
-    assert told(path, "ERROR") == ["the recording is incomplete: The disk is full."]
+    assert logged(path, "ERROR") == ["the recording is incomplete: The disk is full."]
 
 
-def test_what_rises_is_told_every_ten_seconds_at_most_and_at_the_end(tmp_path: Path) -> None:
-    path, clock = tmp_path / "night.log", Clock()
+def test_rising_counts_are_logged_every_ten_seconds_at_most_and_at_the_end(path: Path, clock: Clock) -> None:
     sink = LogSink(list, clock)
     with log(path):
         for n in range(31):
             clock.now_s = 0.5 * n
             sink.status(replace(RUNNING, dropped_blocks=n, dropped_s=n / 100, overflows=2 * (n > 3)))
         sink.close()
-    assert [line for line in told(path, "WARNING") if "dropped" in line] == [
+    lines = logged(path, "WARNING")
+    assert [line for line in lines if "dropped" in line] == [
         "1 blocks dropped, 0.01 s: this machine cannot keep up",
         "21 blocks dropped, 0.21 s: this machine cannot keep up",
         "30 blocks dropped, 0.30 s: this machine cannot keep up",
     ]
-    assert sum("overflows" in line for line in told(path)) == 1
+    assert sum("overflows" in line for line in lines) == 1
 
 
-def test_a_wrong_level_is_told_once_a_minute(tmp_path: Path) -> None:
-    path, clock = tmp_path / "night.log", Clock()
+def test_a_wrong_level_is_logged_once_a_minute(path: Path, clock: Clock) -> None:
     sink = LogSink(list, clock)
     with log(path):
         for second in range(70):
@@ -104,21 +141,23 @@ def test_a_wrong_level_is_told_once_a_minute(tmp_path: Path) -> None:
             for state in (LevelState.CLIPPING, LevelState.MUSIC):
                 sink.status(replace(RUNNING, level=InputLevel(0.0, -3.0, state)))
         sink.status(replace(RUNNING, level=InputLevel(-40.0, -50.0, LevelState.QUIET)))
-    clipping = "the input is clipping (-3.0 dBFS, peak 0.0): turn it down"
-    assert told(path, "WARNING") == [clipping, clipping, "the input is too quiet (-50.0 dBFS, peak -40.0): turn it up"]
+    assert logged(path, "WARNING") == [
+        *2 * ["the input is clipping (-3.0 dBFS, peak 0.0): turn it down"],
+        "the input is too quiet (-50.0 dBFS, peak -40.0): turn it up",
+    ]
 
 
-def test_every_ten_minutes_it_says_how_things_are(tmp_path: Path) -> None:
-    path, clock = tmp_path / "night.log", Clock()
+def test_a_summary_is_logged_every_ten_minutes(path: Path, clock: Clock) -> None:
     sink = LogSink(lambda: [TargetStatus("a:1", TargetState.UP)], clock)
     with log(path):
         for clock.now_s in (0.0, 599.0, 600.0, 601.0, 1200.0):
             sink.status(RUNNING)
-    assert [line.partition(":")[0] for line in told(path) if "predictions" in line] == ["so far", "so far"]
+    assert [line.partition(":")[0] for line in logged(path) if "predictions" in line] == ["so far", "so far"]
 
 
-def test_a_target_is_logged_once_its_state_has_lasted_for_two_seconds_whatever_is_counted(tmp_path: Path) -> None:
-    path, clock = tmp_path / "night.log", Clock()
+def test_a_target_is_logged_once_its_state_has_lasted_for_two_seconds_whatever_its_counts(
+    path: Path, clock: Clock
+) -> None:
     opening = TargetStatus("a:1", TargetState.OPENING)
     up = replace(opening, state=TargetState.UP)
     down = replace(opening, state=TargetState.DOWN, reason="No route")
@@ -130,14 +169,13 @@ def test_a_target_is_logged_once_its_state_has_lasted_for_two_seconds_whatever_i
         for second, targets[0] in enumerate(states):
             clock.now_s = float(second)
             sink.status(RUNNING)
-    assert [line for line in told(path) if line.startswith("OSC")] == [
+    assert [line for line in logged(path) if line.startswith("OSC")] == [
         *("OSC to a:1", "OSC to a:1 (not sending: No route)", "OSC to a:1"),
     ]
-    assert told(path, "WARNING") == ["OSC to a:1 (not sending: No route)"]
+    assert logged(path, "WARNING") == ["OSC to a:1 (not sending: No route)"]
 
 
-def test_commands_are_told_with_what_came_of_them(tmp_path: Path) -> None:
-    path = tmp_path / "night.log"
+def test_commands_are_logged_with_their_answers(path: Path) -> None:
     answers: list[tuple[bool, str]] = []
 
     def carry_out(name: str, values: Any, answer: Answer) -> None:
@@ -148,14 +186,15 @@ def test_commands_are_told_with_what_came_of_them(tmp_path: Path) -> None:
     def take(ok: bool, text: str) -> None:
         answers.append((ok, text))
 
-    telling = commands_told(carry_out)
+    logging = log_commands(carry_out)
     with log(path):
-        telling("mark", ("a\nb",), take)
-        telling("rate", (6000.0, 1), take)
+        logging("mark", ("a\nb",), take)
+        logging("rate", (6000.0, 1), take)
         with pytest.raises(ValueError, match="broken"):
-            telling("break", (), take)
+            logging("break", (), take)
     assert answers == [(True, "mark it is"), (False, "rate it is")]
-    assert told(path) == [
-        *(r"command mark a\nb: mark it is", "command rate 6000.0 1: refused: rate it is"),
+    assert logged(path) == [
+        r"command mark a\nb: mark it is",
+        "command rate 6000.0 1: refused: rate it is",
         "command break: this should not have happened",
     ]

@@ -1,4 +1,4 @@
-"""The picture of a trajectory."""
+"""The plot of a trajectory."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime_mer.predict.plotting import can_plot, trajectory_png
+from realtime_mer.batch.plotting import can_plot, trajectory_png
 from realtime_mer.types import Prediction
 
 if not can_plot():
@@ -31,17 +31,18 @@ def trajectory(n: int) -> list[Prediction]:
     return [Prediction(1.0 + 0.5 * k, float(np.sin(0.1 * k)), float(np.cos(0.1 * k))) for k in range(n)]
 
 
-def test_it_shows_the_predictions() -> None:
-    circle, still = trajectory(60), [Prediction(1.0 + 0.5 * k, 0.0, 0.0) for k in range(60)]
-    first = pixels(trajectory_png(circle, "song.mp3"))
-    assert first.shape[1] > first.shape[0] > 300
-    assert (first != pixels(trajectory_png(still, "song.mp3"))).any()
-    assert (first != pixels(trajectory_png(circle, "other.mp3"))).any()
-
-
-def test_one_prediction_is_enough() -> None:
-    one, elsewhere = trajectory(1), [Prediction(1.0, 0.5, -0.5)]
-    assert (pixels(trajectory_png(one, "a")) != pixels(trajectory_png(elsewhere, "a"))).any()
+@pytest.mark.parametrize(
+    ("predictions", "others"),
+    [
+        (trajectory(60), [Prediction(1.0 + 0.5 * k, 0.0, 0.0) for k in range(60)]),
+        (trajectory(1), [Prediction(1.0, 0.5, -0.5)]),
+    ],
+)
+def test_it_shows_the_predictions_and_the_title(predictions: list[Prediction], others: list[Prediction]) -> None:
+    plot = pixels(trajectory_png(predictions, "song.mp3"))
+    assert plot.shape[1] > plot.shape[0] > 300
+    assert (plot != pixels(trajectory_png(others, "song.mp3"))).any()
+    assert (plot != pixels(trajectory_png(predictions, "other.mp3"))).any()
 
 
 @pytest.mark.parametrize("title", ["a $b^{ $c.wav", "音楽.mp3", "caf\udce9.ogg", "two\nlines", ""])
@@ -51,6 +52,6 @@ def test_any_file_name_can_be_the_title(title: str) -> None:
         pixels(trajectory_png(trajectory(3), title))
 
 
-def test_matplotlib_is_loaded_late() -> None:
-    code = "import sys, realtime_mer.predict.plotting; sys.exit('matplotlib' in sys.modules)"
+def test_matplotlib_is_imported_late() -> None:
+    code = "import sys, realtime_mer.batch.plotting; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

@@ -1,3 +1,5 @@
+"""Single keys from a terminal, and its modes."""
+
 from __future__ import annotations
 
 import io
@@ -12,7 +14,7 @@ from typing import TextIO
 
 import pytest
 
-from realtime_mer.terminal.keys import Keys, in_foreground, terminal_fd
+from realtime_mer.terminal.keys import Keys, terminal_fd
 
 if sys.platform == "win32":
     pytest.skip("no pseudo-terminals on Windows", allow_module_level=True)
@@ -25,20 +27,17 @@ GENEROUS_S = 20.0
 
 
 class Terminal:
-    """A pseudo-terminal: `keyboard` is the end that types and sees, `stdin` the one that a program has."""
+    """A pseudo-terminal: `keyboard` is the user's end, `stdin` the program's."""
 
     def __init__(self) -> None:
         self.keyboard, program = pty.openpty()
         self.stdin: TextIO = os.fdopen(program, "r")
 
-    def types(self, keys: bytes) -> None:
+    def type(self, keys: bytes) -> None:
         os.write(self.keyboard, keys)
 
     def mode(self) -> list[object]:
         return list(termios.tcgetattr(self.stdin))
-
-    def shown(self) -> bytes:
-        return os.read(self.keyboard, 1024) if select.select([self.keyboard], [], [], 0.05)[0] else b""
 
 
 @pytest.fixture
@@ -50,73 +49,56 @@ def terminal() -> Iterator[Terminal]:
 
 
 def all_keys(keys: Keys, enough: int) -> list[str]:
-    """What `poll` gives until there are `enough` keys."""
+    """The results of `poll` until there are `enough` keys."""
     got: list[str] = []
     give_up_at = time.monotonic() + GENEROUS_S
     while len(got) < enough and time.monotonic() < give_up_at:
-        key = keys.poll()
-        if key is None:
-            time.sleep(0.005)
-        else:
+        if key := keys.poll():
             got.append(key)
+        else:
+            time.sleep(0.005)
     return got
 
 
 def test_keys_come_one_by_one_without_enter_and_without_echo(terminal: Terminal) -> None:
     with Keys(terminal.stdin) as keys:
         assert keys.poll() is None
-        terminal.types(b"q \n")
+        terminal.type(b"q \n")
         assert all_keys(keys, 3) == ["q", " ", "\n"]
         assert keys.poll() is None
-        terminal.types("ü".encode())
+        terminal.type("ü".encode())
         assert all_keys(keys, 1) == ["ü"]
-        assert terminal.shown() == b""
+        assert select.select([terminal.keyboard], [], [], 0)[0] == []
 
 
-def test_arrows_function_keys_and_escape_are_left_out(terminal: Terminal) -> None:
+def test_arrows_function_keys_and_escape_are_skipped(terminal: Terminal) -> None:
     with Keys(terminal.stdin) as keys:
-        terminal.types(b"a\x1b[A\x1b[15~\x1b[1;5C\x1bOQ\x1bq\x1bz")
-        terminal.types(b"b")
+        terminal.type(b"a\x1b[A\x1b[15~\x1b[1;5C\x1bOQ\x1bq\x1bz")
+        terminal.type(b"b\x1b")
         assert all_keys(keys, 2) == ["a", "b"]
-        terminal.types(b"\x1b")
-        time.sleep(0.05)
         assert keys.poll() is None
 
 
-def test_what_would_halt_the_screen_is_a_key_like_others(terminal: Terminal) -> None:
-    """Ctrl-S and Ctrl-Z."""
+def test_ctrl_s_and_ctrl_z_are_keys_and_ctrl_c_still_interrupts(terminal: Terminal) -> None:
     with Keys(terminal.stdin) as keys:
-        terminal.types(b"\x13\x1ax")
+        terminal.type(b"\x13\x1ax")
         assert all_keys(keys, 3) == ["\x13", "\x1a", "x"]
-
-
-def test_interrupting_stays_possible(terminal: Terminal) -> None:
-    with Keys(terminal.stdin):
         assert termios.tcgetattr(terminal.stdin)[3] & termios.ISIG
 
 
-def test_the_terminal_is_as_before_afterwards(terminal: Terminal) -> None:
+def test_the_modes_are_restored_also_after_an_error_and_keys_can_be_read_again(terminal: Terminal) -> None:
     before = terminal.mode()
-    with Keys(terminal.stdin) as keys:
-        assert terminal.mode() != before
-    assert terminal.mode() == before
-    terminal.types(b"q")
-    assert keys.poll() is None
-
-
-def test_the_terminal_is_as_before_after_an_error(terminal: Terminal) -> None:
-    before = terminal.mode()
-    with pytest.raises(ZeroDivisionError), Keys(terminal.stdin):
+    keys = Keys(terminal.stdin)
+    with pytest.raises(ZeroDivisionError), keys:
         raise ZeroDivisionError
     assert terminal.mode() == before
-
-
-def test_keys_can_be_listened_to_again(terminal: Terminal) -> None:
-    keys = Keys(terminal.stdin)
-    for _ in range(2):
-        with keys:
-            terminal.types(b"k")
-            assert all_keys(keys, 1) == ["k"]
+    with keys:
+        assert terminal.mode() != before
+        terminal.type(b"k")
+        assert all_keys(keys, 1) == ["k"]
+    assert terminal.mode() == before
+    terminal.type(b"q")
+    assert keys.poll() is None
 
 
 def test_a_terminal_that_goes_away_is_no_error() -> None:
@@ -129,37 +111,21 @@ def test_a_terminal_that_goes_away_is_no_error() -> None:
         assert keys.poll() is None
 
 
-def test_without_a_terminal_there_are_no_keys(tmp_path: Path) -> None:
+def test_without_a_terminal_there_are_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "keys"
     path.write_text("qqq", encoding="ascii")
     closed = path.open(encoding="ascii")
     closed.close()
+    monkeypatch.setattr(sys, "stdin", None)
     with path.open(encoding="ascii") as file:
-        for stdin in (file, io.StringIO("qqq"), closed):
+        for stdin in (file, io.StringIO("qqq"), closed, None):
+            assert terminal_fd(stdin) is None
             with Keys(stdin) as keys:
                 assert keys.poll() is None
         assert file.read() == "qqq"
 
 
-def test_standard_input_may_be_missing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys, "stdin", None)
-    with Keys() as keys:
-        assert keys.poll() is None
-
-
-def test_what_is_a_terminal(terminal: Terminal, tmp_path: Path) -> None:
-    assert terminal_fd(terminal.stdin) == terminal.stdin.fileno()
-    assert terminal_fd(None) is None
-    assert terminal_fd(io.StringIO()) is None
-    with (tmp_path / "file").open("w") as file:
-        assert terminal_fd(file) is None
-
-
-def test_a_terminal_that_did_not_start_us_is_ours_to_use(terminal: Terminal) -> None:
-    assert in_foreground(terminal.stdin.fileno())
-
-
-# What a shell does: takes a terminal, and starts a job (this program again) in the background, as `&` does.
+# Like a shell: takes a terminal, and starts a background job (this program again), as `&` does.
 SHELL = """
 import fcntl, os, sys, termios
 from realtime_mer.terminal.keys import Keys, in_foreground
@@ -174,17 +140,18 @@ else:
         [sys.executable, "-c", sys.orig_argv[-1], "job"], process_group=0, stdout=subprocess.PIPE, text=True
     )
     try:
-        said = job.communicate(timeout=20)[0].strip()
+        output = job.communicate(timeout=20)[0].strip()
     except subprocess.TimeoutExpired:
-        said = "it was stopped"
+        output = "stopped"
         job.kill()
     with Keys() as keys:
-        print("job:", said, "shell:", in_foreground(0), flush=True)
+        print("job:", output, "shell:", in_foreground(0), flush=True)
 """
 
 
+@pytest.mark.slow
 def test_a_background_job_leaves_the_terminal_alone_and_is_not_stopped(terminal: Terminal) -> None:
-    terminal.types(b"q\n")
+    terminal.type(b"q\n")
     run = subprocess.run(
         [sys.executable, "-c", SHELL],
         cwd=ROOT,

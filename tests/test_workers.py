@@ -1,4 +1,4 @@
-"""Work in several processes: every item comes back, whatever happens to the one beside it."""
+"""Work in several processes: every item comes back, even if another one crashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 
 def odd_work(item: str) -> tuple[str, int]:
-    """What the item says, and the process it was done in."""
+    """The item in capitals, and the process that did it."""
     if item == "crash":
         os.abort()
     if item == "raise":
@@ -27,11 +27,12 @@ def odd_work(item: str) -> tuple[str, int]:
     if item.endswith(".pid"):
         Path(item).write_text(str(os.getpid()))
         time.sleep(600)
-        Path(item).write_text("nobody ended it")
+        Path(item).write_text("it was not ended")
     return item.upper(), os.getpid()
 
 
-def test_every_item_comes_back_with_what_became_of_it() -> None:
+@pytest.mark.slow
+def test_every_item_comes_back_with_its_result_or_error() -> None:
     items = ["a", "raise", "b", "crash", "c", "d"]
     outcomes = dict(run_in_workers(odd_work, items, jobs=2))
     assert sorted(outcomes) == sorted(items)
@@ -41,7 +42,7 @@ def test_every_item_comes_back_with_what_became_of_it() -> None:
     assert os.getpid() not in {outcomes[item].result()[1] for item in "abcd"}
 
 
-def test_no_items() -> None:
+def test_without_items() -> None:
     assert list(run_in_workers(odd_work, [], jobs=2)) == []
     assert default_jobs() >= 1
 
@@ -54,10 +55,11 @@ def test_leaving_early_ends_the_workers(tmp_path: Path) -> None:
     assert_gone(started)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform == "win32", reason="signals a process group")
 @pytest.mark.parametrize("how", ["SIGINT", "SIGKILL"])
 def test_workers_do_not_outlive_their_parent(how: str, tmp_path: Path) -> None:
-    """Ctrl-C reaches them all, and is the parent's to answer; a killed parent can answer nothing."""
+    """Ctrl-C reaches all processes, and only the parent handles it."""
     started = [tmp_path / f"{i}.pid" for i in range(2)]
     script = tmp_path / "parent.py"
     script.write_text(

@@ -1,7 +1,7 @@
-"""The log of a live run: a line for whatever happens in a night, in a file of bounded size, and nobody waits for it.
+"""The log of a live run: one line per event, in files of bounded size. No caller ever waits for the disk.
 
-`begin` opens it, `end` closes it. Anything may tell it something, through `LOGGER` (log_sink.py tells what becomes of a
-run); what other libraries warn of is in it as well. Without a log all of that goes nowhere.
+`begin` opens it, `end` closes it. Any module logs through `LOGGER`; warnings of other libraries are logged too. Without
+a log file, lines are discarded. log/sink.py logs the events of a run.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import faulthandler
 import logging
-import logging.handlers
 import os
 import platform
 import queue
@@ -21,6 +20,7 @@ import time
 from dataclasses import MISSING, fields, is_dataclass
 from datetime import datetime
 from io import TextIOWrapper
+from logging.handlers import QueueHandler, QueueListener, RotatingFileHandler
 from pathlib import Path
 from typing import Any
 
@@ -28,60 +28,57 @@ from realtime_mer import __version__
 from realtime_mer.config import LiveSettings
 from realtime_mer.errors import RealtimeMerError
 
-# The files PATH, PATH.1 (the last one before it) to PATH.5.
+# The files PATH (the newest), PATH.1, … PATH.5.
 _FILE_BYTES, _N_OLD_FILES = 2**20, 5
-# What waits for the disk at most; and how many lines a minute there may be of those that are no warning, since a flood
-# of commands must not push the night out of the files.
-_MOST_WAITING, _MOST_A_MINUTE = 1000, 300
+# The most lines that wait for the disk; and the most per minute besides our own warnings, so that a flood of commands
+# doesn't push the rest of the night out of the files.
+_MOST_WAITING, _MOST_PER_MINUTE = 1000, 300
 _LONGEST_LINE = 2000
-# At the end, a disk that is slower than this keeps what it has.
+# At the end, wait this long for a slow disk.
 _CLOSE_TIMEOUT_S = 0.5
 _STANDARD_ERROR = "-"
 _FIRST_LINE = re.compile(rb"\d{4}-\d\d-\d\dT")
 
 LOGGER = logging.getLogger("realtime_mer")
-# Where there is no log, Python would print warnings.
+# Without any handler, Python would print warnings.
 LOGGER.addHandler(logging.NullHandler())
 
 
 class LogError(RealtimeMerError, RuntimeError):
-    """A log file that cannot be written, or is none."""
+    """The log file cannot be written, or is a file of another kind."""
 
 
-class _Lines(logging.Formatter):
-    """A record as a line: local time with its offset from UTC, stream time, level, words; a traceback is indented."""
-
-    stream_s = 0.0
+class _Formatter(logging.Formatter):
+    """Local time with its UTC offset, stream time, level, message; below, the traceback if any, indented."""
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
-        words = _printable(record.getMessage())[:_LONGEST_LINE]
+        message = _printable(record.getMessage())[:_LONGEST_LINE]
         if not _is_ours(record):
-            words = f"{record.name}: {words}"
-        line = f"{when} {self.stream_s:9.2f} s  {record.levelname:<8}  {words}"
+            message = f"{record.name}: {message}"
+        line = f"{when} {getattr(record, 'stream_s', 0.0):9.2f} s  {record.levelname:<8}  {message}"
         if record.exc_info:
             trace = "\n".join(map(_printable, self.formatException(record.exc_info).split("\n")))
             line += "\n" + textwrap.indent(trace, "    ")
         return line
 
-    def line(self, words: str) -> logging.LogRecord:
-        """A warning, as it comes out of the queue."""
-        record = logging.LogRecord(LOGGER.name, logging.WARNING, __file__, 0, words, None, None)
-        record.msg = self.format(record)
-        return record
 
+class _BoundedQueueHandler(QueueHandler):
+    """Queues lines without waiting. Lines over the bounds are left out and counted; the next line reports them."""
 
-class _Queue(logging.handlers.QueueHandler):
-    """Takes lines from any thread, and never waits: what is too much is counted, and told in the next line."""
+    stream_s = 0.0
+    _minute = 0
+    _n_this_minute = 0
+    _n_left_out = 0
 
-    def __init__(self, waiting: queue.SimpleQueue[Any], lines: _Lines) -> None:
-        super().__init__(waiting)
-        self.setFormatter(lines)
-        self._waiting = waiting
-        self._lines = lines
-        self._minute = 0
-        self._n_this_minute = 0
-        self._n_left_out = 0
+    def __init__(self) -> None:
+        self.waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
+        super().__init__(self.waiting)
+
+    def prepare(self, record: logging.LogRecord) -> logging.LogRecord:
+        return logging.makeLogRecord(
+            {**vars(record), "msg": record.getMessage(), "args": None, "stream_s": self.stream_s}
+        )
 
     def enqueue(self, record: logging.LogRecord) -> None:
         minute = int(time.monotonic() / 60.0)
@@ -89,20 +86,19 @@ class _Queue(logging.handlers.QueueHandler):
             self._minute, self._n_this_minute = minute, 0
         self._n_this_minute += 1
         # Our own warnings are few.
-        may_wait = record.levelno < logging.WARNING or not _is_ours(record)
-        if (may_wait and self._n_this_minute > _MOST_A_MINUTE) or self._waiting.qsize() >= _MOST_WAITING:
+        is_limited = record.levelno < logging.WARNING or not _is_ours(record)
+        if (is_limited and self._n_this_minute > _MOST_PER_MINUTE) or self.waiting.qsize() >= _MOST_WAITING:
             self._n_left_out += 1
             return
         if self._n_left_out:
-            self._waiting.put(self._lines.line(f"{self._n_left_out} lines were left out here: too many at once"))
+            super().enqueue(_warning(record, f"{self._n_left_out} lines were left out here: too many at once"))
             self._n_left_out = 0
-        self._waiting.put(record)
+        super().enqueue(record)
 
 
-class _Enduring(logging.StreamHandler[Any]):
-    """What cannot be written is counted, told to people once, and noted as soon as lines can be written again."""
+class _CountingHandler(logging.StreamHandler[Any]):
+    """Counts the lines that it cannot write, prints one notice, and logs the count once it can write again."""
 
-    lines: _Lines
     _n_lost = 0
     _reason = ""
 
@@ -112,7 +108,7 @@ class _Enduring(logging.StreamHandler[Any]):
         if n_before and self._n_lost == n_before:
             self._n_lost = 0
             notify("lines are logged again.")
-            super().emit(self.lines.line(f"{n_before} lines before this could not be written: {self._reason}"))
+            super().emit(_warning(record, f"{n_before} lines before this could not be written: {self._reason}"))
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         error = sys.exc_info()[1]
@@ -122,32 +118,23 @@ class _Enduring(logging.StreamHandler[Any]):
         self._n_lost += 1
 
 
-class _StandardError(_Enduring):
-    """For a service's journal."""
+class _LogFile(_CountingHandler, RotatingFileHandler):
+    """A rotated log file. The traceback of a crash in native code goes there too (faulthandler).
 
-    def __init__(self, lines: _Lines) -> None:
-        super().__init__(sys.stderr)
-        self.lines = lines
-
-
-class _File(_Enduring, logging.handlers.RotatingFileHandler):
-    """A file that is followed by a new one where it would be too large; the oldest goes.
-
-    What ends the process without a word, such as a fault in a library's own code, leaves its traceback there too.
-    Raises OSError where it cannot be opened.
+    Raises OSError if it cannot be opened.
     """
 
     _faults: int | None = None
 
-    def __init__(self, path: Path, lines: _Lines) -> None:
-        super().__init__(path, maxBytes=_FILE_BYTES, backupCount=_N_OLD_FILES, encoding="utf-8")
-        self.lines = lines
+    def __init__(self, path: Path) -> None:
+        RotatingFileHandler.__init__(self, path, maxBytes=_FILE_BYTES, backupCount=_N_OLD_FILES, encoding="utf-8")
 
     def _open(self) -> TextIOWrapper:
         stream = super()._open()
-        if not _ends_with_a_line(Path(self.baseFilename)):
+        # The disk was full or the power failed in the middle of a line.
+        if Path(self.baseFilename).read_bytes()[-1:] not in (b"", b"\n"):
             stream.write("\n")
-        # One descriptor, which faulthandler knows by its number, leads to the newest file.
+        # faulthandler keeps one descriptor number: point it at the newest file.
         if self._faults is not None:
             os.dup2(stream.fileno(), self._faults, inheritable=False)
         elif not faulthandler.is_enabled():
@@ -157,7 +144,8 @@ class _File(_Enduring, logging.handlers.RotatingFileHandler):
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         super().handleError(record)
-        # What it holds would be tried again with every line; and a rotation that fails leaves it closed.
+        # Open the file again for the next line: this stream would retry what it has buffered, and is closed if
+        # rotation failed.
         stream, self.stream = self.stream, None
         if stream is not None:
             with contextlib.suppress(OSError, ValueError):
@@ -173,32 +161,31 @@ class _File(_Enduring, logging.handlers.RotatingFileHandler):
 
 
 class _Log:
-    """An open log: what Python's root logger and our own hand over, a queue, and the thread that writes."""
+    """An open log. Raises LogError if it cannot be written."""
 
     def __init__(self, path: str, level: str) -> None:
         self.name = "The log" if path == _STANDARD_ERROR else path
-        self.lines = _Lines()
-        self._handler = _StandardError(self.lines) if path == _STANDARD_ERROR else _opened(Path(path), self.lines)
-        waiting: queue.SimpleQueue[Any] = queue.SimpleQueue()
-        self._queue = _Queue(waiting, self.lines)
-        self._listener = logging.handlers.QueueListener(waiting, self._handler)
+        self._handler = _CountingHandler(sys.stderr) if path == _STANDARD_ERROR else _open_file(Path(path))
+        self._handler.setFormatter(_Formatter())
+        self.queue = _BoundedQueueHandler()
+        self._listener = QueueListener(self.queue.waiting, self._handler)
         self._listener.start()
-        logging.getLogger().addHandler(self._queue)
+        logging.getLogger().addHandler(self.queue)
         LOGGER.setLevel(level.upper())
         self._hook_before = threading.excepthook
-        threading.excepthook = _tell_of_thread
+        threading.excepthook = _log_thread_crash
 
     def close(self) -> None:
         threading.excepthook = self._hook_before
         LOGGER.setLevel(logging.NOTSET)
-        logging.getLogger().removeHandler(self._queue)
-        self._queue.close()
+        logging.getLogger().removeHandler(self.queue)
+        self.queue.close()
 
         def stop() -> None:
             self._listener.stop()
             self._handler.close()
 
-        # In a thread of its own, since it waits for the disk without a limit.
+        # In a thread, since the listener waits for the disk without a limit.
         stopping = threading.Thread(target=stop, name="end of the log", daemon=True)
         stopping.start()
         stopping.join(_CLOSE_TIMEOUT_S)
@@ -208,7 +195,7 @@ _log: _Log | None = None
 
 
 def begin(settings: LiveSettings) -> None:
-    """Opens the log that the settings ask for, if any. Raises LogError where it cannot be written."""
+    """Opens the log if the settings ask for one. Raises LogError if it cannot be written."""
     global _log
     if settings.log.file is None:
         return
@@ -217,11 +204,11 @@ def begin(settings: LiveSettings) -> None:
         "realtime-mer %s begins: Python %s, %s, process %d",
         *(__version__, platform.python_version(), platform.platform(), os.getpid()),
     )
-    LOGGER.info("in %s, with %s", Path.cwd(), _differences(settings) or "nothing but defaults")
+    LOGGER.info("in %s, with %s", Path.cwd(), _changed_settings(settings))
 
 
 def end(code: int) -> None:
-    """Closes the log, if there is one. code: the exit code."""
+    """Closes the log if there is one. code: the exit code."""
     global _log
     if _log is not None:
         LOGGER.info("realtime-mer ends with exit code %d", code)
@@ -230,13 +217,13 @@ def end(code: int) -> None:
 
 
 def set_stream_time(time_s: float) -> None:
-    """The stream time that lines have from now on."""
+    """Sets the stream time of the lines from now on."""
     if _log is not None:
-        _log.lines.stream_s = time_s
+        _log.queue.stream_s = time_s
 
 
-def take_crash() -> str | None:
-    """The exception that is being handled, with its traceback, into the log; returns the log's name, None without."""
+def log_crash() -> str | None:
+    """Logs the exception that is being handled, with its traceback; returns the log's name, or None without a log."""
     if _log is None:
         return None
     LOGGER.critical("this should not have happened", exc_info=True)
@@ -244,39 +231,42 @@ def take_crash() -> str | None:
 
 
 def check_is_log(path: Path) -> None:
-    """Raises LogError where something else than a log is there, and OSError where that cannot be seen."""
+    """Raises LogError if `path` exists and is not a log, and OSError if it cannot be read."""
     if path.exists() and not path.is_file():
-        raise LogError(f"{path} is no file: give another name for the log.")
+        raise LogError(f"{path} is not a file: give another name for the log.")
     if path.exists() and path.stat().st_size:
         with path.open("rb") as file:
             if not _FIRST_LINE.match(file.read(20)):
-                raise LogError(f"{path} is no log of realtime-mer, and is left alone: give another name for it.")
+                raise LogError(f"{path} is not a log of realtime-mer, so it is not written to: give another name.")
 
 
-def _tell_of_thread(fault: threading.ExceptHookArgs) -> None:
-    if fault.exc_type is SystemExit or fault.exc_value is None:
+def notify(message: str) -> None:
+    """Prints a notice on standard error; does nothing if that fails, which must not end the show."""
+    with contextlib.suppress(OSError, ValueError):
+        print(f"realtime-mer: {message}", file=sys.stderr)
+
+
+def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
+    if crash.exc_type is SystemExit or crash.exc_value is None:
         return
-    name = "unknown" if fault.thread is None else fault.thread.name
-    LOGGER.critical("thread %s: this should not have happened", name, exc_info=fault.exc_value)
-    notify(f"a fault in the thread {name}: {fault.exc_type.__name__}; the log has more.")
+    name = "unknown" if crash.thread is None else crash.thread.name
+    LOGGER.critical("thread %s: this should not have happened", name, exc_info=crash.exc_value)
+    notify(f"a fault in the thread {name}: {crash.exc_type.__name__}; the log has more.")
 
 
-def _opened(path: Path, lines: _Lines) -> _File:
+def _open_file(path: Path) -> _LogFile:
     try:
         check_is_log(path)
         path.parent.mkdir(parents=True, exist_ok=True)
-        return _File(path, lines)
+        return _LogFile(path)
     except OSError as error:
         raise LogError(f"The log {path} cannot be written: {error.strerror or error}.") from error
 
 
-def _ends_with_a_line(path: Path) -> bool:
-    """Not where the disk was full, or the power failed, in the middle of one."""
-    with path.open("rb") as file:
-        if not file.seek(0, os.SEEK_END):
-            return True
-        file.seek(-1, os.SEEK_END)
-        return file.read() == b"\n"
+def _warning(record: logging.LogRecord, message: str) -> logging.LogRecord:
+    """A warning of ours at the time of `record`."""
+    changes = {"name": LOGGER.name, "levelname": "WARNING", "msg": message, "args": None, "exc_info": None}
+    return logging.makeLogRecord({**vars(record), **changes})
 
 
 def _is_ours(record: logging.LogRecord) -> bool:
@@ -284,25 +274,19 @@ def _is_ours(record: logging.LogRecord) -> bool:
 
 
 def _printable(text: str) -> str:
-    """Names and texts come from anywhere: none of them may begin a line of its own."""
+    """Escapes control characters: names and messages from outside must not start a line of their own."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
-def _differences(value: Any) -> str:
-    """What in these settings is not as by default."""
+def _changed_settings(value: Any) -> str:
+    """The settings that differ from their defaults."""
     if isinstance(value, tuple):
-        return f"[{', '.join(map(_differences, value))}]"
+        return f"[{', '.join(map(_changed_settings, value))}]"
     if not is_dataclass(value):
         return repr(value)
-    told = []
+    changed = []
     for key in fields(value):
         default = key.default if key.default_factory is MISSING else key.default_factory()
         if (part := getattr(value, key.name)) != default:
-            told.append(f"{key.name} = {_differences(part)}")
-    return f"{{{', '.join(told)}}}"
-
-
-def notify(words: str) -> None:
-    """To people, on standard error; nothing where that is gone: it must not end the show."""
-    with contextlib.suppress(OSError, ValueError):
-        print(f"realtime-mer: {words}", file=sys.stderr)
+            changed.append(f"{key.name} = {_changed_settings(part)}")
+    return f"{{{', '.join(changed)}}}"

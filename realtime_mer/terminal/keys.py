@@ -1,4 +1,4 @@
-"""Single keys from the terminal, without Enter and without waiting."""
+"""Reads single keys from the terminal, without Enter and without blocking."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ else:
     import select
     import termios
 
-    # What arrows, function keys and Alt send: more than one character, after an escape.
+    # The sequences of arrows, function keys and Alt: an escape and more characters.
     _ESCAPED = re.compile(r"\x1b(?:[\[O][0-?]*[ -/]*[@-~]|[ -~])?")
-    # Where they stand in what tcgetattr returns.
+    # Indices into the list that tcgetattr returns.
     _INPUT_MODES, _LOCAL_MODES, _CHARACTERS = 0, 3, 6
 
 _MOST_AT_ONCE = 1024
 
 
 class Keys:
-    """`with Keys() as keys`: meanwhile `keys.poll()` gives each key that was pressed, and nothing is echoed.
+    """`with Keys() as keys`: inside, `keys.poll()` returns the keys that were pressed, and nothing is echoed.
 
-    Where the input is no terminal, or this program runs in its background (`&`), there are no keys and the terminal is
-    left alone. Ctrl-C works as ever; Ctrl-Z and Ctrl-S, which would leave a full screen halted, do nothing.
-    stdin: the terminal, if it is one; standard input where None.
+    If the input is not a terminal, or this program is a background job (`&`), there are no keys and the terminal stays
+    as it is. Ctrl-C still works; Ctrl-Z and Ctrl-S, which would freeze a full screen, do nothing.
+    stdin: by default standard input.
     """
 
     def __init__(self, stdin: TextIO | None = None) -> None:
@@ -51,9 +51,9 @@ class Keys:
             self._restore = None
 
     def poll(self) -> str | None:
-        """The next key that was pressed, as its character; None when there is none. Never waits.
+        """Returns the character of the next key that was pressed, or None. Never blocks.
 
-        Keys that are no character (arrows, function keys, Escape) are left out.
+        Keys without a character (arrows, function keys, Escape) are skipped.
         """
         if self._fd is None or self._restore is None:
             return None
@@ -63,10 +63,10 @@ class Keys:
 
 
 def terminal_fd(stream: TextIO | None) -> int | None:
-    """The file descriptor of a stream that is a terminal, otherwise None."""
+    """The stream's file descriptor if it is a terminal, otherwise None."""
     try:
         return stream.fileno() if stream is not None and stream.isatty() else None
-    # It is closed, or never was a file.
+    # It is closed, or not a file.
     except (OSError, ValueError):
         return None
 
@@ -74,11 +74,11 @@ def terminal_fd(stream: TextIO | None) -> int | None:
 if sys.platform == "win32":
 
     def in_foreground(fd: int) -> bool:
-        """Whether this program may use the terminal `fd`. Here it always may."""
+        """Whether this program may use the terminal `fd`: always, on Windows."""
         return True
 
     def _begin(fd: int) -> Callable[[], None] | None:
-        # Keys are read past the console's modes, which stay as they are.
+        # msvcrt reads keys regardless of the console's modes.
         return lambda: None
 
     def _pressed_keys(fd: int) -> str:
@@ -95,15 +95,15 @@ if sys.platform == "win32":
 else:
 
     def in_foreground(fd: int) -> bool:
-        """Whether this program may use the terminal `fd`: a shell's background job that does is stopped."""
+        """Whether this program may use the terminal `fd`: a background job that uses it is stopped."""
         try:
             return os.tcgetpgrp(fd) == os.getpgrp()
-        # Not the terminal that started us: no jobs are controlled there.
+        # Not our controlling terminal, so there is no job control.
         except OSError:
             return True
 
     def _begin(fd: int) -> Callable[[], None] | None:
-        """Makes the terminal give single keys, and returns what undoes that; None where it cannot be done."""
+        """Switches the terminal to single keys; returns a function that undoes it, or None if that is impossible."""
         try:
             if not in_foreground(fd):
                 return None
@@ -126,7 +126,7 @@ else:
         return restore
 
     def _set_mode(fd: int, mode: list[int | list[bytes | int]]) -> None:
-        # At once: to wait for pending output is to wait for ever where the terminal is halted.
+        # TCSANOW: waiting for pending output could take forever if the terminal is halted (Ctrl-S).
         termios.tcsetattr(fd, termios.TCSANOW, mode)
 
     def _pressed_keys(fd: int) -> str:

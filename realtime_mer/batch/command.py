@@ -1,11 +1,10 @@
-"""`realtime-mer predict`: audio files in, a table of predictions for each of them out."""
+"""`realtime-mer predict`: writes a table of predictions for each audio file."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import sys
 import unicodedata
 from collections.abc import Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -14,42 +13,40 @@ from functools import partial
 from pathlib import Path
 from typing import Literal
 
-import soundfile
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from realtime_mer import __version__
 from realtime_mer.atomic import write_atomically
+from realtime_mer.batch.plotting import can_plot, trajectory_png
+from realtime_mer.endings import write_stdout
 from realtime_mer.errors import OutputError, UsageError
 from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
-from realtime_mer.predict.plotting import can_plot, trajectory_png
-from realtime_mer.sources.reading import AudioFileError
+from realtime_mer.sources.reading import AUDIO_SUFFIXES, AudioFileError
 from realtime_mer.types import Prediction
 from realtime_mer.workers import run_in_workers
 
 TableFormat = Literal["csv", "json"]
 
-# What is looked for in a folder: libsndfile's formats by their names, and the other suffixes they go by. RAW is no
-# format of its own: nothing in such a file says what is in it.
-AUDIO_SUFFIXES = frozenset(
-    {f".{name.lower()}" for name in soundfile.available_formats() if name != "RAW"}
-    | {".mp3", ".ogg", ".oga", ".opus", ".flac", ".wav", ".wave", ".aif", ".aiff", ".aifc", ".snd"}
-)
-_CRASHED = "the process that predicted it died, from a crash in a library or for lack of memory"
+_CRASHED = "its process died, from a crash in a library or for lack of memory"
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One file to predict. table: where its predictions go, None for standard output; plot: its picture, if any."""
+    """One file to predict. table: where its predictions go, None for standard output. plot: its plot, if any."""
 
     audio: Path
     table: Path | None
     plot: Path | None
 
+    @property
+    def outputs(self) -> list[Path]:
+        return [path for path in (self.table, self.plot) if path is not None]
+
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A file that gave no predictions, and why, in a sentence that names it."""
+    """A file without predictions, and the reason, as a sentence that names the file."""
 
     reason: str
 
@@ -63,27 +60,23 @@ def run_predict(
     plot: bool,
     jobs: int,
 ) -> int:
-    """Predicts every file and writes its table; returns how many files had to be skipped.
+    """Predicts every file and writes its table; returns the number of files that were skipped.
 
-    Progress and whatever went wrong with a file go to standard error.
-    Raises UsageError, CheckpointError and OutputError before any work where they can be known then.
+    Progress and the reasons for skipped files go to standard error.
+    Raises UsageError, CheckpointError and OutputError, if possible before any work.
     """
     try:
         plan = plan_jobs(inputs, output, table_format, plot=plot)
-    # A name that is too long, a loop of links, a folder that must not be searched: pathlib raises for these.
+    # From pathlib: a name that is too long, a loop of links, a folder without permission.
     except (OSError, RuntimeError) as error:
         raise UsageError(f"One of the names cannot be used: {error}.") from error
     checkpoint = load_checkpoint(checkpoint_path)
     if plot and not can_plot():
         raise UsageError(
-            "--plot needs matplotlib, which is not installed. Into the same environment: pip install matplotlib"
+            "--plot needs matplotlib, which is not installed. In the same environment: pip install matplotlib"
         )
     _prepare_outputs(plan)
-    model_facts = {
-        "name": checkpoint.model_name,
-        "checkpoint": checkpoint_path.name,
-        "realtime_mer_version": __version__,
-    }
+    model = {"name": checkpoint.model_name, "checkpoint": checkpoint_path.name, "realtime_mer_version": __version__}
     console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
     n_skipped = 0
     for_stdout = ""
@@ -99,7 +92,7 @@ def run_predict(
                 n_skipped += 1
             else:
                 job = job_of[audio]
-                table = csv_table(outcome) if table_format == "csv" else json_table(outcome, audio, model_facts)
+                table = csv_table(outcome) if table_format == "csv" else json_table(outcome, audio, model)
                 if job.table is not None:
                     _write_file(job.table, table.encode("ascii"))
                 else:
@@ -107,20 +100,19 @@ def run_predict(
                 if job.plot is not None:
                     _write_file(job.plot, trajectory_png(outcome, audio.name))
             progress.advance(task)
-    # Only now: standard output may be the terminal that the progress bar was on.
-    if for_stdout:
-        _write_to_stdout(for_stdout)
+    # Only now, since standard output may be the progress bar's terminal.
+    write_stdout(for_stdout)
     if n_skipped and len(plan) > 1:
         console.print(f"realtime-mer: {n_skipped} of {len(plan)} files were skipped.")
     return n_skipped
 
 
 def plan_jobs(inputs: Sequence[Path], output: Path | None, table_format: TableFormat, *, plot: bool) -> list[Job]:
-    """Which file gives which outputs. A folder stands for the audio files in it; a file named twice is done once.
+    """The outputs of each file. A folder means the audio files in it; a file that is named twice is done once.
 
-    One file goes to standard output, or to the file `output`; several, or a folder's, to `<stem>` in the folder
-    `output`, and so does one file where `output` is a folder.
-    Raises UsageError where there is nothing to do, or two files would meet in one output.
+    One file goes to standard output or to the file `output`. If `output` is a folder, and for several files or a
+    folder's, the outputs are `<stem>` in it.
+    Raises UsageError if there is nothing to do, or two files have the same output.
     """
     audio = _find_audio(inputs)
     into_folder = len(audio) > 1 or any(path.is_dir() for path in inputs) or (output is not None and output.is_dir())
@@ -144,9 +136,9 @@ def plan_jobs(inputs: Sequence[Path], output: Path | None, table_format: TableFo
 def predict_all(
     paths: Sequence[Path], checkpoint: Checkpoint, jobs: int
 ) -> Generator[tuple[Path, list[Prediction] | Skipped], None, None]:
-    """Every file with its predictions, or why it has none, as they are finished; in `jobs` processes, or in this one.
+    """Yields every file with its predictions, or why it was skipped, as they finish.
 
-    Close it when it is left before its end.
+    jobs: how many processes; 1: this one. Close it if it is not read to its end.
     """
     work = partial(_predict_or_skip, checkpoint=checkpoint)
     if min(jobs, len(paths)) == 1:
@@ -162,18 +154,18 @@ def predict_all(
 
 
 def csv_table(predictions: Sequence[Prediction]) -> str:
-    """A header, and a row for each prediction: seconds of stream time at the frame's end, valence, arousal."""
+    """A header, and a row for each prediction: seconds at the frame's end, valence, arousal."""
     rows = (f"{p.time_s:.3f},{_rounded(p.valence):.6f},{_rounded(p.arousal):.6f}\n" for p in predictions)
     return "time_s,valence,arousal\n" + "".join(rows)
 
 
-def json_table(predictions: Sequence[Prediction], audio: Path, model_facts: dict[str, str]) -> str:
-    """One JSON object on one line: the file, the model, and the predictions, with the CSV's digits."""
+def json_table(predictions: Sequence[Prediction], audio: Path, model: dict[str, str]) -> str:
+    """One JSON object on one line: the file, the model, and the predictions, rounded as in the CSV."""
     rows = [
         {"time_s": round(p.time_s, 3), "valence": _rounded(p.valence), "arousal": _rounded(p.arousal)}
         for p in predictions
     ]
-    return json.dumps({"file": str(audio), "model": model_facts, "predictions": rows}, allow_nan=False) + "\n"
+    return json.dumps({"file": str(audio), "model": model, "predictions": rows}, allow_nan=False) + "\n"
 
 
 def _rounded(value: float) -> float:
@@ -191,7 +183,7 @@ def _find_audio(inputs: Sequence[Path]) -> list[Path]:
 
 def _audio_in(folder: Path) -> list[Path]:
     try:
-        # Hidden files are no music: macOS leaves a ._song.mp3 beside every song.mp3 on foreign disks.
+        # Without hidden files: macOS leaves a ._song.mp3 beside every song.mp3 on foreign disks.
         inside = [
             path
             for path in sorted(folder.iterdir())
@@ -201,17 +193,18 @@ def _audio_in(folder: Path) -> list[Path]:
         raise UsageError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
     if not inside:
         raise UsageError(
-            f"The folder {folder} has no audio file (wav, flac, mp3, ogg and others that libsndfile reads). "
+            f"The folder {folder} has no audio file (wav, flac, mp3, ogg, m4a and others). "
             "Folders inside it are not searched."
         )
     return inside
 
 
 def _check_outputs(plan: Sequence[Job]) -> None:
+    """Raises UsageError if an output is also an input, or two files have the same output."""
     inputs = {_key(job.audio) for job in plan}
     source_of: dict[str, Path] = {}
     for job in plan:
-        for target in filter(None, (job.table, job.plot)):
+        for target in job.outputs:
             if _key(target) in inputs:
                 raise UsageError(f"{target} is one of the files to predict: writing the result there would destroy it.")
             other = source_of.setdefault(_key(target), job.audio)
@@ -220,7 +213,7 @@ def _check_outputs(plan: Sequence[Job]) -> None:
                     f"{other} and {job.audio} would both give {target}. "
                     "Rename one of them, or predict them one by one with different --output."
                 )
-        if job.table is not None and job.plot is not None and _key(job.table) == _key(job.plot):
+        if len(set(map(_key, job.outputs))) < len(job.outputs):
             raise UsageError(f"The table and the plot would both be {job.plot}. Give --output another suffix.")
 
 
@@ -230,25 +223,20 @@ def _key(path: Path) -> str:
 
 
 def _prepare_outputs(plan: Sequence[Job]) -> None:
-    """Makes the outputs' folders. Raises OutputError where it can be seen now that an output cannot be written."""
-    for job in plan:
-        for target in filter(None, (job.table, job.plot)):
-            try:
-                target.parent.mkdir(parents=True, exist_ok=True)
-            except OSError as error:
-                raise OutputError(f"The folder {target.parent} cannot be made: {error.strerror or error}.") from error
-            try:
-                is_folder, writable = target.is_dir(), os.access(target if target.exists() else target.parent, os.W_OK)
-            except OSError as error:
-                raise OutputError(f"{target} cannot be written: {error.strerror or error}.") from error
-            if is_folder:
-                raise OutputError(f"{target} cannot be written: it is a folder.")
-            if not writable:
-                raise OutputError(f"{target} cannot be written: permission denied.")
+    """Makes the outputs' folders. Raises OutputError if an output obviously cannot be written."""
+    for target in (target for job in plan for target in job.outputs):
+        try:
+            target.parent.mkdir(parents=True, exist_ok=True)
+            if target.is_dir():
+                raise IsADirectoryError("it is a folder")
+            if not os.access(target if target.exists() else target.parent, os.W_OK):
+                raise PermissionError("permission denied")
+        except OSError as error:
+            raise _not_written(target, error) from error
 
 
 def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> list[Prediction] | Skipped:
-    # Late, because it imports torch, which only the process that predicts needs.
+    # A late import of torch, which only the process that predicts needs.
     from realtime_mer.live.session import predict_file
 
     try:
@@ -257,28 +245,20 @@ def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> list[Prediction] | S
         return predict_file(path, checkpoint)
     except AudioFileError as error:
         return Skipped(str(error))
-    except Exception as error:  # noqa: BLE001 - whatever a decoder or the extraction makes of a broken file
-        told = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
-        return Skipped(f"{path}: {told or f'{type(error).__name__}: {error}'}")
+    except Exception as error:  # noqa: BLE001 - any exception of a decoder or the extraction from a broken file
+        message = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
+        return Skipped(f"{path}: {message or f'{type(error).__name__}: {error}'}")
 
 
 def _write_file(path: Path, content: bytes) -> None:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise OutputError(f"{path} cannot be written: {error.strerror or error}.") from error
+        raise _not_written(path, error) from error
 
 
-def _write_to_stdout(table: str) -> None:
-    if sys.stdout is None:
-        raise OutputError("Standard output is closed: there is nowhere to write to.")
-    try:
-        sys.stdout.write(table)
-        sys.stdout.flush()
-    except BrokenPipeError:
-        raise
-    except OSError as error:
-        raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
+def _not_written(path: Path, error: OSError) -> OutputError:
+    return OutputError(f"{path} cannot be written: {error.strerror or error}.")
 
 
 def _progress(console: Console) -> Progress:
@@ -289,10 +269,10 @@ def _progress(console: Console) -> Progress:
         TimeElapsedColumn(),
         TimeRemainingColumn(),
         console=console,
-        # In a log file it would be noise.
+        # It would be noise in a file.
         disable=not console.is_terminal,
         transient=True,
-        # rich would otherwise send what is printed meanwhile to standard error, where the bar is.
+        # Otherwise rich sends all output to standard error, the bar's console.
         redirect_stdout=False,
         redirect_stderr=False,
     )

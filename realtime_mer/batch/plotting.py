@@ -1,4 +1,4 @@
-"""A picture of a prediction's trajectory. Needs matplotlib, which is loaded only when a picture is drawn."""
+"""Plots a trajectory of predictions. Needs matplotlib, which is imported only when a plot is drawn."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ def can_plot() -> bool:
 
 
 def trajectory_png(predictions: Sequence[Prediction], title: str) -> bytes:
-    """Valence and arousal over time, and beside them the path through the valence-arousal plane, as a PNG.
+    """A PNG: valence and arousal over time, and beside them the path through the valence-arousal plane.
 
-    predictions: at least one. title: shown as it is.
+    predictions: at least one. title: any text.
     """
     from matplotlib.figure import Figure
 
@@ -30,7 +30,7 @@ def trajectory_png(predictions: Sequence[Prediction], title: str) -> bytes:
     valence = [prediction.valence for prediction in predictions]
     arousal = [prediction.arousal for prediction in predictions]
     figure = Figure(figsize=_SIZE_INCHES, layout="constrained")
-    # A file's name may hold what is no character at all, or would be read as mathematics.
+    # A file name may have undecodable bytes, or look like mathematics.
     figure.suptitle(title.encode(errors="replace").decode(), parse_math=False)
     over_time, plane = figure.subplots(1, 2, width_ratios=(2, 1))
 
