@@ -1,6 +1,6 @@
-"""Packets that a port on an untrusted network may meet: BAD ones, and STRANGE ones that OSC 1.0 allows all the same.
+"""Packets that may arrive from an untrusted network: BAD ones, and STRANGE ones that OSC 1.0 still allows.
 
-Made by hand after the specification, by nothing that the program uses.
+Written by hand from the specification, without the code under test.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ def nested(depth: int, innermost: bytes) -> bytes:
 
 
 def _sized(size: int, content: bytes) -> bytes:
-    """A bundle whose element says that it has this size."""
+    """A bundle whose element has this size field."""
     return b"#bundle\0" + IMMEDIATELY + struct.pack(">i", size) + content
 
 
@@ -51,7 +51,7 @@ GOOD = bundle(RATE, SMOOTHING, PING)
 
 
 def _cut() -> Iterator[tuple[str, bytes]]:
-    """Good ones that end too early, except where what is left is whole: a bundle's first elements, or an address."""
+    """Good packets cut off, except where the rest is still valid: the first elements of a bundle, or an address."""
     whole = {0, len(string("/mer/control/rate"))}
     for end in range(len(RATE)):
         if end not in whole:
@@ -63,7 +63,7 @@ def _cut() -> Iterator[tuple[str, bytes]]:
 
 
 def _noise() -> Iterator[tuple[str, bytes]]:
-    """Random bytes, and such as begin like a message or a bundle. The seed decides; none of them is a packet."""
+    """Random bytes, some after the beginning of a message or a bundle. With this seed, none of them is a packet."""
     source = random.Random(4)
     for size in (1, 3, 4, 12, 16, 20, 64, 100, 1000, 4096, 65_000):
         noise = source.randbytes(size)
@@ -78,69 +78,44 @@ BAD: dict[str, bytes] = {
     "empty": b"",
     "zeros": bytes(64),
     "text": b"GET / HTTP/1.1\r\nHost: stage\r\n\r\n\0\0",
-    "JSON": b'{"address":"/mer/control/ping"}\0',
     "65508 bytes": message("/mer/control/mark", "s", string("x" * (LARGEST_UDP_BYTES - 27))),
     "1 MB": message("/mer/control/mark", "s", string("x" * 1_000_000)),
     # Addresses.
     "no slash": message("mer/control/ping"),
-    "empty address": message(""),
     "address without end": b"/mer/control/ping/now" + b"x" * 3,
-    "address of 64 kB without end": b"/" + b"x" * 65_503,
     "address with a control character": message("/mer/\x1b[2Jcontrol"),
-    "address with a line feed": message("/mer\n/control/ping"),
-    "address with DEL": message("/mer/control/ping\x7f"),
     "address in UTF-8": message("/mer/control/stöp"),
     "address in Latin-1": message(b"/mer/control/st\xf6p"),
     "bundle's name without its end": b"#bundles" + IMMEDIATELY,
-    "bundle of another name": b"#Bundle\0" + IMMEDIATELY,
     # Type tags.
     "no comma": string("/mer/control/rate") + string("fi") + struct.pack(">fi", 30.0, 1),
     "no type tags": string("/mer/control/rate") + struct.pack(">f", 30.0),
     "type tags without end": string("/mer/control/rate") + b",fff" + b"ffff",
-    "type tags of 64 kB without end": string("/mer/control/rate") + b"," + b"i" * 65_403,
-    "unknown type": message("/mer/control/rate", "x", struct.pack(">f", 30.0)),
     "unknown type beside a known one": message("/mer/control/rate", "fQ", struct.pack(">f", 30.0)),
-    "type of no ASCII": message("/mer/control/rate", b"f\xff", struct.pack(">f", 30.0)),
     "60 kB of type tags without a value": message("/mer/control/rate", "f" * 60_000),
-    "60 kB of unknown types": message("/mer/control/rate", "x" * 60_000),
     # Values.
     "float missing": message("/mer/control/rate", "f"),
-    "int missing": message("/mer/control/rate", "i"),
     "second float missing": message("/mer/control/rate", "ff", struct.pack(">f", 30.0)),
     "half a double": message("/mer/control/rate", "d", bytes(4)),
     "half an int64": message("/mer/control/rate", "h", bytes(4)),
-    "half a time tag": message("/mer/control/rate", "t", bytes(4)),
-    "colour missing": message("/mer/control/rate", "r"),
-    "MIDI missing": message("/mer/control/rate", "m"),
-    "string missing": message("/mer/control/device", "s"),
     "string without end": message("/mer/control/device", "s", b"microphones!"),
-    "string of 60 kB without end": message("/mer/control/device", "s", b"x" * 60_000),
     "string that is no UTF-8": message("/mer/control/device", "s", string(b"B\xfchne")),
-    "string with half a UTF-8 character": message("/mer/control/device", "s", string(b"B\xc3")),
     "string with a surrogate": message("/mer/control/device", "s", string(b"\xed\xa0\x80")),
     "values without a type": message("/mer/control/rate", "f", struct.pack(">ff", 30.0, 30.0)),
-    "values of no type": message("/mer/control/rate", "", struct.pack(">f", 30.0)),
     "blob larger than the packet": message("/mer/control/mark", "b", struct.pack(">i", 1000) + bytes(8)),
     "blob of 2 GB": message("/mer/control/mark", "b", struct.pack(">i", 2**31 - 1) + bytes(8)),
     "blob of negative size": message("/mer/control/mark", "bi", struct.pack(">i", -4)),
-    "blob of the most negative size": message("/mer/control/mark", "b", struct.pack(">i", -(2**31)) + bytes(8)),
-    "blob without size": message("/mer/control/mark", "b"),
     "array that does not end": message("/mer/control/rate", "[f", struct.pack(">f", 30.0)),
     "array after 60000 values that does not end": message("/mer/control/rate", "T" * 60_000 + "["),
     "array that did not begin": message("/mer/control/rate", "f]", struct.pack(">f", 30.0)),
-    "array the wrong way round": message("/mer/control/rate", "]["),
     "arrays nested 9 deep": message("/mer/control/rate", "[" * 9 + "]" * 9),
     "arrays nested 30000 deep": message("/mer/control/rate", "[" * 30_000 + "]" * 30_000),
-    "60000 arrays that do not end": message("/mer/control/rate", "[" * 60_000),
     # Bundles.
     "bundle without time tag": b"#bundle\0",
     "bundle with half a time tag": b"#bundle\0" + bytes(4),
     "element's size missing its element": _sized(28, b""),
     "element larger than its bundle": _sized(1000, PING),
-    "element of 2 GB": _sized(2**31 - 1, PING),
     "element of size -4": _sized(-4, PING),
-    "element of size -1": _sized(-1, PING),
-    "element of the most negative size": _sized(-(2**31), PING),
     "element of size 0": _sized(0, PING),
     "element whose size is no multiple of 4": _sized(len(PING) - 1, PING),
     "16000 empty elements": b"#bundle\0" + IMMEDIATELY + bytes(64_000),
@@ -151,7 +126,6 @@ BAD: dict[str, bytes] = {
     "bundles nested 9 deep": nested(9, PING),
     "bundles nested 100 deep": nested(100, PING),
     "bundles nested 3200 deep": nested(3200, PING),
-    "empty bundles nested 100 deep": nested(100, bundle()),
     **dict(_cut()),
     **dict(_noise()),
 }
@@ -160,46 +134,34 @@ STRANGE: dict[str, bytes] = {
     "no type tags and no value": string("/mer/control/ping"),
     "pattern for an address": message("/mer/{control,status}/p?[a-z]*"),
     "space in an address": message("/mer/control/ping twice"),
-    "slash for an address": message("/"),
     "address of 60 kB": message("/" + "x" * 60_000),
     "padding that is no zero": b"/mer\0abc" + b",i\0z" + struct.pack(">i", 7),
     "NaN": message("/mer/control/rate", "f", b"\x7f\xc0\0\0"),
-    "negative NaN with a payload": message("/mer/control/rate", "f", b"\xff\xbf\xff\xff"),
-    "infinity": message("/mer/control/rate", "f", b"\x7f\x80\0\0"),
     "negative infinity": message("/mer/control/rate", "f", b"\xff\x80\0\0"),
     "denormal": message("/mer/control/rate", "f", b"\0\0\0\x01"),
     "negative zero": message("/mer/control/rate", "f", b"\x80\0\0\0"),
     "double": message("/mer/control/rate", "d", struct.pack(">d", 30.1)),
-    "double NaN": message("/mer/control/rate", "d", struct.pack(">d", float("nan"))),
     "int64": message("/mer/control/rate", "h", struct.pack(">q", -(2**63))),
     "largest int": message("/mer/control/rate", "i", struct.pack(">i", 2**31 - 1)),
     "booleans and nothing": message("/mer/control/rate", "TFNI"),
-    "character": message("/mer/control/rate", "c", struct.pack(">i", ord("x"))),
     "character of no Unicode": message("/mer/control/rate", "c", struct.pack(">i", -1)),
     "symbol": message("/mer/control/smoothing", "S", string("spring")),
     "colour": message("/mer/control/rate", "r", b"\xff\x80\0\x01"),
     "MIDI": message("/mer/control/rate", "m", b"\x01\x90\x3c\x7f"),
     "time tag": message("/mer/control/rate", "t", struct.pack(">II", 2_208_988_800, 2**31)),
-    "latest time tag": message("/mer/control/rate", "t", b"\xff" * 8),
     "blob": message("/mer/control/mark", "b", blob(b"\0\x01\xff#/")),
-    "empty blob": message("/mer/control/mark", "b", blob(b"")),
-    "empty string": message("/mer/control/mark", "s", string("")),
     "string that writes on a terminal": message("/mer/control/mark", "s", string("\x1b]0;mine\x07\x1b[2J\x9b1m\r\n")),
     "string in UTF-8": message("/mer/control/mark", "s", string("Bühne ♫ 音")),
-    "string of 60 kB": message("/mer/control/mark", "s", string("x" * 60_000)),
     "13000 values": message("/mer/control/rate", "i" * 13_000, bytes(52_000)),
     "60000 values without a byte": message("/mer/control/rate", "T" * 60_000),
     "array": message("/mer/control/rate", "i[f[s]T]", struct.pack(">if", 1, 2.0) + string("x")),
     "arrays nested 8 deep": message("/mer/control/rate", "[" * 8 + "]" * 8),
-    "30000 empty arrays": message("/mer/control/rate", "[]" * 30_000),
     "empty bundle": bundle(),
     "bundle for the year 2036": bundle(PING, time_tag=b"\xff" * 8),
-    "bundle for the year 1900": bundle(PING, time_tag=bytes(8)),
     "bundles for times in the wrong order": bundle(
         bundle(RATE, time_tag=b"\xff" * 8), bundle(SMOOTHING, time_tag=b"\xf0" * 8), PING
     ),
     "bundles nested 8 deep": nested(8, PING),
     "3200 empty bundles": bundle(*[bundle()] * 3200),
     "8000 smallest messages": bundle(*[string("/")] * 8000),
-    "5400 smallest messages with a value": bundle(*[message("/", "T")] * 5400),
 }

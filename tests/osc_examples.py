@@ -1,4 +1,4 @@
-"""What the tests of OSC share: updates and statuses of every kind, and a decoder after the specification."""
+"""Updates and statuses of every kind for the tests of OSC, and a decoder written from the specification."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ STATUSES = st.builds(
 )
 
 # Address, type tags and values, as received.
-Said = tuple[str, str, tuple[object, ...]]
+Decoded = tuple[str, str, tuple[object, ...]]
 
 
-def decode(datagram: bytes) -> list[Said]:
+def decode(datagram: bytes) -> list[Decoded]:
     """The messages of a flat bundle with the immediate time tag, read by hand after the specification."""
     assert datagram[:16] == b"#bundle\0" + struct.pack(">Q", 1)
-    found: list[Said] = []
+    found: list[Decoded] = []
     rest = datagram[16:]
     while rest:
         (size,) = struct.unpack(">i", rest[:4])

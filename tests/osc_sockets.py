@@ -1,4 +1,4 @@
-"""What the tests of OSC send and receive with: sockets on free ports of this computer, and waiting for what they do."""
+"""Sockets on free ports of this computer, for the tests of OSC, and waiting for their effects."""
 
 from __future__ import annotations
 
@@ -18,12 +18,12 @@ HERE = "127.0.0.1"
 def eventually(is_so: Callable[[], object]) -> None:
     end_s = time.monotonic() + GENEROUS_S
     while not is_so():
-        assert time.monotonic() < end_s, "it never came"
+        assert time.monotonic() < end_s, "it did not happen"
         time.sleep(0.005)
 
 
 def open_files() -> int:
-    """Of this process; 0 where the system does not tell."""
+    """Of this process; 0 if the system does not show it."""
     files = Path("/proc/self/fd")
     return len(list(files.iterdir())) if files.exists() else 0
 
@@ -56,7 +56,7 @@ def sender_to(port: int, *, tcp: bool = False) -> socket.socket:
 
 
 def name_of(sender: socket.socket) -> str:
-    """HOST:PORT, as receivers are to name it."""
+    """HOST:PORT, as receivers name it."""
     host, port = sender.getsockname()[:2]
     return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
 
@@ -73,7 +73,7 @@ class Receiver:
         return self.socket.recv(65_536)
 
     def drain(self) -> list[bytes]:
-        """All that was sent so far: what is sent on one computer arrives in its order."""
+        """All packets so far, since packets on one computer arrive in order."""
         with socket.socket(self.socket.family, socket.SOCK_DGRAM) as sender:
             sender.sendto(b"end", (self.host, self.port))
         return list(iter(self.receive, b"end"))
@@ -81,7 +81,7 @@ class Receiver:
 
 @contextlib.contextmanager
 def receiving(host: str = HERE) -> Iterator[Receiver]:
-    """Skips the test where this computer has no such address."""
+    """Skips the test if this computer has no such address."""
     try:
         made = Receiver(host)
     except OSError as error:
@@ -91,7 +91,7 @@ def receiving(host: str = HERE) -> Iterator[Receiver]:
 
 
 def skip_without(host: str) -> None:
-    """Skips the test where this is an IPv6 address, and this computer has none of these."""
+    """Skips the test if this is an IPv6 address and this computer has none."""
     if ":" in host:
         with receiving("::1"):
             pass

@@ -82,15 +82,9 @@ def test_the_file_overrides_the_defaults_and_the_overrides_both(tmp_path: Path) 
     assert load(tmp_path, "[audio]\nblock_samples = 1", {"audio.block_samples": 512}).audio.block_samples == 512
 
 
-def test_whole_numbers_become_fractional_where_needed(tmp_path: Path) -> None:
-    settings = load(tmp_path, "[audio]\nlatency = 1\nbuffer_s = 3\n[level]\nsilence_db = -70")
-    for value in (settings.audio.latency, settings.audio.buffer_s, settings.level.silence_db):
-        assert isinstance(value, float)
-
-
-@pytest.mark.parametrize("content", ['\ufeff[audio]\ndevice = "Gäste"', '[audio]\r\ndevice = "Gäste"\r\n'])
-def test_files_written_on_windows(tmp_path: Path, content: str) -> None:
-    assert load(tmp_path, content).audio.device == "Gäste"
+def test_files_written_on_windows_and_of_the_largest_size_are_read(tmp_path: Path) -> None:
+    content = '\ufeff[audio]\r\ndevice = "Gäste"\r\n'.encode()
+    assert load(tmp_path, content + b"#" * (2**20 - len(content))).audio.device == "Gäste"
 
 
 HUGE = "0x" + "f" * 5000
@@ -102,26 +96,18 @@ HUGE = "0x" + "f" * 5000
         # Unknown names, with the nearest one.
         ("[adio]\ndevice = 'x'", "adio: there is no such table. Did you mean audio?"),
         ("[lamps]", "lamps: there is no such table. There are: audio, input, level, "),
-        ("[audio]\nblock-samples = 64", "audio.block-samples: there is no such key. Did you mean audio.block_samples?"),
         ("[display]\nPLOT = true", "display.PLOT: there is no such key. Did you mean display.plot?"),
         ("[input]\ndevice = 'x'", "input.device: there is no such key. Did you mean audio.device?"),
-        ("[audio]\ntarget = 'x'", "audio.target: there is no such key. Did you mean osc.targets?"),
         ("[level]\nx = 1", "level.x: there is no such key. There are: level.silence_db, level.quiet_db."),
         ('[level]\n"a\\nb" = 1', r"'level.a\nb': there is no such key."),
         ("device = 'x'", "device: there is no such key. Did you mean audio.device?"),
         ("'audio.device' = 'x'", "audio.device: there is no such key. Did you mean audio.device?"),
-        ("audio = 'x'", "audio: expected a table, got 'x'."),
         ("[[audio]]\ndevice = 'x'", "audio: expected a table, got [{'device': 'x'}]."),
-        ("[osc]\nhost = 'desk'", "osc.host: there is no such key. Did you mean osc.targets.host?"),
         ("[osc]\nprofile = 'qlcplus'", "osc.profile: there is no such key. Did you mean osc.targets.profile?"),
         ("[osc]\nrate_hz = 30", "osc.rate_hz: there is no such key. Did you mean osc.targets.rate_hz?"),
-        ("[input]\nrate_hz = 30", "input.rate_hz: there is no such key. Did you mean audio.rate_hz?"),
         # Values of another type; nothing is converted.
-        ("[audio]\ndevice = 3", "audio.device: expected text that is not empty, got 3."),
         ("[audio]\ndevice = ' '", "audio.device: expected text that is not empty, got ' '."),
-        ("[audio.device]\nx = 1", "audio.device: expected text that is not empty, got {'x': 1}."),
         ("[audio]\ndevice = 2020-01-01", "audio.device: expected text that is not empty, got 2020-01-01."),
-        ("[audio]\nbuffer_s = '4'", "audio.buffer_s: expected a number from 0.5 to 60, got '4'."),
         ("[audio]\nbuffer_s = true", "audio.buffer_s: expected a number from 0.5 to 60, got true."),
         ("[audio]\nbuffer_s = nan", "audio.buffer_s: expected a finite number, got nan."),
         ("[audio]\nlatency = -inf", "audio.latency: expected a finite number, got -inf."),
@@ -132,29 +118,18 @@ HUGE = "0x" + "f" * 5000
         ("[audio]\nrate_hz = 48000.0", "audio.rate_hz: expected a whole number from 8000 to 384000, got 48000.0."),
         ("[audio]\nchannels = 1", "audio.channels: expected a list, each a whole number, got 1."),
         ("[audio]\nchannels = [1, true]", "audio.channels[2]: expected a whole number, got true."),
-        ("[audio]\nchannels = [[1]]", "audio.channels[1]: expected a whole number, got [1]."),
         ("[input]\nloop = 1", "input.loop: expected true or false, got 1."),
         # Values out of range.
         ("[audio]\nblock_samples = 63", "audio.block_samples: expected a whole number from 64 to 16384, got 63."),
-        ("[audio]\nlatency = 0", "audio.latency: expected one of 'low', 'high' or a number more than 0 "),
         ("[audio]\nlatency = 'Low'", "audio.latency: expected one of 'low', 'high' or a number more than 0 "),
-        ("[level]\nsilence_db = 0.1", "level.silence_db: expected a number from -100 to 0, got 0.1."),
-        (
-            "[input]\npcm_format = 's16'",
-            "input.pcm_format: expected one of 's16le', 's24le', 's32le', 'f32le', got 's16'",
-        ),
+        ("[input]\npcm_format = 's16'", "input.pcm_format: expected one of 's16le', 's24le', 's32le', 'f32le', got "),
         ("[audio]\nchannels = []", "audio.channels: expected a list of 1 to 8 different channels, counted from 1, got"),
-        (
-            "[audio]\nchannels = [0]",
-            "audio.channels: expected a list of 1 to 8 different channels, counted from 1, got",
-        ),
-        ("[audio]\nchannels = [1, 1]", "audio.channels: expected a list of 1 to 8 different channels, counted from 1"),
+        ("[audio]\nchannels = [0]", "audio.channels: expected a list of 1 to 8 different"),
+        ("[audio]\nchannels = [1, 1]", "audio.channels: expected a list of 1 to 8 different"),
         ("[audio]\nchannels = [1, 2, 3, 4, 5, 6, 7, 8, 9]", "audio.channels: expected a list of 1 to 8 different"),
         ("[osc]\nquery = ''", "osc.query: expected PORT or HOST:PORT, such as "),
-        ("[osc]\nquery = 9010", "osc.query: expected text in quotes, got 9010."),
         ("[control]\nlisten = '0'", "control.listen: expected PORT or HOST:PORT, such as "),
         # What Python or TOML cannot hold.
-        (f"[audio]\nrate_hz = {HUGE}", "expected a number of at most 64 bits, got a number of more than 64 bits."),
         (f"[audio]\nbuffer_s = {HUGE}", "expected a number of at most 64 bits, got a number of more than 64 bits."),
         (f"[audio]\nchannels = [{HUGE}]", "expected a number of at most 64 bits, got a number of more than 64 bits."),
         (
@@ -163,13 +138,12 @@ HUGE = "0x" + "f" * 5000
         ),
         (f"[audio]\nrate_hz = {'9' * 5000}", "a number is too long, or lists are nested too deeply"),
         (f"[audio]\nchannels = {'[' * 100_000}", "a number is too long, or lists are nested too deeply"),
-        # What would take more memory than there is.
+        # What would take too much memory.
         (f"{'a.' * 200_000}a = 1", "expected a settings file, got more than 50 dots in line 1."),
         (f"[osc]\n[{' . '.join(['a'] * 52)}]", "expected a settings file, got more than 50 dots in line 2."),
         (b"#" * (2**20 + 1), "expected a settings file of at most 1 MiB, got a larger file."),
         # Not TOML.
         ("[audio", "this is not valid TOML: "),
-        ("[audio]\ndevice = 'x'\ndevice = 'y'", "this is not valid TOML: "),
         (b"\xff\xfe[\0a\0u\0", "expected UTF-8, got invalid start byte at byte 0: save the file as UTF-8."),
     ],
 )
@@ -178,11 +152,6 @@ def test_mistakes_in_a_file_are_named(tmp_path: Path, text: str | bytes, message
         load(tmp_path, text)
     assert str(error.value).startswith(f"{tmp_path / 'stage.toml'}: ")
     assert len(str(error.value)) < 500 + len(str(tmp_path))
-
-
-def test_the_largest_file_is_read(tmp_path: Path) -> None:
-    text = b'[audio]\ndevice = "3"\n'
-    assert load(tmp_path, text + b"#" * (2**20 - len(text))).audio.device == "3"
 
 
 def test_long_values_are_shortened_in_messages(tmp_path: Path) -> None:
@@ -208,10 +177,8 @@ def test_the_error_for_a_profile_as_settings_file_names_the_option(profile: str)
         load_settings(Path(profile), {})
 
 
-@pytest.mark.parametrize(
-    "beginning", ["[osc]\ntargets = ['a:1']\n", "osc.targets = []\n", "[osc]\n  targets=['qlcplus@']\n"]
-)
-def test_the_error_for_targets_written_in_both_ways_says_so(tmp_path: Path, beginning: str) -> None:
+@pytest.mark.parametrize("beginning", ["[osc]\ntargets = ['a:1']\n", "osc.targets = []\n"])
+def test_the_error_for_targets_written_in_both_ways_explains_that(tmp_path: Path, beginning: str) -> None:
     with pytest.raises(ConfigError, match=r"Write osc.targets either as a list or as \[\[osc.targets\]\] tables"):
         load(tmp_path, f"{beginning}\n# more\n[[ osc.targets ]]\nhost = 'b'\n")
 
@@ -222,10 +189,8 @@ def test_the_error_for_targets_written_in_both_ways_says_so(tmp_path: Path, begi
         ({"audio.devise": "x"}, "audio.devise: there is no such key. Did you mean audio.device?"),
         ({"osc.targets": ["9000"]}, "osc.targets[1]: expected [PROFILE@]HOST:PORT, such as "),
         ({"osc.targets": None}, "osc.targets: expected a list of at most 64, each HOST:PORT in quotes or a table "),
-        ({"audio.device": None}, "audio.device: expected text that is not empty, got None."),
         ({"audio.device": "caf\udce9"}, "audio.device: expected Unicode text without the character NUL, got "),
         ({"audio.buffer_s": math.nan}, "audio.buffer_s: expected a finite number, got nan."),
-        ({"audio.rate_hz": 1}, "audio.rate_hz: expected a whole number from 8000 to 384000, got 1."),
     ],
 )
 def test_mistakes_in_overrides_are_named_and_not_blamed_on_the_file(
@@ -234,12 +199,10 @@ def test_mistakes_in_overrides_are_named_and_not_blamed_on_the_file(
     with pytest.raises(ConfigError) as error:
         load(tmp_path, "[audio]\ndevice = 'x'", overrides)
     assert str(error.value).startswith(message)
-
-
-def test_a_mistake_in_the_file_is_blamed_on_it_beside_one_in_the_overrides(tmp_path: Path) -> None:
+    # A mistake in the file comes first.
     for text, key in (("[audio]\nrate_hz = 1", "audio.rate_hz"), ("audio = 1", "audio")):
         with pytest.raises(ConfigError, match=rf"stage\.toml: {key}: "):
-            load(tmp_path, text, {"input.pcm_rate_hz": 1, "audio.device": ""})
+            load(tmp_path, text, overrides)
 
 
 # --- OSC targets
@@ -296,35 +259,30 @@ def test_a_target_may_be_a_text_or_a_table(tmp_path: Path) -> None:
 
 
 def test_a_targets_own_keys_override_its_profile(tmp_path: Path, profile: Path) -> None:
-    assert target({"profile": str(profile)}) == FADER_DESK
     changed = {"profile": str(profile), "host": "desk", "rate_hz": 50, "prefix": "/a"}
     assert target(changed) == replace(FADER_DESK, host="desk", rate_hz=50.0, prefix="/a")
     own = {"value": "valence", "address": "/v"}
     assert target({"profile": str(profile), "map": [own]}).map == (MappedValue("valence", "/v"),), "as a whole"
     assert target({"profile": str(profile), "map": [], "send": []}) == replace(FADER_DESK, map=(), send=())
     text = f"[[osc.targets]]\nprofile = '{profile}'\nport = 1"
-    assert load(tmp_path, text).osc.targets == (replace(FADER_DESK, port=1),)
+    settings = load(tmp_path, text)
+    assert settings.osc.targets == (replace(FADER_DESK, port=1),)
+    # Written settings need no profile.
+    profile.unlink()
+    assert load(tmp_path, settings_toml(settings)) == settings
 
 
 @pytest.mark.parametrize(
     ("address", "host", "port"),
     [
         ("", "127.0.0.1", 7700),
-        ("desk", "desk", 7700),
         ("[::1]", "::1", 7700),
         ("desk:9000", "desk", 9000),
-        ("[fe80::1%eth0]:1", "fe80::1%eth0", 1),
     ],
 )
 def test_a_text_may_name_a_profile_and_an_address(profile: Path, address: str, host: str, port: int) -> None:
     settings = load_settings(None, {"osc.targets": [f"{profile}@{address}"]})
     assert settings.osc.targets == (replace(FADER_DESK, host=host, port=port),)
-
-
-def test_written_settings_need_no_profile(tmp_path: Path, profile: Path) -> None:
-    settings = load_settings(None, {"osc.targets": [f"{profile}@desk"]})
-    profile.unlink()
-    assert load(tmp_path, settings_toml(settings)) == settings
 
 
 @pytest.mark.parametrize(
@@ -334,17 +292,13 @@ def test_written_settings_need_no_profile(tmp_path: Path, profile: Path) -> None
         ("rat_hz = 1", ".rat_hz: there is no such key. Did you mean osc.targets[2].rate_hz?"),
         ("scale = 1", ".scale: there is no such key. Did you mean osc.targets.map.scale?"),
         ("x = 1", ".x: there is no such key. There are: osc.targets[2].profile, osc.targets[2].host, "),
-        ("port = '1'", ".port: expected a whole number from 1 to 65535, got '1'."),
         ("port = 0", ".port: expected a whole number from 1 to 65535, got 0."),
         ("transport = 'UDP'", ".transport: expected one of 'udp', 'broadcast', 'multicast', 'tcp', got 'UDP'."),
-        ("host = ''", ".host: expected text that is not empty, got ''."),
         ("send = 'valence'", ".send: expected a list, each text in quotes, got 'valence'."),
         ("send = ['*', 1]", ".send[2]: expected text in quotes, got 1."),
         ("home = 0", ".home: expected valence and arousal, two numbers from -1 to 1, got 0."),
-        ("home = ['left', 0]", ".home[1]: expected a number from -1 to 1, got 'left'."),
         ("home = [0, 1.1]", ".home[2]: expected a number from -1 to 1, got 1.1."),
         ("home = [0, 0, 0]", ".home: expected valence and arousal, two numbers from -1 to 1, got [0, 0, 0]."),
-        ("map = 1", ".map: expected at most 256 tables, each headed [[osc.targets.map]], got 1."),
         ("[osc.targets.map]", ".map: expected at most 256 tables, each headed [[osc.targets.map]], got {}."),
         (f"map = [{','.join([MAP] * 257)}]", ".map: expected at most 256 tables, "),
         ("map = ['valence']", ".map[1]: expected a table, got 'valence'."),
@@ -352,15 +306,8 @@ def test_written_settings_need_no_profile(tmp_path: Path, profile: Path) -> None
         ("[[osc.targets.map]]\nvalue = 1", ".map[1].value: expected text in quotes, got 1."),
         (f"map = [{MAP}, {{scale = true}}]", ".map[2].scale: expected a number from -1000000 to 1000000, got true."),
         (f"map = [{MAP[:-1]}, low = 1, high = 0}}]", ".map[1].high: expected a number not below low (1), got 0.0."),
-        (f"map = [{MAP[:-1]}, type = 'double'}}]", ".map[1].type: expected one of 'float', 'int', got 'double'."),
-        (
-            f"map = [{MAP[:-1]}, rate_hz = 0}}]",
-            ".map[1].rate_hz: there is no such key. Did you mean osc.targets.rate_hz?",
-        ),
-        (
-            "map = [{adress = '/a'}]",
-            ".map[1].adress: there is no such key. Did you mean osc.targets[2].map[1].address?",
-        ),
+        (f"map = [{MAP[:-1]}, rate_hz = 0}}]", ".map[1].rate_hz: there is no such key. Did you mean osc.targets.rate_"),
+        ("map = [{adress = '/a'}]", ".map[1].adress: there is no such key. Did you mean osc.targets[2].map[1].address"),
         ("profile = 1", ".profile: expected text in quotes, got 1."),
         ("profile = 'missing.toml'", ": missing.toml: the settings cannot be read: "),
     ],
@@ -371,7 +318,7 @@ def test_mistakes_in_a_target_are_named_with_the_whole_key(tmp_path: Path, text:
     assert str(error.value).startswith(f"{tmp_path / 'stage.toml'}: osc.targets[2]{message}")
 
 
-@pytest.mark.parametrize("targets", ["'a:1'", "{port = 1}", str(["a:1"] * 65), "[9000]", "['9000']"])
+@pytest.mark.parametrize("targets", ["'a:1'", str(["a:1"] * 65), "[9000]", "['9000']"])
 def test_what_is_not_a_list_of_targets_is_refused(tmp_path: Path, targets: str) -> None:
     with pytest.raises(ConfigError, match=r"stage.toml: osc.targets(\[1\])?: expected .*HOST:PORT"):
         load(tmp_path, f"[osc]\ntargets = {targets}")
@@ -380,7 +327,6 @@ def test_what_is_not_a_list_of_targets_is_refused(tmp_path: Path, targets: str) 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("port = 0", "port: expected a whole number from 1 to 65535, got 0."),
         ("prot = 1", "prot: there is no such key. Did you mean port?"),
         ("[[map]]\nvalue = 1", "map[1].value: expected text in quotes, got 1."),
         ("[osc]\ndelay_s = 1", "osc: there is no such table. "),
@@ -391,9 +337,6 @@ def test_what_is_not_a_list_of_targets_is_refused(tmp_path: Path, targets: str) 
 def test_mistakes_in_a_profile_are_named_with_its_file(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "desk.toml"
     path.write_text(text)
-    with pytest.raises(ConfigError) as error:
-        target({"profile": str(path), "port": 1})
-    assert str(error.value).startswith(f"osc.targets[1]: {path}: {message}")
     with pytest.raises(ConfigError) as error:
         load(tmp_path, f"[[osc.targets]]\nprofile = '{path}'")
     assert str(error.value).startswith(f"{tmp_path / 'stage.toml'}: osc.targets[1]: {path}: {message}")
@@ -420,12 +363,7 @@ def test_any_value_of_targets_is_loaded_or_refused(value: object) -> None:
 
 @pytest.mark.parametrize(
     ("text", "host", "port"),
-    [
-        ("localhost:1", "localhost", 1),
-        ("lighting-desk.local:65535", "lighting-desk.local", 65_535),
-        ("[fe80::1%eth0]:7700", "fe80::1%eth0", 7700),
-        ("bühne:9000", "bühne", 9000),
-    ],
+    [("lighting-desk.local:65535", "lighting-desk.local", 65_535), ("[fe80::1%eth0]:7700", "fe80::1%eth0", 7700)],
 )
 def test_a_text_names_host_and_port(text: str, host: str, port: int) -> None:
     assert parse_target(text) == {"host": host, "port": port}
@@ -436,13 +374,10 @@ def test_a_text_names_host_and_port(text: str, host: str, port: int) -> None:
 
 NO_ADDRESSES = [
     ("", "no host"),
-    ("127.0.0.1", "no port"),
     ("localhost", "no port"),
     (":9000", "no host"),
     ("localhost:", "the port must be"),
-    ("localhost:0", "the port must be"),
     ("localhost:65536", "the port must be"),
-    ("localhost:+9", "the port must be"),
     ("localhost:9\n", "the port must be"),
     ("localhost:٩٠٠٠", "the port must be"),
     ("localhost:" + "9" * 5000, "the port must be"),
@@ -450,9 +385,7 @@ NO_ADDRESSES = [
     ("::1:9000", "square brackets"),
     ("fe80::1", "square brackets"),
     ("[127.0.0.1]:9000", "not an IPv6 address"),
-    ("[]:9000", "not an IPv6 address"),
     ("osc.udp://localhost:9000", "not a host name"),
-    ("two words:9000", "not a host name"),
     ("nul\x00:9000", "not a host name"),
     ("a:b:9000", "not a host name"),
 ]
@@ -463,12 +396,9 @@ NO_ADDRESSES = [
     [
         *NO_ADDRESSES,
         ("9000", "no host"),
-        ("@", "no profile"),
         ("@a:1", "no profile"),
         ("desk@9000", "no host"),
-        ("desk@:9000", "no host"),
         ("desk@a:0", "the port must be"),
-        ("desk@::1", "square brackets"),
         ("desk@two words", "not a host name"),
     ],
 )
@@ -476,15 +406,11 @@ def test_what_is_not_a_target_is_refused_with_the_reason(text: str, why: str) ->
     with pytest.raises(ConfigError, match=rf"^expected \[PROFILE@\]HOST:PORT, such as .*{why}") as error:
         parse_target(text)
     assert len(str(error.value)) < 400
-
-
-def test_the_error_for_a_profile_without_at_sign_shows_how_to_write_it() -> None:
     with pytest.raises(ConfigError, match=r"^'QLCplus' is a profile, not a target: write qlcplus@ or "):
         parse_target("QLCplus")
-    assert parse_target("qlcplus@") == {"profile": "qlcplus"}
 
 
-@pytest.mark.parametrize(("text", "why"), [*NO_ADDRESSES, ("0", "the port must be"), ("99999", "the port must be")])
+@pytest.mark.parametrize(("text", "why"), [*NO_ADDRESSES, ("0", "the port must be")])
 def test_what_is_not_a_place_to_listen_is_refused_with_the_reason(text: str, why: str) -> None:
     with pytest.raises(ConfigError, match=f"^expected PORT or HOST:PORT, such as .*{why}"):
         parse_listen(text)
@@ -532,17 +458,13 @@ def test_hosts_addresses_and_names(key: str, allowed: tuple[Any, ...], refused: 
 @pytest.mark.parametrize(
     ("host", "transport", "interface", "refused"),
     [
-        ("239.1.2.3", "multicast", None, ""),
         ("239.1.2.3", "multicast", "192.0.2.7", ""),
         ("ff12::1", "multicast", "eth0", ""),
         ("group.local", "multicast", None, ""),
         ("192.0.2.255", "broadcast", "eth0", ""),
-        ("everybody.local", "broadcast", "192.0.2.7", ""),
         ("192.0.2.7", "multicast", None, "host: expected a multicast group, such as 239.1.2.3, got '192.0.2.7'."),
-        ("2001:db8::1", "multicast", None, "host: expected a multicast group, such as 239.1.2.3, got"),
         ("ff02::1", "broadcast", None, "host: expected an IPv4 broadcast address, since IPv6 has none, got"),
         ("ff12::1", "multicast", "192.0.2.7", "interface: expected a name such as 'eth0' with an IPv6 group, got"),
-        ("192.0.2.7", "udp", "eth0", "interface: expected none with transport 'udp', got 'eth0'."),
         ("192.0.2.7", "tcp", "eth0", "interface: expected none with transport 'tcp', got 'eth0'."),
     ],
 )
@@ -555,19 +477,12 @@ def test_an_address_that_cannot_serve_its_transport_is_refused(
 
 
 @pytest.mark.parametrize(
-    ("value", "hint"),
-    [
-        ("smooth/valense", "Did you mean smooth/valence?"),
-        ("va", ""),
-        ("status/source", ""),
-        ("", "There are: valence, "),
-    ],
+    ("value", "hint"), [("smooth/valense", "Did you mean smooth/valence?"), ("", "There are: valence, ")]
 )
 def test_only_what_is_one_number_can_be_mapped(value: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=rf"^value: expected the name of one number .*, got '{value}'\. .*") as error:
         MappedValue(value, "/a")
     assert hint in str(error.value)
-    assert {address.types for address in SPACE if address.name in MAPPABLE} == {"f", "i"}
 
 
 # --- writing
@@ -628,15 +543,6 @@ def test_written_settings_are_read_back(tmp_path_factory: pytest.TempPathFactory
     path = tmp_path_factory.getbasetemp() / "written.toml"
     path.write_bytes(settings_toml(settings).encode())
     assert load_settings(path, {}) == settings
-
-
-def test_settings_without_a_value_are_not_written() -> None:
-    settings = LiveSettings(osc=OscSettings((TargetSettings(map=(MappedValue("valence", "/a", high=1.0),)),)))
-    written = tomllib.loads(settings_toml(settings))
-    (target,) = written["osc"]["targets"]
-    assert "rate_hz" not in written["audio"]
-    assert "settle_s" not in target
-    assert set(target["map"][0]) == {key.name for key in fields(MappedValue)} - {"low"}
 
 
 # --- configs/live.toml

@@ -32,7 +32,7 @@ from realtime_mer.sources.devices import DeviceError
 
 # Only a limit for a test that hangs.
 _TIMEOUT_S = 60.0
-# The names are an interface for programs; the order is the report's.
+# Programs rely on these names; the order is the report's.
 _NAMES = [
     *("program", "system", "libraries", "PortAudio", "inputs", "sound server", "sound cards", "level", "openSMILE"),
     *("model", "headroom", "clock", "priority", "window", "OSC target", "control port", "OSCQuery port", "recording"),
@@ -78,19 +78,16 @@ def taken() -> Iterator[tuple[socket.socket, int]]:
 
 @pytest.mark.parametrize("verdict", Verdict)
 def test_a_check_is_an_entry_of_both_reports(verdict: Verdict) -> None:
-    check = Check("level", verdict, "text", "cure")
-    assert command.line(check).split() == [str(verdict), "level", "text", "->", "cure"]
-    report = json.loads(command.report_json([check]))
-    assert report["checks"] == [{"name": "level", "verdict": str(verdict), "text": "text", "cure": "cure"}]
-    assert report["works"] is (verdict is not Verdict.FAILED)
-
-
-def test_the_cure_is_below_the_text() -> None:
-    lines = command.line(Check("model", Verdict.FAILED, "broken " * 20, "Reinstall it.")).splitlines()
-    assert lines[0].startswith("failed   model          broken broken")
+    check = Check("model", verdict, "broken " * 20, "Reinstall it.")
+    lines = command.line(check).splitlines()
+    assert " ".join(lines).split() == [str(verdict), "model", *["broken"] * 20, "->", "Reinstall", "it."]
     assert max(map(len, lines)) <= 120
     assert lines[-1].strip() == "-> Reinstall it."
     assert all(line.startswith(" " * 24) for line in lines[1:])
+    report = json.loads(command.report_json([check]))
+    assert report.pop("version")
+    expected = {"name": "model", "verdict": str(verdict), "text": "broken " * 20, "cure": "Reinstall it."}
+    assert report == {"works": verdict is not Verdict.FAILED, "checks": [expected]}
 
 
 def test_an_error_is_split_into_text_and_cure() -> None:
@@ -167,15 +164,11 @@ def test_music_has_a_level(in_server: SoundServer, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_silence_is_a_warning(in_server: SoundServer) -> None:
+def test_silence_is_a_warning_and_a_missing_input_fails(in_server: SoundServer) -> None:
     settings = given("level.silence_db", -70)
     check = only(guarded("level", sound.level, settings, _TIMEOUT_S, ""))
     assert check.verdict is Verdict.WARNING
     assert "silence (below -70 dBFS)" in check.text
-
-
-@pytest.mark.slow
-def test_a_missing_input_fails(in_server: SoundServer) -> None:
     check = only(guarded("level", sound.level, given("audio.device", "Nagra"), _TIMEOUT_S, ""))
     assert check.verdict is Verdict.FAILED
     assert "'Nagra'" in check.text
@@ -208,7 +201,6 @@ def test_a_file_needs_no_device(tmp_path: Path) -> None:
     assert (check().verdict, check().text) == (Verdict.FAILED, "There is no file song.flac.")
     song.write_text("words")
     assert check().verdict is Verdict.FAILED
-    assert "song.flac" in check().text
     assert str(tmp_path) not in check().text
     soundfile.write(song, np.zeros(100), 44_100)
     assert check().verdict is check("-").verdict is Verdict.SKIPPED
@@ -277,7 +269,7 @@ def test_the_shipped_model_is_recognised(tmp_path: Path, monkeypatch: pytest.Mon
     assert own.text.startswith("mine.safetensors, your own")
 
 
-@pytest.mark.parametrize("n_bytes", [None, 0, 5000])
+@pytest.mark.parametrize("n_bytes", [None, 5000])
 def test_a_model_that_is_missing_or_damaged(n_bytes: int | None, tmp_path: Path) -> None:
     path = tmp_path / "mine.safetensors"
     if n_bytes is not None:
@@ -286,10 +278,6 @@ def test_a_model_that_is_missing_or_damaged(n_bytes: int | None, tmp_path: Path)
     assert check.verdict is Verdict.FAILED
     assert "mine.safetensors" in check.text
     assert str(tmp_path) not in check.text
-
-
-def test_opensmile_computes_a_frame() -> None:
-    assert only(software.opensmile(LiveSettings())).verdict is Verdict.OK
 
 
 def test_a_folder_to_record_into(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -320,7 +308,7 @@ def test_a_place_for_the_log(tmp_path: Path) -> None:
     song.write_bytes(b"RIFF")
     assert check(str(song)).text == "song.wav is not a log of realtime-mer, so it is not written to."
     assert check(str(tmp_path)).text == f"{tmp_path.name} is not a file."
-    assert check(str(song / "night.log")).text == "night.log cannot be written."
+    assert check(str(song / "night.log")).text.startswith("night.log cannot be written: ")
     song.write_bytes(b"2026-06-21T23:14:07.518+02:00 and so on")
     assert check(str(song)).verdict is Verdict.OK
     assert only(software.log(LiveSettings())).verdict is Verdict.SKIPPED
@@ -336,25 +324,24 @@ def test_no_display_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
     assert only(software.window(given("display.plot", False))).verdict is Verdict.SKIPPED
 
 
-def test_no_ffmpeg_is_a_warning(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_ffmpeg_is_a_warning_and_opensmile_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PATH", os.devnull)
     assert only(software.ffmpeg(LiveSettings())).verdict is Verdict.WARNING
+    assert only(software.opensmile(LiveSettings())).verdict is Verdict.OK
 
 
 # --- the machine ---
-
-
-@pytest.mark.parametrize(
-    ("ratio", "verdict"), [(1.29, Verdict.FAILED), (1.31, Verdict.WARNING), (2.9, Verdict.WARNING), (3.0, Verdict.OK)]
-)
-def test_headroom_limits(ratio: float, verdict: Verdict) -> None:
-    assert machine._headroom_check(ratio, 28).verdict is verdict
 
 
 @pytest.mark.slow
 def test_headroom_processes_all_of_the_music() -> None:
     # 15 s: frames of 1 s every 0.5 s.
     assert "28 predictions" in only(machine.headroom(LiveSettings())).text
+
+
+def test_headroom_limits() -> None:
+    verdicts = [machine._headroom_check(ratio, 28).verdict for ratio in (1.29, 1.31, 2.9, 3.0)]
+    assert verdicts == [Verdict.FAILED, Verdict.WARNING, Verdict.WARNING, Verdict.OK]
 
 
 def test_sleeps_and_priority() -> None:
@@ -370,7 +357,7 @@ def test_sleeps_and_priority() -> None:
 
 @pytest.mark.slow
 def test_the_command_reports_all_checks_as_json(server: SoundServer, tmp_path: Path) -> None:
-    """As a user runs it: the device is missing, everything else is well."""
+    """The device is missing; all other checks pass."""
     arguments = ["doctor", "--json", "--no-plot", "--device", "Nagra", "--osc", f"{HERE}:{free_port()}"]
     run = subprocess.run(
         [sys.executable, "-m", "realtime_mer", *arguments],

@@ -2,15 +2,16 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import itertools
 import math
 import queue
-import shutil
+import re
 import struct
 import subprocess
 import sys
 import threading
-import time
 import tracemalloc
+from collections import Counter
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -37,11 +38,11 @@ from realtime_mer.osc.control import (
 from realtime_mer.osc.messages import PacketError
 from realtime_mer.updates import Answer
 
-TELLS_DROPS = sys.platform == "linux"
+REPORTS_DROPS = sys.platform == "linux"
 NAN, INFINITY = math.nan, math.inf
 
-# What sends packets as fast as it can: port, seconds; the packet comes in hexadecimal, and the number of packets is
-# printed at the end. A line is printed when the flood has begun.
+# Sends packets as fast as it can. Arguments: port, seconds; input: the packet in hexadecimal. Prints a line when the
+# flood has begun, and the number of packets at the end.
 FLOODER = """
 import socket, sys, time
 datagram, target = bytes.fromhex(sys.stdin.readline()), ("127.0.0.1", int(sys.argv[1]))
@@ -57,7 +58,7 @@ print(sent)
 
 
 class Program:
-    """What a control port commands: notes what is asked of it, and has it answered as `obey` says."""
+    """Records the commands that a control port passes on, and answers each as `obey` does."""
 
     def __init__(self) -> None:
         self.orders: list[tuple[str, Values]] = []
@@ -70,6 +71,12 @@ class Program:
 
     def report(self, carried_out: bool, name: str, text: str) -> None:
         self.reported.put((carried_out, name, text))
+
+    def next_report(self) -> tuple[bool, str, str]:
+        return self.reported.get(timeout=GENEROUS_S)
+
+    def opened(self, host: str = HERE, port: int = 0) -> ControlServer:
+        return ControlServer(host, port, self.carry_out, self.report)
 
 
 class Desk:
@@ -86,13 +93,13 @@ class Desk:
         """The next one, as python-osc reads it: the address's last part, the command, the text."""
         datagram = self.socket.recv(LARGEST_UDP_BYTES)
         assert datagram.startswith(b"#bundle\0" + struct.pack(">Q", 1))
-        ((_, said),) = OscPacket(datagram).messages
-        name, text = said.params
-        assert said.address in ("/mer/status/ack", "/mer/status/error")
-        return said.address.rpartition("/")[2], name, text
+        ((_, message),) = OscPacket(datagram).messages
+        name, text = message.params
+        assert message.address in ("/mer/status/ack", "/mer/status/error")
+        return message.address.rpartition("/")[2], name, text
 
     def ping(self) -> None:
-        """Comes back when everything that was sent before has been dealt with, and answers to it were received."""
+        """Returns when everything that was sent before has been processed, and all answers were received."""
         self.send(PING)
         assert self.answer() == ("ack", "ping", "ping: done")
 
@@ -104,7 +111,7 @@ def program() -> Program:
 
 @pytest.fixture
 def server(program: Program) -> Iterator[ControlServer]:
-    with contextlib.closing(ControlServer("127.0.0.1", 0, program.carry_out, program.report)) as made:
+    with contextlib.closing(program.opened()) as made:
         yield made
 
 
@@ -151,11 +158,8 @@ def wait_for_end(before: set[threading.Thread]) -> None:
     [
         (PING, "ping", ()),
         (string("/mer/control/pause"), "pause", ()),
-        (command("rate", "f", floats(30)), "rate", (30.0,)),
         (command("rate", "i", ints(30)), "rate", (30.0,)),
         (command("rate", "fi", floats(29.5) + ints(2)), "rate", (29.5, 2)),
-        (command("rate", "ff", floats(30, 2)), "rate", (30.0, 2)),
-        (command("rate", "if", ints(30) + floats(-2)), "rate", (30.0, -2)),
         (command("rate", "ff", floats(30, 2**30)), "rate", (30.0, 2**30)),
         # Numbers of the other types.
         (command("rate", "dh", struct.pack(">dq", 29.5, 2)), "rate", (29.5, 2)),
@@ -164,15 +168,9 @@ def wait_for_end(before: set[threading.Thread]) -> None:
         (command("delay", "F"), "delay", (0.0,)),
         (command("smoothing", "sdh", string("spring") + struct.pack(">dq", 0.25, 1)), "smoothing", ("spring", 0.25, 1)),
         (command("device", "s", string("Bühne 2")), "device", ("Bühne 2",)),
-        (command("device", "s", string("")), "device", ("",)),
         (command("device", "s", string("x" * MAX_TEXT)), "device", ("x" * MAX_TEXT,)),
         (command("smoothing", "s", string("spring")), "smoothing", ("spring",)),
-        (command("smoothing", "sf", string("spring") + floats(0.5)), "smoothing", ("spring", 0.5)),
-        (command("smoothing", "sii", string("none") + ints(2, 1)), "smoothing", ("none", 2.0, 1)),
-        (command("record/start", "s", string("tonight")), "record/start", ("tonight",)),
-        (command("delay", "f", floats(0)), "delay", (0.0,)),
         # A button that is pressed.
-        (command("pause", "f", floats(1)), "pause", ()),
         (command("pause", "f", floats(0.01)), "pause", ()),
         (command("pause", "i", ints(127)), "pause", ()),
         (command("pause", "T"), "pause", ()),
@@ -180,7 +178,6 @@ def wait_for_end(before: set[threading.Thread]) -> None:
         (command("pause", "h", struct.pack(">q", 2**40)), "pause", ()),
         (command("pause", "I"), "pause", ()),
         (command("mark", "N"), "mark", ()),
-        (command("mark", "f", floats(1)), "mark", ()),
         (command("record/start", "i", ints(1)), "record/start", ()),
     ],
 )
@@ -194,9 +191,9 @@ def test_commands_are_understood(datagram: bytes, name: str, values: Values) -> 
 @pytest.mark.parametrize(
     ("tags", "value"), [("f", floats(-0.0)), ("i", ints(0)), ("d", bytes(8)), ("h", bytes(8)), ("F", b"")]
 )
-@pytest.mark.parametrize("name", ["pause", "record/stop", "mark"])
-def test_a_released_button_is_no_command(name: str, tags: str, value: bytes) -> None:
-    assert read_commands(command(name, tags, value)) == [None]
+def test_a_released_button_is_no_command(tags: str, value: bytes) -> None:
+    # With required values, and with optional ones.
+    assert read_commands(bundle(*(command(name, tags, value) for name in ("pause", "mark")))) == [None, None]
 
 
 @pytest.mark.parametrize(
@@ -204,12 +201,9 @@ def test_a_released_button_is_no_command(name: str, tags: str, value: bytes) -> 
     [
         (command("puase"), "puase", "unknown command; there are pause, resume, "),
         (command(""), "", "unknown command; "),
-        (command("Pause"), "Pause", "unknown command; "),
         (command("record"), "record", "unknown command; "),
-        (command("p*"), "p*", "unknown command; "),
         (command("rate"), "rate", "got no value; expected: a number, optionally followed by a whole number"),
         (command("rate", "s", string("fast")), "rate", "got values of the types s; expected: a number, "),
-        (command("rate", "I"), "rate", "got values of the types I; "),
         (command("rate", "[f]", floats(30)), "rate", "got values of the types [f]; "),
         (command("rate", "fif", floats(30) + ints(1) + floats(1)), "rate", "got values of the types fif; "),
         (command("rate", "f" * 100, floats(*[1] * 100)), "rate", "got values of the types fffffffff...; "),
@@ -219,15 +213,11 @@ def test_a_released_button_is_no_command(name: str, tags: str, value: bytes) -> 
         (command("rate", "fh", floats(30) + struct.pack(">q", 2**31)), "rate", "2.14748e+09 is not a whole number"),
         (command("device"), "device", "got no value; expected: a text"),
         (command("device", "i", ints(3)), "device", "got values of the types i; expected: a text"),
-        (command("device", "S", string("x")), "device", "got values of the types S; "),
         (command("device", "s", string("x" * 501)), "device", "the text has 501 characters, the limit is 500; "),
         (command("device", "s", string("a\n\x1b[2J")), "device", "the text has characters that cannot be printed; "),
-        (command("mark", "s", string("\u202ename")), "mark", "the text has characters that cannot be printed; "),
         (command("pause", "f", floats(-1)), "pause", "-1 is not what a button sends; expected: no value"),
         (command("pause", "f", floats(NAN)), "pause", "nan is not a finite number; expected: no value"),
         (command("pause", "ff", floats(1, 1)), "pause", "got values of the types ff; expected: no value"),
-        (command("pause", "s", string("now")), "pause", "got values of the types s; expected: no value"),
-        (command("mark", "sf", string("x") + floats(1)), "mark", "got values of the types sf; "),
         (command("mark", "b", blob(b"x")), "mark", "got values of the types b; expected: no value, optionally "),
     ],
 )
@@ -239,22 +229,18 @@ def test_a_refusal_says_what_was_expected(datagram: bytes, name: str, reason: st
     assert len(refusal.reason) <= MAX_ANSWER
 
 
-@pytest.mark.parametrize("address", ["/", "/mer/control", "/mer/valence", "/control/ping", "/mer/control2/ping", "//"])
-def test_other_addresses_are_only_counted(address: str) -> None:
+@pytest.mark.parametrize("address", ["/", "/mer/control", "/mer/valence", "/control/ping", "/mer/control2/ping"])
+def test_other_addresses_are_no_commands(address: str) -> None:
     (refusal,) = read_commands(message(address))
     assert isinstance(refusal, Refusal)
     assert refusal.name is None
 
 
-def test_a_packet_holds_so_many_messages_at_most() -> None:
+def test_the_size_of_a_packet_is_limited() -> None:
     assert read_commands(bundle(*[PING] * MAX_MESSAGES)) == [Order("ping", ())] * MAX_MESSAGES
     with pytest.raises(PacketError, match="got 65"):
         read_commands(bundle(*[PING] * (MAX_MESSAGES + 1)))
-
-
-def test_a_packet_holds_so_many_bytes_at_most() -> None:
     largest = command("mark", "s", string("x" * (MAX_BYTES - 25)))
-    assert len(largest) == MAX_BYTES
     (refusal,) = read_commands(largest)
     assert isinstance(refusal, Refusal)
     with pytest.raises(PacketError, match="Expected at most 8192 bytes, got 8196"):
@@ -262,9 +248,8 @@ def test_a_packet_holds_so_many_bytes_at_most() -> None:
 
 
 def check_results(results: list[Order | Refusal | None]) -> None:
-    """That nothing but what its types promise goes on to be carried out, whatever came."""
+    """Checks that orders only have values of their command's types, whatever arrived."""
     by_name = {command.name: command for command in COMMANDS}
-    assert len(results) <= MAX_MESSAGES
     for one in results:
         if isinstance(one, Refusal):
             assert one.reason.isprintable()
@@ -272,16 +257,13 @@ def check_results(results: list[Order | Refusal | None]) -> None:
             types = by_name[one.name].types + by_name[one.name].optional
             assert len(by_name[one.name].types) <= len(one.values) <= len(types)
             for letter, value in zip(types, one.values, strict=False):
-                if letter == "s":
-                    assert type(value) is str
-                    assert len(value) <= 500
+                assert type(value) is {"s": str, "f": float, "i": int}[letter]
+                if isinstance(value, str):
+                    assert len(value) <= MAX_TEXT
                     assert value.isprintable()
-                elif letter == "f":
-                    assert type(value) is float
-                    assert math.isfinite(value)
                 else:
-                    assert type(value) is int
-                    assert abs(value) < 2**31
+                    assert math.isfinite(value)
+                    assert letter == "f" or abs(value) < 2**31
 
 
 VALUES: dict[str, st.SearchStrategy[bytes]] = {
@@ -302,20 +284,11 @@ def control_messages(draw: st.DrawFn) -> bytes:
     return command(name, tags, b"".join(draw(VALUES[letter]) for letter in tags))
 
 
-@st.composite
-def damaged(draw: st.DrawFn) -> bytes:
-    """Bundles of such, with a few bytes replaced, left out or put in."""
-    datagram = bytearray(bundle(*draw(st.lists(control_messages(), max_size=4))))
-    for _ in range(draw(st.integers(0, 4))):
-        at = draw(st.integers(0, len(datagram)))
-        datagram[at : at + draw(st.integers(0, 4))] = draw(st.binary(max_size=4))
-    return bytes(datagram)
-
-
-@given(damaged() | st.binary(max_size=200).map(lambda data: CONTROL.encode() + data))
-def test_damaged_packets_are_read_or_refused(datagram: bytes) -> None:
-    with contextlib.suppress(PacketError):
-        check_results(read_commands(datagram))
+@given(st.lists(control_messages(), max_size=4), st.binary(max_size=200))
+def test_all_values_are_read_or_refused(messages: list[bytes], noise: bytes) -> None:
+    for datagram in (bundle(*messages), CONTROL.encode() + noise):
+        with contextlib.suppress(PacketError):
+            check_results(read_commands(datagram))
 
 
 # --- the allowance ---
@@ -323,7 +296,7 @@ def test_damaged_packets_are_read_or_refused(datagram: bytes) -> None:
 
 @given(st.lists(st.tuples(st.integers(1, 65), st.floats(0, 2)), min_size=1, max_size=50))
 def test_no_more_than_the_allowance_is_spent(steps: list[tuple[int, float]]) -> None:
-    """Whoever waits as told spends, up to each last one, what there was at the beginning and came since at most."""
+    """Except for the last cost, the total never exceeds the initial allowance and what was added since."""
     now_s = 1000.0
     allowance = Allowance(now_s)
     spent = 0
@@ -344,31 +317,20 @@ def test_a_packet_that_takes_long_to_read_costs_more(n_bytes: int, n_messages: i
 # --- the port ---
 
 
-def test_a_command_is_carried_out_and_answered(server: ControlServer, desk: Desk, program: Program) -> None:
-    desk.send(RATE)
-    assert desk.answer() == ("ack", "rate", "rate: done")
-    assert program.orders == [("rate", (30.0, 1))]
-    assert program.reported.get(timeout=GENEROUS_S) == (True, "rate", "rate: done")
-    assert server.ignored == 0
-    assert str(server.status()) == f"commands on 127.0.0.1:{server.port}: 1 taken"
-
-
-def test_answers_go_to_the_sender_alone(server: ControlServer, desk: Desk) -> None:
+def test_a_command_is_carried_out_and_its_sender_is_answered(
+    server: ControlServer, desk: Desk, program: Program
+) -> None:
     other = Desk(server.port)
     with other.socket:
         desk.send(RATE)
+        assert program.next_report() == (True, "rate", "rate: done")
         other.send(SMOOTHING)
         assert desk.answer() == ("ack", "rate", "rate: done")
         assert other.answer() == ("ack", "smoothing", "smoothing: done")
         desk.ping()
-        other.ping()
-
-
-def test_a_command_that_cannot_be_carried_out_is_answered_with_an_error(desk: Desk, program: Program) -> None:
-    program.obey = lambda _name, _values, answer: answer(False, "No sound card 7. There are 2.")
-    desk.send(command("device", "s", string("7")))
-    assert desk.answer() == ("error", "device", "No sound card 7. There are 2.")
-    assert program.reported.get(timeout=GENEROUS_S) == (False, "device", "No sound card 7. There are 2.")
+    assert program.orders == [("rate", (30.0, 1)), ("smoothing", ("spring", 0.5)), ("ping", ())]
+    assert server.ignored == 0
+    assert str(server.status()) == f"commands on 127.0.0.1:{server.port}: 3 taken"
 
 
 def test_an_answer_may_come_later_from_another_thread_but_only_once(desk: Desk, program: Program) -> None:
@@ -378,7 +340,7 @@ def test_an_answer_may_come_later_from_another_thread_but_only_once(desk: Desk, 
     )
     desk.send(command("device", "s", string("microphone")))
     desk.ping()
-    assert program.reported.get(timeout=GENEROUS_S)[1] == "ping"
+    assert program.next_report()[1] == "ping"
     (answer,) = pending
     answering = [threading.Thread(target=answer, args=(True, "opened")) for _ in range(8)]
     for thread in answering:
@@ -388,8 +350,8 @@ def test_an_answer_may_come_later_from_another_thread_but_only_once(desk: Desk, 
     answer(False, "lost")
     assert desk.answer() == ("ack", "device", "opened")
     desk.ping()
-    assert program.reported.get(timeout=GENEROUS_S) == (True, "device", "opened")
-    assert program.reported.get(timeout=GENEROUS_S)[1] == "ping"
+    assert program.next_report() == (True, "device", "opened")
+    assert program.next_report()[1] == "ping"
     assert program.reported.empty()
 
 
@@ -424,22 +386,19 @@ def test_a_bundle_is_carried_out_in_its_order(server: ControlServer, desk: Desk,
     assert answers[1][2].startswith("unknown command; there are pause, ")
     assert [name for name, _ in program.orders] == ["rate", "smoothing", "ping"]
     assert server.ignored == 1
-    told = [program.reported.get(timeout=GENEROUS_S) for _ in range(4)]
-    assert [(name, text) for _, name, text in told] == [answer[1:] for answer in answers]
-    assert [carried_out for carried_out, _, _ in told] == [True, False, True, True]
+    assert [program.next_report() for _ in range(4)] == [(kind == "ack", name, text) for kind, name, text in answers]
 
 
 def test_other_addresses_are_counted_but_not_answered(server: ControlServer, desk: Desk, program: Program) -> None:
     desk.send(message("/lights/1", "f", floats(1)))
-    desk.send(message("/mer/status/error", "ss", string("ping") + string("an answer that went astray")))
     desk.send(bundle())
     desk.ping()
-    assert server.ignored == 3
-    assert program.reported.get(timeout=GENEROUS_S)[1] == "ping"
+    assert server.ignored == 2
+    assert program.next_report()[1] == "ping"
     assert program.reported.empty()
     mine = desk.socket.getsockname()
     assert str(server.status()) == (
-        f"commands on 127.0.0.1:{server.port}: 1 taken, 3 ignored "
+        f"commands on 127.0.0.1:{server.port}: 1 taken, 2 ignored "
         f"(the last: a bundle without messages; from 127.0.0.1:{mine[1]})"
     )
 
@@ -448,54 +407,30 @@ def test_other_addresses_are_counted_but_not_answered(server: ControlServer, des
     ("text", "plain"),
     [
         ("Bühne:\n 21 °C\t♫", "B?hne: 21 ?C ?"),
-        ("\x1b[2J\x00\x7f", "?[2J??"),
-        ("\udc80", "?"),
-        ("", ""),
+        ("\x1b[2J\x00\x7f\udc80", "?[2J???"),
         ("x" * 200, "x" * 200),
-        ("x" * 201, "x" * 197 + "..."),
         ("x" * 1_000_000, "x" * 197 + "..."),
     ],
 )
-def test_answers_are_short_printable_ascii(desk: Desk, program: Program, text: str, plain: str) -> None:
-    program.obey = lambda _name, _values, answer: answer(True, text)
+@pytest.mark.parametrize("kind", ["ack", "error"])
+def test_answers_are_short_printable_ascii(desk: Desk, program: Program, text: str, plain: str, kind: str) -> None:
+    program.obey = lambda _name, _values, answer: answer(kind == "ack", text)
     desk.send(RATE)
-    assert desk.answer() == ("ack", "rate", plain)
-    assert program.reported.get(timeout=GENEROUS_S) == (True, "rate", plain)
+    assert desk.answer() == (kind, "rate", plain)
+    assert program.next_report() == (kind == "ack", "rate", plain)
 
 
 # --- packets of every kind ---
 
-# How many commands there are in the strange packets; in the others, none.
-STRANGE_COMMANDS = {
-    "no type tags and no value": 1,
-    "denormal": 1,
-    "double": 1,
-    "int64": 1,
-    "negative zero": 1,
-    "largest int": 1,
-    "empty string": 1,
-    "string in UTF-8": 1,
-    "bundle for the year 2036": 1,
-    "bundle for the year 1900": 1,
-    "bundles for times in the wrong order": 3,
-    "bundles nested 8 deep": 1,
-}
 
-
-@pytest.mark.parametrize("name", BAD)
-def test_a_bad_packet_is_refused(name: str) -> None:
-    with pytest.raises(PacketError):
-        read_commands(BAD[name])
-
-
-@pytest.mark.parametrize("name", STRANGE)
-def test_a_strange_packet_holds_the_commands_that_it_should(name: str) -> None:
-    try:
-        n_commands = sum(isinstance(result, Order) for result in read_commands(STRANGE[name]))
-    except PacketError:
-        # Too large, or too many messages.
-        n_commands = 0
-    assert n_commands == STRANGE_COMMANDS.get(name, 0)
+def test_strange_packets_have_valid_orders_at_most() -> None:
+    names = []
+    for datagram in STRANGE.values():
+        with contextlib.suppress(PacketError):  # too large, or too many messages
+            results = read_commands(datagram)
+            check_results(results)
+            names += [result.name for result in results if isinstance(result, Order)]
+    assert Counter(names) == {"rate": 6, "ping": 4, "mark": 1, "smoothing": 1}
 
 
 @pytest.mark.usefixtures("unlimited")
@@ -530,16 +465,17 @@ def flood(port: int, datagram: bytes, duration_s: float) -> Iterator[subprocess.
             flooder.kill()
 
 
-def ping_until(true: Callable[[], bool], desk: Desk) -> int:
-    """For what comes to a full buffer is lost. Returns how many were sent."""
-    end_s = time.monotonic() + GENEROUS_S
-    n_sent = 0
-    while not true():
-        assert time.monotonic() < end_s
+def ping_until(is_done: Callable[[], bool], desk: Desk) -> int:
+    """Pings again and again, since a full buffer drops some. Returns how many were sent."""
+    sent = itertools.count()
+
+    def ping() -> bool:
         desk.send(PING)
-        n_sent += 1
-        time.sleep(0.05)
-    return n_sent
+        next(sent)
+        return is_done()
+
+    eventually(ping)
+    return next(sent)
 
 
 def test_after_a_flood_commands_are_taken_as_before(server: ControlServer, desk: Desk, program: Program) -> None:
@@ -553,24 +489,24 @@ def test_after_a_flood_commands_are_taken_as_before(server: ControlServer, desk:
         with flood(server.port, bytes(112), 1.0) as flooder:
             assert flooder.stdout is not None
             n_sent = int(flooder.stdout.read())
-        # Only with a packet that came in later does the system tell what it dropped.
+        # The system reports what it dropped with the next packet that it does not drop.
         n_pings = ping_until(lambda: len(program.orders) >= 4, desk)
         gc.collect()
         grown_bytes = tracemalloc.get_traced_memory()[0] - held_bytes
     finally:
         tracemalloc.stop()
     assert threading.active_count() == n_threads
-    # Over 200 packets were looked at; kept, they would be more than this.
+    # Over 200 packets were read; kept, they would be more than this.
     assert grown_bytes < 20_000
     assert server.ignored + len(program.orders) <= 2 + n_sent + n_pings
-    if TELLS_DROPS:
-        # What the network's own queue drops before the socket is not counted.
+    if REPORTS_DROPS:
+        # Packets that the network's own queue drops are not counted.
         assert server.ignored > 64
 
 
 def test_a_flood_does_not_hold_up_the_end(program: Program) -> None:
     before = threads()
-    server = ControlServer("127.0.0.1", 0, program.carry_out, program.report)
+    server = program.opened()
     with flood(server.port, bundle(*[PING] * 64), GENEROUS_S):
         server.close()
         wait_for_end(before)
@@ -581,33 +517,29 @@ def test_a_flood_does_not_hold_up_the_end(program: Program) -> None:
 
 def test_the_end_frees_the_port_and_is_harmless_twice(program: Program) -> None:
     before = threads()
-    server = ControlServer("127.0.0.1", 0, program.carry_out, program.report)
+    server = program.opened()
     assert len(threads() - before) == 1
     server.close()
     server.close()
     wait_for_end(before)
     assert threads() == before
-    again = ControlServer("127.0.0.1", server.port, program.carry_out, program.report)
+    again = program.opened(port=server.port)
     again.close()
     wait_for_end(before)
 
 
-def test_an_answer_after_the_end_is_reported_but_not_sent(program: Program) -> None:
-    before = threads()
+def test_an_answer_after_the_end_is_reported_but_not_sent(server: ControlServer, desk: Desk, program: Program) -> None:
     pending: queue.Queue[Answer] = queue.Queue()
     program.obey = lambda _name, _values, answer: pending.put(answer)
-    server = ControlServer("127.0.0.1", 0, program.carry_out, program.report)
-    desk = Desk(server.port)
-    with desk.socket:
-        desk.send(RATE)
-        answer = pending.get(timeout=GENEROUS_S)
-        server.close()
-        wait_for_end(before)
-        answer(True, "late")
-        assert program.reported.get(timeout=GENEROUS_S) == (True, "rate", "late")
-        desk.socket.setblocking(False)
-        with pytest.raises(BlockingIOError):
-            desk.socket.recv(1)
+    desk.send(RATE)
+    answer = pending.get(timeout=GENEROUS_S)
+    server.close()
+    eventually(lambda: not server._thread.is_alive())
+    answer(True, "late")
+    assert program.next_report() == (True, "rate", "late")
+    desk.socket.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        desk.socket.recv(1)
 
 
 def test_a_port_that_is_taken_is_reported_with_the_cure(
@@ -615,50 +547,19 @@ def test_a_port_that_is_taken_is_reported_with_the_cure(
 ) -> None:
     monkeypatch.setattr(ports, "_holder", lambda _port, tcp: "tcp" if tcp else "qlcplus (process 7)")
     before = threads()
-    with pytest.raises(OscError) as raised:
-        ControlServer(HERE, server.port, program.carry_out, program.report)
-    assert str(raised.value) == (
-        f"Commands cannot be taken at {HERE}:{server.port}: qlcplus (process 7) has this port. Give another port, or "
-        "end that program; it may be another realtime-mer."
-    )
+    cause = f"Commands cannot be taken at {HERE}:{server.port}: qlcplus (process 7) has this port. Give another port"
+    with pytest.raises(OscError, match=re.escape(cause)):
+        program.opened(port=server.port)
     assert threads() == before
 
 
-def test_commands_come_in_over_ipv6(program: Program) -> None:
+def test_commands_arrive_over_ipv6(program: Program) -> None:
     skip_without("::1")
-    with contextlib.closing(ControlServer("::1", 0, program.carry_out, program.report)) as server:
+    with contextlib.closing(program.opened("::1")) as server:
         desk = Desk(server.port, "::1")
         with desk.socket:
-            desk.ping()
             desk.send(b"nonsense")
             desk.ping()
-            mine = desk.socket.getsockname()[1]
-        assert str(server.status()).startswith(f"commands on [::1]:{server.port}: 2 taken, 1 ignored (the last: ")
-        assert str(server.status()).endswith(f"; from [::1]:{mine})")
-
-
-# --- programs that others wrote ---
-
-
-@pytest.mark.parametrize(
-    ("arguments", "order"),
-    [
-        (["reset", "T"], ("reset", ())),
-        (["device", "s", "hw:1,0"], ("device", ("hw:1,0",))),
-        (["rate", "dh", "25", "2"], ("rate", (25.0, 2))),
-        (["smoothing", "sfi", "one-euro", "0.5", "1"], ("smoothing", ("one-euro", 0.5, 1))),
-        (["mark", "s", "second chorus"], ("mark", ("second chorus",))),
-    ],
-    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
-)
-def test_liblo_sends_commands(
-    server: ControlServer, program: Program, arguments: list[str], order: tuple[str, Values]
-) -> None:
-    oscsend = shutil.which("oscsend")
-    if oscsend is None:
-        pytest.skip("no oscsend here (Debian: liblo-tools)")
-    name, *rest = arguments
-    subprocess.run([oscsend, "127.0.0.1", str(server.port), f"{CONTROL}{name}", *rest], check=True, timeout=GENEROUS_S)
-    assert program.reported.get(timeout=GENEROUS_S) == (True, name, f"{name}: done")
-    assert program.orders == [order]
-    assert server.ignored == 0
+            sender = f"[::1]:{desk.socket.getsockname()[1]}"
+        assert str(server.status()).startswith(f"commands on [::1]:{server.port}: 1 taken, 1 ignored (the last: ")
+        assert str(server.status()).endswith(f"; from {sender})")

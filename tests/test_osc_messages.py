@@ -1,13 +1,14 @@
 from __future__ import annotations
 
+import contextlib
 import datetime
 import logging
 import math
+import re
 import shutil
 import socket
 import struct
 import subprocess
-from collections.abc import Iterator
 from threading import Thread
 from typing import Any
 
@@ -19,12 +20,12 @@ from live_runs import oscdump
 from osc_corpus import BAD, GOOD, STRANGE, bundle, message, string
 from osc_sockets import free_port
 
-from realtime_mer.osc.messages import MAX_PACKET_BYTES, Message, PacketError, packet, read_packet
+from realtime_mer.osc.messages import Message, PacketError, packet, read_packet
 
 GENEROUS_S = 20.0
 INT32 = st.integers(-(2**31), 2**31 - 1)
 FLOAT32 = st.floats(width=32)
-# What an OSC address may hold, and a string without an end of its own.
+# The characters that an OSC address may have, and strings without NUL.
 ADDRESSES = st.text(st.characters(min_codepoint=0x20, max_codepoint=0x7E), max_size=30).map("/{}".format)
 STRINGS = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), max_size=30)
 
@@ -38,7 +39,7 @@ VALUES = [
 
 @st.composite
 def encoded_values(draw: st.DrawFn) -> tuple[str, bytes, list[object]]:
-    """Types, the bytes of the values after the specification, and the values."""
+    """Types, the bytes of the values as in the specification, and the values."""
     types, data = "", b""
     arrays: list[list[object]] = [[]]
     for letter in draw(st.lists(st.sampled_from("ifhdsSbTFNIrmc[]"), max_size=12)):
@@ -114,16 +115,16 @@ def test_a_packet_is_one_bundle_of_what_was_given(contents: list[tuple[str, list
     assert packet([m for m, _ in encoded]) == bundle(*(data for _, data in encoded))
 
 
-def test_liblos_oscdump_hears_it() -> None:
+def test_liblos_oscdump_reads_it() -> None:
     port = free_port()
     with oscdump(port) as received, socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
 
-        def heard(_: object) -> bool:
-            # It does not say when it listens: what comes too early is lost.
+        def is_read(_: object) -> bool:
+            # It does not report when it listens, so the first packets may be lost.
             sender.sendto(packet(VALUES), ("127.0.0.1", port))
             return len(received.order) >= len(VALUES)
 
-        received.wait_for(heard, "a packet")
+        received.wait_for(is_read, "a packet")
     assert received.order[: len(VALUES)] == [
         ("/mer/va", ["0.250000", "-0.500000"]),
         ("/mer/frame", ["7"]),
@@ -135,23 +136,13 @@ def test_liblos_oscdump_hears_it() -> None:
 # --- in ---
 
 
-def test_bundles_in_bundles_are_flat_and_in_order_whatever_their_times() -> None:
-    def times(latest_first: bool) -> Iterator[bytes]:
-        stamps = [struct.pack(">II", seconds, 0) for seconds in (0, 4_000_000_000, 2**32 - 1)]
-        yield from sorted(stamps, reverse=latest_first)
-
-    named = [message(f"/{letter}") for letter in "abcdef"]
-    for latest_first in (False, True):
-        one, two, three = times(latest_first)
-        data = bundle(
-            named[0],
-            bundle(named[1], bundle(named[2], time_tag=three), named[3], time_tag=two),
-            bundle(),
-            bundle(named[4], time_tag=one),
-            named[5],
-            time_tag=two,
-        )
-        assert [m.address for m in read_packet(data)] == ["/a", "/b", "/c", "/d", "/e", "/f"]
+@pytest.mark.parametrize("seconds", [(0, 4_000_000_000, 2**32 - 1), (2**32 - 1, 4_000_000_000, 0)])
+def test_bundles_in_bundles_are_flat_and_in_order_for_all_times(seconds: tuple[int, int, int]) -> None:
+    one, two, three = (struct.pack(">II", second, 0) for second in seconds)
+    a, b, c, d, e, f = (message(f"/{letter}") for letter in "abcdef")
+    inner = bundle(b, bundle(c, time_tag=three), d, time_tag=two)
+    data = bundle(a, inner, bundle(), bundle(e, time_tag=one), f, time_tag=two)
+    assert [m.address for m in read_packet(data)] == ["/a", "/b", "/c", "/d", "/e", "/f"]
 
 
 @given(st.lists(ENCODED, min_size=1, max_size=5), st.integers(0, 7))
@@ -164,16 +155,19 @@ def test_what_the_specification_encodes_is_read(
     assert same([list(m.values) for m in read], [values for _, (*_, values) in contents])
 
 
-@pytest.mark.parametrize("name", BAD)
-def test_what_is_no_packet_is_refused_with_a_reason(
-    name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
+def test_bad_packets_are_refused_with_a_reason_and_strange_ones_are_read(
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    with caplog.at_level(logging.DEBUG), pytest.raises(PacketError) as caught:
-        read_packet(BAD[name])
-    reason = str(caught.value)
-    assert reason.endswith(".")
-    assert len(reason) < 120
-    assert reason.isprintable()
+    with caplog.at_level(logging.DEBUG):
+        for name, data in BAD.items():
+            with pytest.raises(PacketError) as caught:
+                read_packet(data)
+            reason = str(caught.value)
+            assert reason.endswith("."), name
+            assert len(reason) < 120, name
+            assert reason.isprintable(), name
+        for data in STRANGE.values():
+            assert all(m.address.startswith("/") for m in read_packet(data))
     assert caplog.records == []
     assert capfd.readouterr() == ("", "")
 
@@ -181,106 +175,67 @@ def test_what_is_no_packet_is_refused_with_a_reason(
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
-        ("empty", "The packet is empty."),
-        ("text", "The packet has 33 bytes; OSC's have a multiple of 4."),
-        ("no slash", r"Expected an address that begins with a slash, got 'mer/control/ping'."),
-        ("address with a control character", r"The address '/mer/\x1b[2Jcontrol' is not printable ASCII."),
-        ("no comma", "Expected type tags that begin with a comma, got 'fi'."),
-        ("unknown type beside a known one", "The type 'Q' is unknown."),
-        ("second float missing", "The message ends before its values do."),
-        ("values without a type", "4 bytes follow the message's last value."),
-        ("string without end", "A string does not end."),
-        ("string that is no UTF-8", "A string is not UTF-8."),
-        ("blob of negative size", "A blob has a size of -4 bytes."),
-        ("array that does not end", "An array does not end."),
-        ("array that did not begin", "An array ends that did not begin."),
-        ("arrays nested 9 deep", "Arrays are nested deeper than 8."),
-        ("bundles nested 100 deep", "Bundles are nested deeper than 8."),
-        ("bad element after a good one", "The message ends before its values do."),
-        ("bundle with half a time tag", "A bundle ends before its time tag does."),
-        ("element of size -4", "An element of a bundle has a size of -4 bytes."),
-        ("element larger than its bundle", "An element of a bundle has a size of 1000 bytes where 24 are left."),
+        ("empty", "is empty"),
+        ("text", "33 bytes; OSC's have a multiple of 4"),
+        ("no slash", "an address that begins with a slash, got 'mer/control/ping'"),
+        ("address with a control character", r"'/mer/\x1b[2Jcontrol' is not printable ASCII"),
+        ("no comma", "type tags that begin with a comma, got 'fi'"),
+        ("unknown type beside a known one", "type 'Q' is unknown"),
+        ("second float missing", "message ends before its values do"),
+        ("values without a type", "4 bytes follow the message's last value"),
+        ("string without end", "string does not end"),
+        ("string that is no UTF-8", "string is not UTF-8"),
+        ("blob of negative size", "blob has a size of -4 bytes"),
+        ("array that does not end", "array does not end"),
+        ("array that did not begin", "array ends that did not begin"),
+        ("arrays nested 9 deep", "Arrays are nested deeper than 8"),
+        ("bundles nested 100 deep", "Bundles are nested deeper than 8"),
+        ("bundle with half a time tag", "bundle ends before its time tag does"),
+        ("element of size -4", "element of a bundle has a size of -4 bytes"),
+        ("element larger than its bundle", "element of a bundle has a size of 1000 bytes where 24 are left"),
     ],
 )
-def test_the_reason_says_what_is_wrong(name: str, reason: str) -> None:
-    with pytest.raises(PacketError) as caught:
+def test_the_reason_is_the_fault(name: str, reason: str) -> None:
+    with pytest.raises(PacketError, match=re.escape(reason)):
         read_packet(BAD[name])
-    assert str(caught.value) == reason
-
-
-@pytest.mark.parametrize("name", STRANGE)
-def test_a_strange_but_valid_packet_is_read(
-    name: str, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
-) -> None:
-    with caplog.at_level(logging.DEBUG):
-        read = read_packet(STRANGE[name])
-    assert all(m.address.startswith("/") for m in read)
-    assert caplog.records == []
-    assert capfd.readouterr() == ("", "")
-
-
-RATE = "/mer/control/rate"
 
 
 @pytest.mark.parametrize(
     ("name", "types", "values"),
     [
         ("NaN", "f", (math.nan,)),
-        ("negative NaN with a payload", "f", (math.nan,)),
-        ("infinity", "f", (math.inf,)),
         ("negative infinity", "f", (-math.inf,)),
         ("denormal", "f", (2.0**-149,)),
         ("double", "d", (30.1,)),
-        ("double NaN", "d", (math.nan,)),
         ("int64", "h", (-(2**63),)),
         ("largest int", "i", (2**31 - 1,)),
         ("booleans and nothing", "TFNI", (True, False, None, None)),
-        ("character", "c", (120,)),
         ("character of no Unicode", "c", (-1,)),
         ("colour", "r", (0xFF800001,)),
         ("MIDI", "m", ((1, 0x90, 60, 127),)),
         # NTP's seconds count from 1900; Unix's begin 2208988800 s later.
         ("time tag", "t", ((datetime.datetime(1970, 1, 1), 2**31),)),
         ("array", "i[f[s]T]", (1, [2.0, ["x"], True])),
+        ("arrays nested 8 deep", "[" * 8 + "]" * 8, ([[[[[[[[]]]]]]]],)),
         ("13000 values", "i" * 13_000, (0,) * 13_000),
         ("60000 values without a byte", "T" * 60_000, (True,) * 60_000),
+        ("string that writes on a terminal", "s", ("\x1b]0;mine\x07\x1b[2J\x9b1m\r\n",)),
+        ("string in UTF-8", "s", ("Bühne ♫ 音",)),
+        ("symbol", "S", ("spring",)),
+        ("blob", "b", (b"\0\x01\xff#/",)),
+        ("padding that is no zero", "i", (7,)),
     ],
 )
 def test_every_type_has_its_value(name: str, types: str, values: tuple[object, ...]) -> None:
-    (read,) = read_strange(name)
-    assert (read.address, read.types) == (RATE, types)
+    (read,) = read_packet(STRANGE[name])
+    assert read.types == types
     assert same(read.values, values)
 
 
-def read_strange(name: str) -> list[Message]:
-    return read_packet(STRANGE[name])
-
-
-@pytest.mark.parametrize(
-    ("name", "types", "value"),
-    [
-        ("string that writes on a terminal", "s", "\x1b]0;mine\x07\x1b[2J\x9b1m\r\n"),
-        ("string in UTF-8", "s", "Bühne ♫ 音"),
-        ("empty string", "s", ""),
-        ("symbol", "S", "spring"),
-        ("blob", "b", b"\0\x01\xff#/"),
-        ("empty blob", "b", b""),
-        ("padding that is no zero", "i", 7),
-    ],
-)
-def test_strings_and_blobs_are_read_unchanged(name: str, types: str, value: object) -> None:
-    assert [(m.types, m.values) for m in read_strange(name)] == [(types, (value,))]
-
-
 def test_depths_and_counts_up_to_the_limit() -> None:
-    assert read_strange("bundles nested 8 deep") == [Message("/mer/control/ping", "", ())]
-    assert read_strange("arrays nested 8 deep") == [Message(RATE, "[" * 8 + "]" * 8, ([[[[[[[[]]]]]]]],))]
-    assert read_strange("empty bundle") == read_strange("3200 empty bundles") == []
-    assert read_strange("8000 smallest messages") == [Message("/", "", ())] * 8000
-
-
-def test_the_size_that_is_taken_can_be_less() -> None:
-    assert MAX_PACKET_BYTES == 65_507
+    assert read_packet(STRANGE["bundles nested 8 deep"]) == [Message("/mer/control/ping", "", ())]
+    assert read_packet(STRANGE["3200 empty bundles"]) == []
+    assert read_packet(STRANGE["8000 smallest messages"]) == [Message("/", "", ())] * 8000
     assert read_packet(GOOD, max_bytes=len(GOOD)) == read_packet(GOOD)
     with pytest.raises(PacketError, match=f"Expected at most {len(GOOD) - 1} bytes, got {len(GOOD)}"):
         read_packet(GOOD, max_bytes=len(GOOD) - 1)
@@ -290,17 +245,12 @@ def test_the_size_that_is_taken_can_be_less() -> None:
 
 
 def read_or_refuse(data: bytes) -> None:
-    try:
-        read = read_packet(data)
-    except PacketError:
-        return
-    for m in read:
-        assert m.address.startswith("/")
-        assert m.address.isascii()
-        assert m.address.isprintable()
-        # No value without a type, nor the other way round.
-        n_inside = sum(1 for letter in m.types if letter not in "[]")
-        assert n_inside == _count(m.values)
+    with contextlib.suppress(PacketError):
+        for m in read_packet(data):
+            assert m.address.startswith("/")
+            assert m.address.isascii()
+            assert m.address.isprintable()
+            assert sum(letter not in "[]" for letter in m.types) == _count(m.values)
 
 
 def _count(values: Any) -> int:
@@ -354,15 +304,9 @@ def test_packets_with_mistakes_are_read_or_refused(
     ("types", "arguments", "values"),
     [
         ("", [], ()),
-        ("h", ["-9000000000"], (-9_000_000_000,)),
-        ("f", ["nan"], (math.nan,)),
-        ("f", ["-inf"], (-math.inf,)),
-        ("s", ["Bühne ♫"], ("Bühne ♫",)),
-        ("S", ["symbol"], ("symbol",)),
-        ("c", ["x"], (120,)),
-        ("m", ["01903c7f"], ((1, 0x90, 60, 127),)),
         ("TFNI", [], (True, False, None, None)),
-        ("iTfsdh", ["1", "3.5", "hello", "2.5", "3"], (1, True, 3.5, "hello", 2.5, 3)),
+        ("iTfsdh", ["1", "nan", "Bühne ♫", "2.5", "-9000000000"], (1, True, math.nan, "Bühne ♫", 2.5, -9_000_000_000)),
+        ("Scm", ["symbol", "x", "01903c7f"], ("symbol", 120, (1, 0x90, 60, 127))),
     ],
 )
 def test_liblos_oscsend_is_read(types: str, arguments: list[str], values: tuple[object, ...]) -> None:

@@ -6,7 +6,6 @@ import contextlib
 import functools
 import io
 import re
-import shutil
 import signal
 import socket
 import struct
@@ -38,11 +37,12 @@ SENDER = "127.0.0.1:53211"
 # --- what is counted and timed ---
 
 
-def traffic_at(*times_s: float) -> Traffic:
+def timing_of(times_s: list[float]) -> tuple[float | None, float | None]:
+    """Rate and jitter of packets at these times."""
     traffic = Traffic()
     for time_s in times_s:
         traffic.add(time_s, SENDER, packet([Message("/a", "f", (0.5,))]))
-    return traffic
+    return traffic.addresses["/a"].timing()
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,7 @@ def traffic_at(*times_s: float) -> Traffic:
 def test_rate_and_jitter_are_of_the_intervals(
     times_s: list[float], rate_hz: float | None, jitter_ms: float | None
 ) -> None:
-    assert traffic_at(*times_s).addresses["/a"].timing() == (
+    assert timing_of(times_s) == (
         None if rate_hz is None else pytest.approx(rate_hz),
         None if jitter_ms is None else pytest.approx(jitter_ms, abs=1e-6),
     )
@@ -98,19 +98,16 @@ def test_memory_is_bounded() -> None:
     ("types", "values", "text"),
     [
         ("", (), ""),
-        ("ff", (0.25, -0.5), "ff 0.25 -0.5"),
-        ("d", (0.1234567890123,), "d 0.123457"),
-        ("iTFN", (7, True, False, None), "iTFN 7 True False None"),
+        ("fd", (0.25, 0.1234567890123), "fd 0.25 0.123457"),
         ("s", ("a\x1b[2J\n\x9b\x7fü",), r"s 'a\x1b[2J\n\x9b\x7f\xfc'"),
-        ("b", (b"\x00\x01",), r"b b'\x00\x01'"),
-        ("[ii]", ([1, 2],), "[ii] [1, 2]"),
+        ("[iTN]b", ([1, True, None], b"\x00"), r"[iTN]b [1, True, None] b'\x00'"),
     ],
 )
 def test_values_are_shown_in_printable_ascii(types: str, values: tuple[object, ...], text: str) -> None:
     assert values_text(Message("/a", types, values)) == text
 
 
-def test_whatever_can_come_has_a_short_text() -> None:
+def test_all_packets_have_a_short_text() -> None:
     traffic = Traffic()
     for data in (*BAD.values(), *STRANGE.values()):
         for text in traffic.add(0.0, SENDER, data):
@@ -125,15 +122,16 @@ def test_whatever_can_come_has_a_short_text() -> None:
 
 @contextlib.contextmanager
 def receiver(where: Where) -> Iterator[tuple[Receiver, Callable[[], tuple[str, bytes | str]]]]:
-    """A receiver, and what gives the next sender with its packet or what was wrong."""
+    """A receiver, and a function that returns the next sender with its packet or fault."""
     taken: list[tuple[str, bytes | str]] = []
     with contextlib.closing(Receiver(where, lambda _time_s, *what: taken.append(what))) as made:
 
+        def is_received() -> bool:
+            made.receive(0.0)
+            return bool(taken)
+
         def take() -> tuple[str, bytes | str]:
-            give_up_s = time.monotonic() + GENEROUS_S
-            while not taken:
-                assert time.monotonic() < give_up_s
-                made.receive(0.1)
+            eventually(is_received)
             return taken.pop(0)
 
         yield made, take
@@ -159,25 +157,18 @@ def test_udp_packets_come_with_their_sender(host: str, to: str) -> None:
         assert [take() for _ in range(3)] == [(sender, PING), (sender, b""), (sender, b"x" * MAX_PACKET_BYTES)]
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports what it dropped")
-def test_what_the_system_drops_is_counted() -> None:
-    port, n, n_taken = free_port(), 8_000, 0
-    with receiver(Where(HERE, port)) as (made, take):
-        send_to((HERE, port), *[PING] * n)
+def test_dropped_packets_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
+    received = [(PING, (HERE, 9), 2), (PING, (HERE, 9), 3)]
 
-        def all_counted() -> bool:
-            nonlocal n, n_taken
-            # The next packet that is not dropped reports them.
-            send_to((HERE, port), b"and")
-            n += 1
-            take()
-            n_taken += 1
-            return n_taken + made.dropped == n
+    def receive(_datagrams: object) -> tuple[bytes, object, int]:
+        if not received:
+            raise BlockingIOError
+        return received.pop()
 
-        for _ in range(n):
-            if all_counted():
-                break
-    assert made.dropped > 0
+    monkeypatch.setattr(ports.Datagrams, "receive", receive)
+    with receiver(Where(HERE, free_port())) as (made, _):
+        made._read_datagrams()
+        assert made.dropped == 5
 
 
 def multicast_sender() -> socket.socket:
@@ -220,7 +211,6 @@ def test_an_ipv6_group_on_all_networks_and_on_the_one_that_it_names() -> None:
     ("host", "group", "why"),
     [
         (HERE, "10.0.0.1", "10.0.0.1 is not a multicast group"),
-        (HERE, "fe80::1", "is not a multicast group"),
         ("192.0.2.77", GROUP, "cannot be listened on: "),
         ("a host", GROUP, "cannot be listened on: "),
         (HERE, "no such group", "cannot be listened on: .* Give a multicast group, such as 239.1.2.3."),
@@ -273,7 +263,7 @@ def test_a_bad_frame_is_refused_and_other_connections_are_read(sent: bytes, faul
             assert take() == (name_of(good), RATE)
 
 
-def test_connections_are_limited_and_room_is_made_again() -> None:
+def test_the_number_of_connections_is_limited() -> None:
     port = free_port(tcp=True)
     with receiver(Where(HERE, port, tcp=True)) as (_, take), contextlib.ExitStack() as opened:
         connections = [opened.enter_context(sender_to(port, tcp=True)) for _ in range(MOST_CONNECTIONS)]
@@ -290,39 +280,31 @@ def test_connections_are_limited_and_room_is_made_again() -> None:
             assert take() == (name_of(another), GOOD)
 
 
-@pytest.mark.parametrize("tcp", [False, True])
-def test_a_port_that_is_taken_is_refused_with_the_program_that_has_it(
-    tcp: bool, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ports, "_holder", lambda _port, tcp: "receiver (process 7)" if tcp else "qlcplus (process 7)")
-    where = Where(HERE, free_port(tcp=tcp), tcp=tcp)
-    who = "receiver" if tcp else "qlcplus"
-    with receiver(where), pytest.raises(OscError, match=rf" cannot be listened on: {who} \(process 7\) has this port"):
-        Receiver(where, lambda *_: None)
-
-
-def test_a_tcp_port_is_free_again_at_once() -> None:
-    port = free_port(tcp=True)
-    with contextlib.ExitStack() as connections:
-        for _ in range(2):
-            # The side that ends a connection has to wait for late packets.
-            with receiver(Where(HERE, port, tcp=True)) as (_, take):
-                connections.enter_context(sender_to(port, tcp=True)).sendall(slip.encode(PING))
-                assert take()[1] == PING
-
-
 @pytest.mark.parametrize(
     ("where", "name", "hint"),
     [
         (Where(HERE, 9000), "127.0.0.1:9000", "by UDP to port 9000.* 127.0.0.1. For others add --host 0.0.0.0."),
-        (Where("0.0.0.0", 9000), "0.0.0.0:9000", "firewall"),
         (Where("::1", 9000, tcp=True), "[::1]:9000 (TCP)", "by TCP, with SLIP.*--host"),
         (Where(HERE, 9000, GROUP), f"{GROUP}:9000", "to this group.*router"),
     ],
 )
-def test_where_it_listens_and_what_to_check_if_nothing_arrives(where: Where, name: str, hint: str) -> None:
+def test_the_name_and_the_hints_fit_the_port(where: Where, name: str, hint: str) -> None:
     assert str(where) == name
     assert re.search(hint, " ".join(where.hints()))
+
+
+@pytest.mark.parametrize("tcp", [False, True])
+def test_a_port_is_refused_while_it_is_in_use_and_free_at_once_afterwards(tcp: bool) -> None:
+    where = Where(HERE, free_port(tcp=tcp), tcp=tcp)
+    with contextlib.ExitStack() as connections:
+        for _ in range(2):
+            with receiver(where) as (_, take):
+                with pytest.raises(OscError, match=r"cannot be listened on: .*osc-monitor PORT"):
+                    Receiver(where, lambda *_: None)
+                # The side that ends a TCP connection has to wait for late packets.
+                sender = connections.enter_context(sender_to(where.port, tcp=tcp))
+                sender.sendall(slip.encode(PING) if tcp else PING)
+                assert take()[1] == PING
 
 
 # --- what is shown ---
@@ -355,10 +337,8 @@ def test_the_table_shows_addresses_values_rates_jitter_and_senders(monitor: Moni
     ):
         assert text in shown(monitor)
     assert re.search(r"\n/8 +33 +16\.00 +0\.0 +-?\d+\.\d +f 0\.5 *\n", shown(monitor))
-
-
-def test_a_narrow_terminal_keeps_one_line_for_each_address(monitor: Monitor) -> None:
-    monitor.traffic.add(time.monotonic(), SENDER, packet([Message("/" + "x" * 90, "s", ("y" * 90,)) for _ in range(3)]))
+    # Each address stays on one line of a narrow terminal.
+    monitor.traffic.add(now_s, SENDER, packet([Message("/" + "x" * 90, "s", ("y" * 90,))]))
     lines = shown(monitor, width=50).splitlines()
     assert max(map(len, lines)) <= 50
     assert sum("x" * 5 in line for line in lines) == 1
@@ -367,14 +347,11 @@ def test_a_narrow_terminal_keeps_one_line_for_each_address(monitor: Monitor) -> 
 # --- the command ---
 
 PROGRAM = """
-import fcntl, os, sys, termios
+import fcntl, sys, termios
 if sys.argv[1] == "terminal":
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 from realtime_mer.osc_monitor.command import run
-port, tcp, plain, seconds = int(sys.argv[2]), "tcp" in sys.argv, "plain" in sys.argv, None
-if "seconds" in sys.argv:
-    seconds = 0.7
-run("127.0.0.1", port, multicast=None, tcp=tcp, plain=plain, seconds=seconds)
+run("127.0.0.1", int(sys.argv[2]), multicast=None, tcp="tcp" in sys.argv, plain="plain" in sys.argv, seconds=None)
 print("ends", flush=True)
 """
 
@@ -393,7 +370,7 @@ def started(port: int, *how: str) -> Iterator[subprocess.Popen[str]]:
 
 
 def ended(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
-    """Its output after this signal."""
+    """Ends it with this signal. Returns its output."""
     process.send_signal(number)
     output, errors = process.communicate(timeout=GENEROUS_S)
     assert (process.returncode, errors) == (0, "")
@@ -419,54 +396,6 @@ def test_a_pipe_gets_a_line_for_each_message_and_a_summary(number: int) -> None:
     assert lines[-1] == "ends"
 
 
-@pytest.mark.slow
-def test_it_ends_by_itself() -> None:
-    port = free_port()
-    with started(port, "seconds") as process:
-        output, errors = process.communicate(timeout=GENEROUS_S)
-    assert (process.returncode, errors) == (0, "")
-    assert "Nothing has arrived yet." in output
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(shutil.which("oscsend") is None, reason="no oscsend on this machine (Debian's liblo-tools)")
-@pytest.mark.parametrize("tcp", [False, True])
-def test_liblos_oscsend_is_shown(tcp: bool) -> None:
-    port = free_port(tcp=tcp)
-    with started(port, *["tcp"] * tcp) as process:
-        assert process.stdout is not None
-        to = f"osc.{'tcp' if tcp else 'udp'}://127.0.0.1:{port}"
-        subprocess.run(["oscsend", to, "/desk/go", "ifsTN", "3", "0.5", "now"], check=True)
-        # liblo sends the size in front.
-        wanted = "not as SLIP frames." if tcp else " /desk/go ifsTN 3 0.5 'now' True None"
-        assert process.stdout.readline().rstrip("\n").endswith(wanted)
-        ended(process)
-
-
-@pytest.mark.slow
-def test_a_flood_of_anything_leaves_it_healthy() -> None:
-    port = free_port()
-    with started(port) as process, sender_to(port) as sender:
-        assert process.stdout is not None
-        output: list[str] = []
-        reader = threading.Thread(target=output.extend, args=(process.stdout,))
-        reader.start()
-        for data in [data for data in (*BAD.values(), *STRANGE.values()) if len(data) <= MAX_PACKET_BYTES] * 20:
-            sender.send(data)
-
-        def came() -> bool:
-            sender.send(packet([Message("/the/end", "", ())]))
-            return any(line.endswith(" /the/end\n") for line in output)
-
-        eventually(came)
-        process.send_signal(signal.SIGINT)
-        reader.join(GENEROUS_S)
-        assert process.stderr is not None
-        assert (process.stderr.read(), process.wait(GENEROUS_S)) == ("", 0)
-    assert output[-1] == "ends\n"
-    assert any(re.search(r"packets, .*\d+ malformed", line) for line in output)
-
-
 def test_a_closed_reader_a_full_disk_and_no_output_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
     def run_with(out: object) -> None:
         monkeypatch.setattr(sys, "stdout", out)
@@ -483,6 +412,7 @@ def test_a_closed_reader_a_full_disk_and_no_output_at_all(monkeypatch: pytest.Mo
         run_with(Failing(BrokenPipeError(32, "Broken pipe")))
     with pytest.raises(OutputError, match="The output cannot be written: No space left on device"):
         run_with(Failing(OSError(28, "No space left on device")))
+    # With `seconds` it ends by itself.
     run_with(None)
     assert "osc monitor" not in [thread.name for thread in threading.enumerate()]
 

@@ -60,7 +60,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def predicted(folder: Path) -> list[tuple[float, float]]:
-    """Valence and arousal that `predict` says of the song."""
+    """Valence and arousal of the song as `predict` prints them."""
     table = finished(
         LiveRun.command("predict", str(folder / "song.wav"), "--checkpoint", str(folder / "model.safetensors"))
     )
@@ -68,7 +68,7 @@ def predicted(folder: Path) -> list[tuple[float, float]]:
 
 
 def live_command(folder: Path, *targets: str) -> list[str]:
-    """What plays the song to these receivers."""
+    """Plays the song to these receivers."""
     receivers = [argument for target in targets for argument in ("--osc-profile", target)]
     song = ["--input", str(folder / "song.wav"), "--no-plot", "--no-terminal"]
     return LiveRun.command(*song, *receivers, "--checkpoint", str(folder / "model.safetensors"))
@@ -97,27 +97,19 @@ def profile(name: str) -> TargetSettings:
 
 
 class Printing:
-    """A program that prints, and what it has printed, line by line."""
+    """A running program and the lines that it has printed."""
 
-    def __init__(self, command: list[str], environment: Mapping[str, str]) -> None:
+    def __init__(self, program: subprocess.Popen[str]) -> None:
         self.lines: list[str] = []
-        self._program = subprocess.Popen(
-            command,
-            env=dict(environment),
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
-        self._reader = threading.Thread(target=self._read)
-        self._reader.start()
+        self._program = program
 
-    def _read(self) -> None:
+    def read(self) -> None:
+        """Until the program ends."""
         assert self._program.stdout is not None
         self.lines.extend(line.rstrip("\n") for line in self._program.stdout)
 
     def found(self, pattern: str) -> list[re.Match[str]]:
-        """The lines that are nothing but this."""
+        """The lines that match as a whole."""
         return [match for line in list(self.lines) if (match := re.fullmatch(pattern, line))]
 
     def wait_for(self, condition: Callable[[Printing], object], meanwhile: Callable[[], object] = lambda: None) -> None:
@@ -128,28 +120,28 @@ class Printing:
             meanwhile()
             time.sleep(0.1)
 
-    def end(self) -> None:
-        self._program.terminate()
-        try:
-            self._program.wait(10)
-        except subprocess.TimeoutExpired:
-            self._program.kill()
-            self._program.wait()
-        self._reader.join()
-        assert self._program.stdout is not None
-        self._program.stdout.close()
-
 
 @contextlib.contextmanager
 def printing(package: str, command: list[str], environment: Mapping[str, str] = ENVIRONMENT) -> Iterator[Printing]:
-    """The program runs until the block ends. package: Debian's, which has it."""
+    """Runs the program until the block ends. package: Debian's, which has it."""
     if shutil.which(command[0]) is None:
-        pytest.skip(f"no {command[0]} on this machine: this test needs an OSC receiver of others (Debian's {package})")
-    program = Printing(command, environment)
-    try:
-        yield program
-    finally:
-        program.end()
+        pytest.skip(f"no {command[0]} on this machine (Debian's {package})")
+    with subprocess.Popen(
+        command,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    ) as program:
+        printed = Printing(program)
+        reader = threading.Thread(target=printed.read)
+        reader.start()
+        try:
+            yield printed
+        finally:
+            program.kill()
+            reader.join()
 
 
 @pytest.mark.parametrize("name", profile_names())
@@ -165,7 +157,7 @@ def test_every_profile_has_its_guide(name: str) -> None:
 
 # QLC+.
 
-# Where they must be for valence 0.5, arousal -0.5 and a level of -30 dBFS.
+# Their values at valence 0.5, arousal -0.5 and a level of -30 dBFS.
 FADERS = {"Valence": 0.75, "Arousal": 0.25, "Input level": 0.5, "Brightness": 0.1}
 
 
@@ -177,7 +169,7 @@ def qlcplus_addresses() -> dict[str, int]:
     return {address: channel_number(address) for address in addresses}
 
 
-def test_all_that_qlcplus_is_sent_is_a_float_from_0_to_1() -> None:
+def test_qlcplus_is_only_sent_floats_from_0_to_1() -> None:
     target = profile("qlcplus")
     sent = frozenset[str]().union(*map(matching, target.send))
     for address in SPACE:
@@ -191,7 +183,7 @@ def test_all_that_qlcplus_is_sent_is_a_float_from_0_to_1() -> None:
             assert 0 <= mapped(bound, how) <= 1
 
 
-def test_the_files_for_qlcplus_know_what_its_profile_sends() -> None:
+def test_the_files_for_qlcplus_have_the_addresses_of_its_profile() -> None:
     addresses = qlcplus_addresses()
     channels = ET.parse(INPUT_PROFILE).getroot().findall("Channel", QXI)
     named = {str(channel.findtext("Name", None, QXI)): int(channel.attrib["Number"]) for channel in channels}
@@ -294,7 +286,7 @@ def test_supercollider_prints_what_is_sent(folder: Path, tmp_path: Path, predict
     home = tmp_path / "home"
     home.mkdir(mode=0o700)
     own = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"), str(home))
-    # Its help browser, which nobody opens, does not run as root unless told.
+    # Its help browser, which is not opened here, does not run as root otherwise.
     environment = ENVIRONMENT | own | {"QT_QPA_PLATFORM": "offscreen", "QTWEBENGINE_DISABLE_SANDBOX": "1"}
     with printing("supercollider-language", ["sclang", str(shows)], environment) as sclang:
         sclang.wait_for(lambda sclang: sclang.found("chord: .*"))

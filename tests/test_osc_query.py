@@ -22,8 +22,8 @@ import aiohttp
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from osc_sockets import GENEROUS_S, HERE, eventually, open_files
-from zeroconf import ServiceBrowser, ServiceListener, Zeroconf
+from osc_sockets import GENEROUS_S, HERE, eventually, open_files, skip_without
+from zeroconf import ServiceBrowser, ServiceStateChange, Zeroconf
 
 from realtime_mer.config.space import COMMANDS, SPACE
 from realtime_mer.osc import OscError
@@ -36,7 +36,7 @@ from realtime_mer.updates import Update
 ROOT = Path(__file__).resolve().parents[1]
 # Only a number here: nothing listens there. Other tests of the same time have others.
 CONTROL = (HERE, 20_000 + os.getpid() % 20_000)
-MDNS_GROUP, MDNS_PORT = "224.0.0.251", 5353
+MDNS_PORT = 5353
 
 
 @pytest.fixture(autouse=True)
@@ -44,13 +44,8 @@ def _nothing_stays_behind() -> Iterator[None]:
     before = open_files()
     yield
     eventually(lambda: not [thread for thread in threading.enumerate() if thread.name == "oscquery"])
-    eventually(lambda: open_files() <= before or collected())
-
-
-def collected() -> bool:
-    """False, after what nobody refers to was closed: zeroconf leaves the sockets that it could not bind."""
-    gc.collect()
-    return False
+    # zeroconf leaves sockets that it could not bind to the garbage collector.
+    eventually(lambda: open_files() <= before or gc.collect() < 0)
 
 
 @pytest.fixture
@@ -59,14 +54,21 @@ def server() -> Iterator[QueryServer]:
         yield made
 
 
-def ask(server: QueryServer, target: str, headers: dict[str, str] | None = None) -> tuple[int, Any]:
-    """The status, and what the JSON says or else the text."""
-    with contextlib.closing(http.client.HTTPConnection(HERE, server.port, timeout=GENEROUS_S)) as connection:
-        connection.request("GET", target, headers=headers or {})
+def respond(
+    server: QueryServer, target: str, headers: dict[str, str] | None = None, method: str = "GET"
+) -> tuple[http.client.HTTPResponse, str]:
+    """The response and its text."""
+    with contextlib.closing(http.client.HTTPConnection(server.host, server.port, timeout=GENEROUS_S)) as connection:
+        connection.request(method, target, headers=headers or {})
         response = connection.getresponse()
-        text = response.read().decode()
-        is_json = response.headers.get_content_type() == "application/json"
-        return response.status, json.loads(text) if is_json else text
+        return response, "" if response.status == 101 else response.read().decode()
+
+
+def ask(server: QueryServer, target: str) -> tuple[int, Any]:
+    """The status, and the JSON or else the text."""
+    response, text = respond(server, target)
+    is_json = response.headers.get_content_type() == "application/json"
+    return response.status, json.loads(text) if is_json else text
 
 
 def leaves(node: Node) -> dict[str, Node]:
@@ -99,7 +101,7 @@ async def notify(websocket: aiohttp.ClientWebSocketResponse, command: str, addre
 
 
 async def heed(websocket: aiohttp.ClientWebSocketResponse) -> None:
-    """Waits until the server has heard all that was said so far: frames are answered in their order."""
+    """Waits until the server has processed all frames so far: it answers them in order."""
     await websocket.ping(b"so far")
     while True:
         frame = await websocket.receive()
@@ -108,7 +110,7 @@ async def heed(websocket: aiohttp.ClientWebSocketResponse) -> None:
             return
 
 
-async def hear(websocket: aiohttp.ClientWebSocketResponse) -> Message:
+async def next_message(websocket: aiohttp.ClientWebSocketResponse) -> Message:
     frame = await websocket.receive()
     assert frame.type is aiohttp.WSMsgType.BINARY
     # Not a bundle: Chataigne, for one, takes the frame for one message.
@@ -143,16 +145,8 @@ def test_the_tree_is_the_table(server: QueryServer) -> None:
     assert found == {}
 
 
-def test_without_a_control_port_no_command_is_offered() -> None:
-    with contextlib.closing(QueryServer(HERE, 0, control=None)) as server:
-        assert ask(server, "/mer/control")[0] == 404
-        info = ask(server, "/?HOST_INFO")[1]
-    assert info.keys() == {"NAME", "EXTENSIONS"}
-    assert "OVERLOADS" not in info["EXTENSIONS"]
-
-
-def test_host_info_says_what_is_served_and_where_commands_go(server: QueryServer) -> None:
-    # Of whatever address it is asked.
+def test_host_info_has_the_extensions_and_the_control_port(server: QueryServer) -> None:
+    # At any address.
     for target in ("/?HOST_INFO", "/mer/valence?HOST_INFO", "/nowhere?HOST_INFO&VALUE"):
         status, info = ask(server, target)
         assert status == 200
@@ -161,43 +155,39 @@ def test_host_info_says_what_is_served_and_where_commands_go(server: QueryServer
         )
         assert info.pop("NAME").startswith("realtime-mer on ")
         assert info == {"OSC_IP": HERE, "OSC_PORT": CONTROL[1], "OSC_TRANSPORT": "UDP"}
-
-
-def test_commands_that_are_taken_everywhere_go_where_the_client_found_us() -> None:
-    with contextlib.closing(QueryServer(HERE, 0, control=("0.0.0.0", 9001))) as server:
-        assert ask(server, "/?HOST_INFO")[1]["OSC_IP"] == HERE
+    with contextlib.closing(QueryServer(HERE, 0, control=None)) as without:
+        assert ask(without, "/mer/control")[0] == 404
+        info = ask(without, "/?HOST_INFO")[1]
+    assert info.keys() == {"NAME", "EXTENSIONS"}
+    assert "OVERLOADS" not in info["EXTENSIONS"]
+    # A port on all addresses is reached at the one that the client uses.
+    with contextlib.closing(QueryServer(HERE, 0, control=("0.0.0.0", 9001))) as everywhere:
+        assert ask(everywhere, "/?HOST_INFO")[1]["OSC_IP"] == HERE
 
 
 # --- values and attributes ---
 
 
 def test_values_follow_what_is_sent(server: QueryServer) -> None:
-    assert "VALUE" not in ask(server, "/mer/va")[1]
     assert ask(server, "/mer/va?VALUE") == (200, {})
     for valence in (0.25, -0.5):
         server.take([Message("/mer/va", "ff", (valence, 1.0)), Message("/mer/status/source", "s", ("Bühne",))])
         assert ask(server, "/mer/va?VALUE") == (200, {"VALUE": [valence, 1.0]})
         assert ask(server, "/mer/status/source?VALUE") == (200, {"VALUE": ["Bühne"]})
         assert leaves(ask(server, "/")[1])["/mer/va"]["VALUE"] == [valence, 1.0]
-
-
-def test_what_is_no_number_is_null(server: QueryServer) -> None:
+    # JSON has no NaN.
     server.take([Message("/mer/va", "ff", (math.nan, -math.inf))])
     assert ask(server, "/mer/va?VALUE") == (200, {"VALUE": [None, None]})
 
 
 @pytest.mark.parametrize(
-    ("target", "status", "told"),
+    ("target", "status", "answer"),
     [
-        ("/mer/valence?TYPE", 200, {"TYPE": "f"}),
         ("/mer/valence/?TYPE", 200, {"TYPE": "f"}),
         ("/mer/valence?TYPE=&ACCESS", 200, {"TYPE": "f", "ACCESS": 1}),
-        ("/mer/polar/angle?UNIT", 200, {"UNIT": ["angle.degree"]}),
-        ("/mer/quadrant?RANGE", 200, {"RANGE": [{"MIN": 0, "MAX": 4}]}),
         ("/mer/valence?FULL_PATH#part", 200, {"FULL_PATH": "/mer/valence"}),
         # A node without this attribute.
         ("/mer?TYPE", 200, {}),
-        ("/mer/valence?CONTENTS", 200, {}),
         ("/mer/valence?UNIT", 200, {}),
         # An attribute that does not apply, or is not served.
         ("/mer?VALUE", 204, ""),
@@ -208,86 +198,63 @@ def test_what_is_no_number_is_null(server: QueryServer) -> None:
         ("/nowhere", 404, "There is no such address.\n"),
         ("/mer/valence/deeper", 404, "There is no such address.\n"),
         ("/%2e%2e/%2e%2e/etc/passwd", 404, "There is no such address.\n"),
-        ("/mer/%00", 404, "There is no such address.\n"),
     ],
 )
-def test_what_is_asked_for_is_told(server: QueryServer, target: str, status: int, told: object) -> None:
-    assert ask(server, target) == (status, told)
+def test_attributes_are_answered(server: QueryServer, target: str, status: int, answer: object) -> None:
+    assert ask(server, target) == (status, answer)
 
 
-def test_only_get_is_answered(server: QueryServer) -> None:
-    with contextlib.closing(http.client.HTTPConnection(HERE, server.port, timeout=GENEROUS_S)) as connection:
-        for method, status in (("PUT", 405), ("OPTIONS", 405), ("HEAD", 200)):
-            connection.request(method, "/mer", body=b"x" * 100)
-            response = connection.getresponse()
-            assert response.status == status
-            assert (response.read() == b"") == (method == "HEAD")
+@pytest.mark.parametrize(("method", "status"), [("PUT", 405), ("OPTIONS", 405), ("HEAD", 200)])
+def test_only_get_is_answered(server: QueryServer, method: str, status: int) -> None:
+    response, text = respond(server, "/mer", method=method)
+    assert response.status == status
+    assert (text == "") == (method == "HEAD")
 
 
 # --- streaming ---
 
 
-def test_a_client_hears_what_it_listens_to(server: QueryServer) -> None:
+def test_a_client_is_sent_what_it_listens_to(server: QueryServer) -> None:
     both = [Message("/mer/frame", "i", (7,)), Message("/mer/valence", "f", (0.5,))]
 
     async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
-        # A container's address means none of what is in it.
+        # A container's address does not include its contents.
         for address in ("/mer/frame", "/mer", "/mer/status/source"):
             await notify(websocket, "LISTEN", address)
         await heed(websocket)
         assert str(server.status()).endswith(", 1 listening")
         server.take(both)
         server.take([Message("/mer/status/source", "s", ("running",))])
-        assert await hear(websocket) == both[0]
-        assert await hear(websocket) == Message("/mer/status/source", "s", ("running",))
+        assert await next_message(websocket) == both[0]
+        assert await next_message(websocket) == Message("/mer/status/source", "s", ("running",))
         await notify(websocket, "IGNORE", "/mer/frame")
         await notify(websocket, "LISTEN", "/mer/valence")
         await heed(websocket)
         server.take(both)
-        assert await hear(websocket) == both[1]
+        assert await next_message(websocket) == both[1]
 
     converse(server, talk)
     eventually(lambda: str(server.status()).endswith(", 0 listening"))
 
 
 def test_a_sinks_predictions_arrive(server: QueryServer) -> None:
-    sink = OscSink([])
-    sink.add_listener(server.settings, server.take)
-
-    async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
-        for name in ("va", "frame", "smooth/valence"):
-            await notify(websocket, "LISTEN", f"/mer/{name}")
-        await websocket.ping()
-        while (await websocket.receive()).type is not aiohttp.WSMsgType.PONG:
-            pass
+    with contextlib.closing(OscSink([])) as sink:
+        sink.add_listener(server.settings, server.take)
         sink.update(Update(41, Prediction(20.5, 0.5, -0.25), False, None))
-        heard: dict[str, tuple[object, ...]] = {}
-        while heard.keys() != {"/mer/va", "/mer/frame", "/mer/smooth/valence"}:
-            message = await hear(websocket)
-            heard[message.address] = message.values
-        assert (heard["/mer/va"], heard["/mer/frame"]) == ((0.5, -0.25), (41,))
-
-    with contextlib.closing(sink):
-        converse(server, talk)
-        assert ask(server, "/mer/quadrant?VALUE") == (200, {"VALUE": [0]})
+        eventually(lambda: ask(server, "/mer/va?VALUE")[1] == {"VALUE": [0.5, -0.25]})
+        assert ask(server, "/mer/frame?VALUE")[1] == {"VALUE": [41]}
 
 
 BAD_FRAMES: list[str | bytes] = [
     "",
     "null",
-    "{}",
     '{"COMMAND": "LISTEN"}',
-    '{"COMMAND": "LISTEN", "DATA": null}',
     '{"COMMAND": "LISTEN", "DATA": ["/mer/valence"]}',
-    '{"COMMAND": "LISTEN", "DATA": "/nowhere"}',
     '{"COMMAND": "IGNORE", "DATA": "../.."}',
     '{"COMMAND": "listen", "DATA": "/mer/valence"}',
-    '{"COMMAND": "PATH_CHANGED", "DATA": "/mer"}',
     "[" * 4000,
-    "9" * 4000,
     '{"COMMAND": "LISTEN", "DATA": "\\ud800"}',
     b"/mer/control/pause\0\0,\0\0\0",
-    b"\xff" * 100,
 ]
 
 
@@ -298,27 +265,21 @@ def test_what_is_no_command_is_counted_and_ignored(server: QueryServer) -> None:
         await notify(websocket, "LISTEN", "/mer/frame")
         await heed(websocket)
         server.take([Message("/mer/frame", "i", (1,))])
-        assert (await hear(websocket)).values == (1,)
+        assert (await next_message(websocket)).values == (1,)
 
     converse(server, talk)
     assert str(server.status()).endswith(f", {len(BAD_FRAMES)} requests ignored")
 
 
-@pytest.mark.parametrize("letter", ["x", "["])
-def test_who_says_too_much_in_a_frame_is_let_go(server: QueryServer, letter: str) -> None:
-    async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
-        await websocket.send_str(letter * 5000)
+def test_a_client_that_sends_too_much_is_disconnected(server: QueryServer) -> None:
+    async def send_a_long_frame(websocket: aiohttp.ClientWebSocketResponse) -> None:
+        await websocket.send_str("x" * 5000)
         frame = await websocket.receive()
         assert (frame.type, frame.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.MESSAGE_TOO_BIG)
 
-    converse(server, talk)
-    assert ask(server, "/mer/valence?TYPE")[0] == 200
-
-
-def test_who_says_too_much_in_a_second_is_let_go(server: QueryServer) -> None:
-    async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
-        # As many as any client has reason to say are fine.
-        for address in 8 * SPACE:
+    async def send_many_frames(websocket: aiohttp.ClientWebSocketResponse) -> None:
+        # No client has a reason to send more than these.
+        for address in 2 * SPACE:
             await notify(websocket, "LISTEN", f"/mer/{address.name}")
         await heed(websocket)
         with contextlib.suppress(ConnectionError):
@@ -328,7 +289,8 @@ def test_who_says_too_much_in_a_second_is_let_go(server: QueryServer) -> None:
             pass
         assert (frame.type, frame.data) == (aiohttp.WSMsgType.CLOSE, aiohttp.WSCloseCode.POLICY_VIOLATION)
 
-    converse(server, talk)
+    converse(server, send_a_long_frame)
+    converse(server, send_many_frames)
 
 
 def unread(server: QueryServer, address: str) -> socket.socket:
@@ -352,7 +314,7 @@ def unread(server: QueryServer, address: str) -> socket.socket:
     return made
 
 
-def test_a_client_that_stops_reading_delays_nobody(server: QueryServer) -> None:
+def test_a_client_that_stops_reading_does_not_delay_others(server: QueryServer) -> None:
     n_sent = 2000
     with contextlib.closing(unread(server, "/mer/status/ack")) as stopped:
         eventually(lambda: "1 listening" in str(server.status()))
@@ -363,16 +325,16 @@ def test_a_client_that_stops_reading_delays_nobody(server: QueryServer) -> None:
             for n in range(n_sent):
                 server.take([Message("/mer/status/ack", "ss", (str(n), "x" * 500))])
                 # All of them, in their order, although the other client takes none.
-                assert (await hear(websocket)).values[0] == str(n)
+                assert (await next_message(websocket)).values[0] == str(n)
 
         converse(server, talk)
         n_lost = int(str(server.status()).split(" messages lost")[0].split()[-1])
-        # What was not lost waits for it: the oldest, which the system had taken on by then, and the newest.
-        heard = [int(str(message.values[0])) for message in frames_left(stopped, str(n_sent - 1))]
-        assert len(heard) == n_sent - n_lost
-        assert heard == sorted(heard)
-        assert heard[0] == 0
-        assert heard[-512:] == list(range(n_sent - 512, n_sent))
+        # The rest still arrives: the oldest, which the system had buffered, and the newest.
+        received = [int(str(message.values[0])) for message in frames_left(stopped, str(n_sent - 1))]
+        assert len(received) == n_sent - n_lost
+        assert received == sorted(received)
+        assert received[0] == 0
+        assert received[-512:] == list(range(n_sent - 512, n_sent))
 
 
 def frames_left(made: socket.socket, last: str) -> Iterator[Message]:
@@ -403,14 +365,10 @@ def test_clients_too_many_are_refused(server: QueryServer) -> None:
             for websocket in sockets:
                 await websocket.close()
 
-    n_tasks = n_tasks_of(server)
+    n_tasks = len(asyncio.all_tasks(server._loop))
     asyncio.run(run())
-    # Of a client that is gone nothing stays.
-    eventually(lambda: n_tasks_of(server) <= n_tasks)
-
-
-def n_tasks_of(server: QueryServer) -> int:
-    return len(asyncio.all_tasks(server._loop))
+    # Nothing is left of a client that is gone.
+    eventually(lambda: len(asyncio.all_tasks(server._loop)) <= n_tasks)
 
 
 def test_connections_too_many_are_closed(server: QueryServer) -> None:
@@ -467,17 +425,6 @@ def test_closing_closes_every_client_and_waits_for_none() -> None:
     QueryServer(HERE, server.port, control=None).close()
 
 
-def test_closing_at_once_leaves_nothing_open() -> None:
-    before = open_files()
-    gc.disable()
-    try:
-        for _ in range(30):
-            QueryServer(HERE, 0, control=CONTROL).close()
-        eventually(lambda: open_files() <= before)
-    finally:
-        gc.enable()
-
-
 def test_a_port_that_is_taken_is_an_error_with_the_cure(server: QueryServer) -> None:
     with pytest.raises(OscError, match=rf"listen at 127\.0\.0\.1:{server.port}: .+ has this port.*\. Give another"):
         QueryServer(HERE, server.port, control=None)
@@ -490,25 +437,18 @@ def test_without_the_packages_an_error_says_what_to_install(missing: str, monkey
         QueryServer(HERE, 0, control=None)
 
 
-def test_the_module_comes_without_the_packages() -> None:
-    code = (
-        "import sys, realtime_mer.osc.query; "
-        "print(*sorted({'aiohttp', 'zeroconf', 'ifaddr', 'torch', 'scipy'} & set(sys.modules)))"
-    )
-    run = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
-    assert (run.returncode, run.stdout.strip()) == (0, ""), run.stderr
+def test_the_module_can_be_imported_without_the_packages() -> None:
+    code = "import sys, realtime_mer.osc.query; assert not {'aiohttp', 'zeroconf', 'ifaddr'} & set(sys.modules)"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_ipv6_works() -> None:
-    try:
-        server = QueryServer("::1", 0, control=("::1", 9001))
-    except OscError as error:
-        pytest.skip(f"no IPv6 here: {error}")
-    with contextlib.closing(server):
-        assert str(server.status()).startswith(f"OSCQuery on http://[::1]:{server.port}, 0 listening")
-        with contextlib.closing(http.client.HTTPConnection("::1", server.port, timeout=GENEROUS_S)) as connection:
-            connection.request("GET", "/?HOST_INFO")
-            assert json.loads(connection.getresponse().read())["OSC_IP"] == "::1"
+@pytest.mark.parametrize("host", ["::1", "localhost"])
+def test_other_hosts_work(host: str) -> None:
+    skip_without(host)
+    with contextlib.closing(QueryServer(host, 0, control=(host, 9001))) as server:
+        shown = f"[{host}]" if ":" in host else host
+        assert str(server.status()).startswith(f"OSCQuery on http://{shown}:{server.port}, 0 listening")
+        assert ask(server, "/?HOST_INFO")[1]["OSC_IP"] == host
 
 
 # --- who may ask ---
@@ -517,7 +457,6 @@ def test_ipv6_works() -> None:
 @pytest.mark.parametrize(
     ("host", "origin", "status"),
     [
-        ("127.0.0.1:{port}", None, 200),
         ("[::1]:{port}", None, 200),
         ("LOCALHOST.:{port}", None, 200),
         ("stage-pc:9002", None, 200),
@@ -534,57 +473,31 @@ def test_ipv6_works() -> None:
         ("127.0.0.1:{port}", "https://evil.example", 403),
         ("127.0.0.1:{port}", "http://8.8.8.8", 403),
         ("127.0.0.1:{port}", "null", 403),
-        ("127.0.0.1:{port}", "http://[::1", 403),
     ],
 )
-def test_web_sites_may_not_ask(server: QueryServer, host: str, origin: str | None, status: int) -> None:
+def test_web_sites_are_refused(server: QueryServer, host: str, origin: str | None, status: int) -> None:
     headers = {"Host": host.format(port=server.port)}
     if origin is not None:
         headers["Origin"] = origin.format(port=server.port)
-    assert ask(server, "/mer/valence?TYPE", headers)[0] == status
+    response, _ = respond(server, "/mer/valence?TYPE", headers)
+    assert response.status == status
+    # A page that may ask may also read the answer.
+    allowed = headers.get("Origin") if status == 200 else None
+    assert response.headers["Access-Control-Allow-Origin"] == allowed
     upgrade = {"Upgrade": "websocket", "Connection": "Upgrade", "Sec-WebSocket-Version": "13"}
     key = {"Sec-WebSocket-Key": "dGhlIHNhbXBsZSBub25jZQ=="}
-    assert handshake_status(server, headers | upgrade | key) == (101 if status == 200 else status)
-
-
-def handshake_status(server: QueryServer, headers: dict[str, str]) -> int:
-    with contextlib.closing(http.client.HTTPConnection(HERE, server.port, timeout=GENEROUS_S)) as connection:
-        connection.request("GET", "/", headers=headers)
-        return connection.getresponse().status
-
-
-def test_pages_of_this_network_may_read_what_they_are_told(server: QueryServer) -> None:
-    with contextlib.closing(http.client.HTTPConnection(HERE, server.port, timeout=GENEROUS_S)) as connection:
-        for target in ("/mer/valence", "/nowhere"):
-            connection.request("GET", target, headers={"Origin": "http://localhost:3000"})
-            response = connection.getresponse()
-            response.read()
-            assert response.headers["Access-Control-Allow-Origin"] == "http://localhost:3000"
-        connection.request("GET", "/mer/valence")
-        assert connection.getresponse().headers["Access-Control-Allow-Origin"] is None
-
-
-def test_the_name_that_was_given_may_be_asked_for() -> None:
-    with contextlib.closing(QueryServer("localhost", 0, control=None)) as server:
-        assert str(server.status()).startswith(f"OSCQuery on http://localhost:{server.port}, 0 listening")
-        connection = http.client.HTTPConnection("localhost", server.port, timeout=GENEROUS_S)
-        with contextlib.closing(connection):
-            connection.request("GET", "/")
-            assert connection.getresponse().status == 200
+    assert respond(server, "/", headers | upgrade | key)[0].status == (101 if status == 200 else status)
 
 
 GET = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: 127.0.0.1\r\n"
 HOSTILE = [
     b"\0" * 1000,
-    b"GET\r\n\r\n",
     b"GET / HTTP/9.9\r\n\r\n",
     b"GET http://[ HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     b"GET /" + b"a" * 20_000 + b" HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n",
     GET + b"X-Y: z\r\n" * 10_000 + b"\r\n",
-    GET + b"X: " + b"y" * 100_000 + b"\r\n\r\n",
     GET + b"Host: evil.example\r\n\r\n",
-    GET + b"Upgrade: websocket\r\n\r\n",
     GET + b"Upgrade: websocket\r\nConnection: Upgrade\r\nSec-WebSocket-Version: 99\r\n\r\n",
     POST + b"Transfer-Encoding: chunked\r\n\r\nfffffffffffffff\r\n",
     POST + b"Content-Encoding: gzip\r\nContent-Length: 100\r\n\r\n" + b"\x1f\x8b" * 50,
@@ -600,7 +513,7 @@ def test_hostile_requests_do_no_harm(server: QueryServer, data: bytes) -> None:
 
 
 def send_all(port: int, data: bytes) -> None:
-    # The server may well close it while we send.
+    # The server may close the connection meanwhile.
     with socket.create_connection((HERE, port), timeout=GENEROUS_S) as connection, contextlib.suppress(OSError):
         connection.sendall(data)
         connection.shutdown(socket.SHUT_WR)
@@ -609,8 +522,8 @@ def send_all(port: int, data: bytes) -> None:
 
 
 @pytest.mark.slow
-def test_nothing_of_that_is_printed_over_the_display() -> None:
-    # In a process of its own: pytest takes what is logged.
+def test_hostile_requests_print_nothing() -> None:
+    # In a process of its own, since pytest captures logs.
     code = (
         "import sys; from realtime_mer.osc.query import QueryServer; "
         "server = QueryServer('127.0.0.1', 0, control=None); "
@@ -636,32 +549,27 @@ def test_nothing_of_that_is_printed_over_the_display() -> None:
 
 @settings(max_examples=100, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#")))
-def test_whatever_is_asked_for_no_path_leaves_the_tree(server: QueryServer, rest: str) -> None:
-    status, told = ask(server, f"/{rest}")
+def test_no_request_path_leaves_the_tree(server: QueryServer, rest: str) -> None:
+    status, answer = ask(server, f"/{rest}")
     assert status in (200, 204, 400, 404)
     if status == 200 and "?" not in rest:
-        assert told["FULL_PATH"] in server._nodes
+        assert answer["FULL_PATH"] in server._nodes
 
 
 # --- mDNS ---
 
 
-class Found(ServiceListener):
+class Found:
     """The services that are announced on loopback, by name."""
 
     def __init__(self) -> None:
         self.services: dict[str, tuple[list[str], int | None]] = {}
 
-    def add_service(self, zc: Zeroconf, type_: str, name: str) -> None:
-        info = zc.get_service_info(type_, name)
-        if info is not None:
+    def change(self, zeroconf: Zeroconf, service_type: str, name: str, state_change: ServiceStateChange) -> None:
+        if state_change is ServiceStateChange.Removed:
+            self.services.pop(name, None)
+        elif (info := zeroconf.get_service_info(service_type, name)) is not None:
             self.services[name] = (info.parsed_addresses(), info.port)
-
-    def update_service(self, zc: Zeroconf, type_: str, name: str) -> None:
-        self.add_service(zc, type_, name)
-
-    def remove_service(self, zc: Zeroconf, type_: str, name: str) -> None:
-        self.services.pop(name, None)
 
     def of(self, server: QueryServer) -> list[str]:
         return [name for name, (_, port) in list(self.services.items()) if port == server.port]
@@ -669,36 +577,23 @@ class Found(ServiceListener):
 
 @pytest.fixture
 def found() -> Iterator[Found]:
-    try:
-        browser = Zeroconf(interfaces=[HERE])
-    except OSError as error:
-        pytest.skip(f"no mDNS here: {error}")
-    with contextlib.closing(browser):
-        if not multicast_works():
-            pytest.skip("no multicast on the loopback interface here")
-        listener = Found()
-        ServiceBrowser(browser, ["_oscjson._tcp.local.", "_osc._udp.local."], listener)
-        yield listener
-
-
-def multicast_works() -> bool:
-    """On loopback: whether what is sent to a group comes to who has joined it."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver, socket.socket(type=socket.SOCK_DGRAM) as sender:
-        receiver.bind(("", 0))
-        receiver.settimeout(2.0)
+    listener = Found()
+    with contextlib.ExitStack() as opened:
         try:
-            member = socket.inet_aton(MDNS_GROUP) + socket.inet_aton(HERE)
-            receiver.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, member)
-            sender.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(HERE))
-            sender.sendto(b"here", (MDNS_GROUP, receiver.getsockname()[1]))
-            return receiver.recv(16) == b"here"
-        except OSError:
-            return False
+            browser = opened.enter_context(contextlib.closing(Zeroconf(interfaces=[HERE])))
+            # Whether loopback takes multicast.
+            probe = opened.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM))
+            probe.setsockopt(socket.IPPROTO_IP, socket.IP_MULTICAST_IF, socket.inet_aton(HERE))
+            probe.sendto(b"", ("224.0.0.251", MDNS_PORT))
+        except OSError as error:
+            pytest.skip(f"no mDNS here: {error}")
+        ServiceBrowser(browser, ["_oscjson._tcp.local.", "_osc._udp.local."], handlers=[listener.change])
+        yield listener
 
 
 def test_the_server_and_the_control_port_are_found(found: Found) -> None:
     with contextlib.closing(QueryServer(HERE, 0, control=CONTROL)) as server:
-        # Where several run on this computer, the later ones' names have a number.
+        # If several run on this computer, the later ones' names have a number.
         name = f"realtime-mer on {socket.gethostname().partition('.')[0]}"
         eventually(lambda: found.of(server))
         (full_name,) = found.of(server)
@@ -708,7 +603,7 @@ def test_the_server_and_the_control_port_are_found(found: Found) -> None:
         eventually(lambda: ([HERE], CONTROL[1]) in found.services.values())
         assert "not announced" not in str(server.status())
         server.close()
-        # It says goodbye.
+        # It sends a goodbye.
         eventually(lambda: not found.of(server))
 
 
@@ -731,10 +626,10 @@ def test_a_control_port_that_others_cannot_reach_is_not_announced_to_them() -> N
 def test_without_mdns_the_server_goes_on() -> None:
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as holder:
         try:
-            # For ourselves alone, as a responder does that shares with nobody.
+            # Without SO_REUSEADDR, as a responder that does not share the port.
             holder.bind(("", MDNS_PORT))
         except OSError as error:
-            pytest.skip(f"somebody else has mDNS's port: {error}")
+            pytest.skip(f"another program has mDNS's port: {error}")
         with contextlib.closing(QueryServer(HERE, 0, control=None)) as server:
             eventually(lambda: "not announced" in str(server.status()))
             assert str(server.status()).endswith(f"(not announced: {os.strerror(errno.EADDRINUSE)})")

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -30,14 +31,15 @@ from pythonosc import slip
 
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc import transports
-from realtime_mer.osc.messages import Message, packet
+from realtime_mer.osc.messages import Message
+from realtime_mer.osc.messages import packet as message_bundle
 from realtime_mer.osc.transports import Output, Timeouts, open_output
 
-# What is waited for comes at once, or in these tests never.
+# Retries are immediate, or never happen.
 QUICK = Timeouts(retry_s=(0.01,))
 NEVER_AGAIN = Timeouts(retry_s=(3600.0,))
 
-# Python says with them that a socket was left to be closed by chance.
+# Python's warnings of sockets that were not closed.
 pytestmark = pytest.mark.filterwarnings("error::ResourceWarning", "error::pytest.PytestUnraisableExceptionWarning")
 linux_only = pytest.mark.skipif(sys.platform != "linux", reason="Linux's own way")
 
@@ -48,7 +50,7 @@ def background_threads() -> set[threading.Thread]:
 
 @pytest.fixture(autouse=True)
 def _nothing_stays_behind() -> Iterator[None]:
-    """Every thread of ours ends after `close`, and with it every socket is closed."""
+    """After `close` every thread ends, and every socket is closed."""
     before = open_files()
     yield
     eventually(lambda: not background_threads())
@@ -78,7 +80,7 @@ Answer = Callable[[], list[str]]
 
 
 class Names:
-    """Takes the place of the name server. Each look-up is answered by the next answer; the last one stays."""
+    """Replaces the name server. Each look-up gets the next answer; the last answer is repeated."""
 
     def __init__(self, patch: pytest.MonkeyPatch, *answers: Answer) -> None:
         self.asked: list[str] = []
@@ -113,7 +115,9 @@ def test_the_wait_grows_with_the_failures_in_a_row_to_a_limit() -> None:
 
 
 @pytest.mark.parametrize("host", [HERE, "::1"])
-def test_the_very_first_packet_arrives_and_all_in_order(host: str) -> None:
+def test_the_very_first_packet_arrives_and_all_in_order(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    # No name server is asked for a numeric address.
+    Names(monkeypatch, unknown)
     sent = [b"%d" % index for index in range(10)]
     with receiving(host) as receiver, opened(TargetSettings(host=host, port=receiver.port)) as output:
         for packet in sent:
@@ -123,26 +127,18 @@ def test_the_very_first_packet_arrives_and_all_in_order(host: str) -> None:
         assert str(output.status()) == (f"[::1]:{receiver.port}" if ":" in host else f"{HERE}:{receiver.port}")
 
 
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
-@pytest.mark.parametrize("host", [HERE, "::1", "fe80::1%no-such-interface"])
-def test_no_name_server_is_asked_for_an_address(
-    host: str, transport: str, monkeypatch: pytest.MonkeyPatch, receiver: Receiver
-) -> None:
-    names = Names(monkeypatch, unknown)
-    with opened(TargetSettings(host=host, port=receiver.port, transport=transport)) as output:
-        output.send(b"packet")
-        eventually(lambda: transport == "udp" or ": " in str(output.status()))
-    assert names.asked == []
-
-
 @pytest.mark.parametrize("transport", ["udp", "multicast", "tcp"])
-def test_a_name_is_looked_up_once_before_the_first_packet(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = Names(monkeypatch, at("239.255.0.1" if transport == "multicast" else HERE))
+@pytest.mark.parametrize("is_known", [True, False])
+def test_until_the_next_attempt_a_name_is_looked_up_once(
+    transport: str, is_known: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    names = Names(monkeypatch, at("239.255.0.1" if transport == "multicast" else HERE) if is_known else unknown)
     port = free_port(tcp=True)
     with opened(TargetSettings(host="desk", port=port, transport=transport), NEVER_AGAIN) as output:
-        eventually(lambda: names.asked)
+        eventually(lambda: names.asked if is_known else "not known" in str(output.status()))
         for _ in range(20):
             output.send(b"packet")
+        assert is_known or n_failed(output) == 20
     assert names.asked == ["desk"]
 
 
@@ -178,16 +174,6 @@ def test_a_name_that_fails_is_tried_again_even_when_nothing_is_sent(
         assert str(output.status()) == f"desk:{receiver.port} (1 packet not sent, the last time: {why})"
 
 
-def test_between_two_attempts_nothing_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = Names(monkeypatch, unknown)
-    with opened(TargetSettings(host="desk"), NEVER_AGAIN) as output:
-        eventually(lambda: "not known" in str(output.status()))
-        for _ in range(100):
-            output.send(b"packet")
-        assert n_failed(output) == 100
-    assert names.asked == ["desk"]
-
-
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 def test_a_look_up_that_hangs_holds_nothing_up(
     transport: str, receiver: Receiver, monkeypatch: pytest.MonkeyPatch
@@ -207,7 +193,7 @@ def test_a_look_up_that_hangs_holds_nothing_up(
         assert len(receiver.drain()) == 50
         assert n_failed(output) == 50
         assert re.search(r"\(not sending yet; 50 packets not sent\)$", str(output.status()))
-        # It is closed before the look-up ends, and the look-up's end changes nothing.
+        # Closed before the look-up ends, which then changes nothing.
         output.close()
         assert not gate.is_set()
         gate.set()
@@ -217,10 +203,15 @@ def test_a_look_up_that_hangs_holds_nothing_up(
     assert names.asked == ["desk"]
 
 
-def test_after_a_failure_the_name_is_looked_up_again(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    # No computer of ours may send to a broadcast address without asking for it.
-    names = Names(monkeypatch, at("255.255.255.255"), at(HERE))
-    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
+@pytest.mark.parametrize(
+    ("host", "answers"), [(HERE, [at("255.255.255.255"), at(HERE)]), ("::1", [at("255.255.255.255", "::1")])]
+)
+def test_after_a_failure_the_name_is_looked_up_again_and_its_next_address_is_used(
+    host: str, answers: list[Answer], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    # Packets to a broadcast address fail on a socket without SO_BROADCAST.
+    names = Names(monkeypatch, *answers)
+    with receiving(host) as receiver, opened(TargetSettings(host="desk", port=receiver.port)) as output:
         eventually(lambda: str(output.status()) == f"desk:{receiver.port}")
         output.send(b"lost")
         eventually(lambda: names.asked == ["desk", "desk"] and not background_threads())
@@ -230,22 +221,21 @@ def test_after_a_failure_the_name_is_looked_up_again(receiver: Receiver, monkeyp
 
 
 def fail_once_more(patch: pytest.MonkeyPatch) -> threading.Event:
-    """When it is set, the next packet fails, and with that it is cleared."""
+    """Once the event is set, the next packet fails and clears it."""
     failing = threading.Event()
-    really = socket.socket.sendto
 
     class Flaky(socket.socket):
         def sendto(self, *args: Any) -> int:
             if failing.is_set():
                 failing.clear()
                 raise OSError(errno.ENETUNREACH, "Network is unreachable")
-            return really(self, *args)
+            return super().sendto(*args)
 
     patch.setattr(socket, "socket", Flaky)
     return failing
 
 
-def test_after_a_packet_got_away_the_waits_are_short_again(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_after_a_packet_was_sent_the_waits_are_short_again(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
     failing = fail_once_more(monkeypatch)
     names = Names(monkeypatch, at(HERE))
     target = TargetSettings(host="desk", port=receiver.port)
@@ -256,17 +246,6 @@ def test_after_a_packet_got_away_the_waits_are_short_again(receiver: Receiver, m
             failing.set()
             output.send(b"lost")
         assert n_failed(output) == 4
-
-
-def test_if_one_address_of_a_name_fails_the_next_is_tried(monkeypatch: pytest.MonkeyPatch) -> None:
-    Names(monkeypatch, at("255.255.255.255", "::1"))
-    with receiving("::1") as receiver, opened(TargetSettings(host="desk", port=receiver.port)) as output:
-        eventually(lambda: str(output.status()) == f"desk:{receiver.port}")
-        output.send(b"lost")
-        eventually(lambda: not background_threads())
-        output.send(b"packet")
-        assert receiver.receive() == b"packet"
-        assert n_failed(output) == 1
 
 
 def test_a_thread_that_cannot_be_started_is_no_end(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -301,56 +280,44 @@ def test_if_nothing_listens_that_is_reported_but_is_no_error(host: str) -> None:
         with socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_DGRAM) as late:
             late.bind((host, port))
             late.settimeout(GENEROUS_S)
-            output.send(b"heard")
-            # What came back on the packet before it does not cost this one.
-            assert late.recv(100) == b"heard"
+            output.send(b"packet")
+            # The return of an earlier packet does not lose this one.
+            assert late.recv(100) == b"packet"
 
-            def told_no_more() -> bool:
-                output.send(b"heard")
+            def is_up_again() -> bool:
+                output.send(b"packet")
                 return str(output.status()) == name
 
-            eventually(told_no_more)
+            eventually(is_up_again)
         assert n_failed(output) == 0
 
 
 @linux_only
 def test_a_returned_packet_is_not_forgotten_before_the_next_packet() -> None:
-    """However long ago the last packet was: only one that nothing comes back on is a sign that somebody listens."""
+    """Even long after the last packet: only a packet that is not returned shows that something listens."""
     port = free_port()
     with opened(TargetSettings(port=port), Timeouts(quiet_s=0.0)) as output:
-        for _ in range(2):
-            output.send(b"packet")
+        output.send(b"packet")
         for _ in range(5):
             output.send(b"packet")
-            assert str(output.status()) == f"{HERE}:{port} (nothing listens there)"
+        assert str(output.status()) == f"{HERE}:{port} (nothing listens there)"
 
 
-def test_a_packet_that_is_too_large_is_lost_alone(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
-    names = Names(monkeypatch, at(HERE))
-    with opened(TargetSettings(host="desk", port=receiver.port)) as output:
-        eventually(lambda: str(output.status()) == f"desk:{receiver.port}")
+def test_a_packet_that_is_too_large_is_lost_alone(receiver: Receiver) -> None:
+    with opened(TargetSettings(port=receiver.port)) as output:
         output.send(bytes(70_000))
-        assert re.fullmatch(
-            rf"desk:{receiver.port} \(1 packet not sent, the last time: Message too long\)", str(output.status())
-        )
+        assert str(output.status()).endswith("(1 packet not sent, the last time: Message too long)")
         assert not background_threads()
         output.send(b"packet")
         assert receiver.receive() == b"packet"
-    assert names.asked == ["desk"]
 
 
-def test_a_broadcast_address_without_the_transport_names_the_cure() -> None:
+def test_the_error_for_a_broadcast_address_names_the_transport_that_it_needs() -> None:
     with opened(TargetSettings(host="255.255.255.255")) as output:
-        assert str(output.status()) == "255.255.255.255:9000"
-        for _ in range(3):
-            output.send(b"packet")
-        assert n_failed(output) == 3
+        output.send(b"packet")
         # A new socket alone is no cure.
         eventually(lambda: not background_threads())
-        assert str(output.status()) == (
-            "255.255.255.255:9000 (not sending: Permission denied; a broadcast address needs transport = "
-            '"broadcast"; 3 packets not sent)'
-        )
+        assert "(not sending: Permission denied; a broadcast address needs transport = " in str(output.status())
 
 
 # --- broadcast and multicast ---
@@ -373,7 +340,7 @@ def test_a_broadcast_reaches_the_network_from_the_interface(interface: str | Non
 
 @contextlib.contextmanager
 def listening_to(group: str, interface: str) -> Iterator[Receiver]:
-    """A member of the group, which also tells each packet's TTL. interface: IPv4: its address; IPv6: its name."""
+    """A member of the group, which also gets each packet's TTL. interface: IPv4: its address; IPv6: its name."""
     with receiving("::" if ":" in group else "0.0.0.0") as receiver:
         try:
             if ":" in group:
@@ -463,7 +430,6 @@ def test_an_address_that_does_not_fit_the_transport_is_reported(
         ("broadcast", "255.255.255.255", "no-such-0"),
         ("broadcast", "255.255.255.255", "203.0.113.77"),
         ("multicast", "239.255.90.1", "no-such-0"),
-        ("multicast", "239.255.90.1", "203.0.113.77"),
         ("multicast", "ff12::1", "no-such-0"),
     ],
 )
@@ -479,7 +445,7 @@ def test_a_missing_interface_is_reported(transport: str, host: str, interface: s
 
 
 class Peer:
-    """A TCP server of our own, with the connection that it took last."""
+    """A TCP server, with the last connection that it accepted."""
 
     def __init__(self, host: str = HERE, port: int = 0, receive_bytes: int | None = None) -> None:
         self._listener = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
@@ -571,20 +537,10 @@ def test_a_refused_port_is_tried_again_even_when_nothing_is_sent() -> None:
             assert str(output.status()) == f"tcp {HERE}:{port} (2 packets not sent, the last time: Connection refused)"
 
 
-def test_if_one_address_refuses_the_next_is_tried_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    Names(monkeypatch, at(HERE, "::1"))
-    try:
-        peer = Peer("::1")
-    except OSError as error:
-        pytest.skip(f"no IPv6 here: {error}")
-    target = TargetSettings(host="desk", port=peer.port, transport="tcp")
-    with contextlib.closing(peer), opened(target, NEVER_AGAIN) as output:
-        peer.accept()
-        eventually(lambda: str(output.status()) == f"tcp desk:{peer.port}")
-
-
-def test_a_name_is_looked_up_with_every_attempt_to_connect(monkeypatch: pytest.MonkeyPatch) -> None:
-    names = Names(monkeypatch, unknown, at("127.0.0.2"), at(HERE))
+def test_every_attempt_to_connect_looks_the_name_up_and_tries_all_its_addresses(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    names = Names(monkeypatch, unknown, at("127.0.0.2"), at("127.0.0.2", HERE))
     peer = Peer()
     target = TargetSettings(host="desk", port=peer.port, transport="tcp")
     with contextlib.closing(peer), opened(target) as output:
@@ -594,11 +550,10 @@ def test_a_name_is_looked_up_with_every_attempt_to_connect(monkeypatch: pytest.M
 
 
 def test_a_receiver_that_does_not_answer_is_reported_and_tried_again() -> None:
-    with contextlib.ExitStack() as stack:
-        port = stack.enter_context(port_with_a_full_queue())
+    with port_with_a_full_queue() as port:
         target = TargetSettings(port=port, transport="tcp")
-        output = stack.enter_context(opened(target, Timeouts(retry_s=(0.01,), connect_s=0.05)))
-        eventually(lambda: str(output.status()) == f"tcp {HERE}:{port} (not sending: timed out)")
+        with opened(target, Timeouts(retry_s=(0.01,), connect_s=0.05)) as output:
+            eventually(lambda: str(output.status()) == f"tcp {HERE}:{port} (not sending: timed out)")
 
 
 @contextlib.contextmanager
@@ -616,9 +571,7 @@ def port_with_a_full_queue() -> Iterator[int]:
 
 
 @linux_only
-def test_a_connection_to_itself_counts_as_refused(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_a_connection_to_itself_counts_as_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     port = free_port(tcp=True)
     really = transports._prepare_tcp
 
@@ -640,7 +593,7 @@ def test_a_peer_that_closes_is_noticed_at_once_and_may_come_back(abruptly: bool)
         if abruptly:
             peer.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
         peer.close()
-        # Without anything sent.
+        # Even if nothing is sent.
         eventually(lambda: "(not sending: Connection refused)" in str(output.status()))
         output.send(b"meanwhile")
         assert n_failed(output) == 1
@@ -654,7 +607,7 @@ def test_a_peer_that_closes_is_noticed_at_once_and_may_come_back(abruptly: bool)
 
 def test_what_a_peer_sends_is_read_and_discarded() -> None:
     with connected() as (peer, output):
-        # More than all buffers hold; the time-out of our own socket ends this if nobody reads.
+        # More than all buffers hold: if nothing reads it, `sendall` times out.
         for _ in range(40):
             peer.connection.sendall(bytes(1_000_000))
         output.send(b"packet")
@@ -662,7 +615,7 @@ def test_what_a_peer_sends_is_read_and_discarded() -> None:
 
 
 def numbered(index: int) -> bytes:
-    """A packet full of what has to be escaped, that tells its number and whether it is whole; of changing lengths."""
+    """A packet with its number and an end, of varying length, full of bytes that SLIP has to escape."""
     return b"%06d" % index + slip.END * (index % 700) + b"whole"
 
 
@@ -678,7 +631,7 @@ def test_a_peer_that_stops_reading_gets_whole_frames_and_after_the_gap_new_ones(
         while n_failed(output) < 100:
             output.send(numbered(index))
             index += 1
-        assert index < 400, "so much is kept for a receiver that does not read"
+        assert index < 400, "too much is kept for a receiver that does not read"
         assert re.search(
             r"\(\d+ packets not sent, the last time: the receiver reads too slowly\)$", str(output.status())
         )
@@ -687,11 +640,20 @@ def test_a_peer_that_stops_reading_gets_whole_frames_and_after_the_gap_new_ones(
             output.send(numbered(index + len(got)))
             got.append(number_of(peer.receive()))
         assert got == sorted(set(got))
-        # Of all that was sent, what did not arrive was counted, but for what is still under way.
+        # Whatever did not arrive was counted, except what is still on its way.
         assert got[0] == 0
         missing = set(range(got[-1])) - set(got)
         assert len(missing) >= 100
         assert n_failed(output) >= len([one for one in missing if one < index])
+
+
+def test_a_frame_sent_in_part_is_lost_with_its_connection() -> None:
+    with connected() as (peer, output):
+        output.send(bytes(4_000_000))
+        assert n_failed(output) == 0
+        peer.connection.close()
+        peer.accept()
+        eventually(lambda: n_failed(output) == 1 and output.status().is_up)
 
 
 def test_a_peer_that_takes_nothing_for_long_is_given_up_and_connected_anew() -> None:
@@ -705,7 +667,7 @@ def test_a_peer_that_takes_nothing_for_long_is_given_up_and_connected_anew() -> 
             return "the receiver read nothing for 0.05 s" in str(output.status())
 
         eventually(given_up)
-        # What it had not been sent by then is not sent after all.
+        # The rest is discarded.
         with pytest.raises(ConnectionResetError):
             peer.read_to_the_end()
         peer.accept()
@@ -714,41 +676,27 @@ def test_a_peer_that_takes_nothing_for_long_is_given_up_and_connected_anew() -> 
         assert peer.receive() == b"new"
 
 
-def test_a_frame_that_got_away_in_part_is_lost_with_its_connection() -> None:
-    with connected() as (peer, output):
-        output.send(bytes(4_000_000))
-        assert n_failed(output) == 0
-        peer.connection.close()
-        peer.accept()
-        eventually(lambda: "not sending" not in str(output.status()))
-        assert n_failed(output) == 1
-        output.send(b"new")
-        assert peer.receive() == b"new"
-
-
-# --- receivers that we did not write ---
-
-
-BUNDLES = [packet([Message("/mer/frame", "i", (index,)), Message("/mer/valence", "f", (0.5,))]) for index in range(3)]
+# --- liblo ---
 
 
 @pytest.mark.skipif(not shutil.which("oscdump"), reason="liblo's oscdump is not installed")
 def test_liblo_reads_bundles_over_tcp(tmp_path: Path) -> None:
     port = free_port(tcp=True)
-    heard = tmp_path / "heard"
-    with heard.open("wb") as file:
+    printed = tmp_path / "printed"
+    with printed.open("wb") as file:
         dump = subprocess.Popen(["stdbuf", "-oL", "oscdump", "-L", f"osc.tcp://:{port}"], stdout=file)
     try:
         with opened(TargetSettings(port=port, transport="tcp")) as output:
             eventually(lambda: "not sending" not in str(output.status()))
-            for bundle in BUNDLES:
-                output.send(bundle)
-            eventually(lambda: heard.read_bytes().count(b"\n") == 6)
+            for index in range(3):
+                messages = [Message("/mer/frame", "i", (index,)), Message("/mer/valence", "f", (0.5,))]
+                output.send(message_bundle(messages))
+            eventually(lambda: printed.read_bytes().count(b"\n") == 6)
     finally:
         dump.kill()
         dump.wait()
-    said = [line.split(maxsplit=1)[1] for line in heard.read_text().splitlines()]
-    assert said == [line for i in range(3) for line in (f"/mer/frame i {i}", "/mer/valence f 0.500000")]
+    received = [line.split(maxsplit=1)[1] for line in printed.read_text().splitlines()]
+    assert received == [line for i in range(3) for line in (f"/mer/frame i {i}", "/mer/valence f 0.500000")]
 
 
 # --- the end ---
@@ -756,31 +704,19 @@ def test_liblo_reads_bundles_over_tcp(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("transport", ["udp", "broadcast", "multicast", "tcp"])
 def test_closed_at_once_it_ends(transport: str) -> None:
-    for host in ("239.255.90.1" if transport == "multicast" else HERE, "localhost", "no-such-desk.invalid"):
+    for host in ("239.255.90.1" if transport == "multicast" else HERE, "no-such-desk.invalid"):
         output = open_output(TargetSettings(host=host, transport=transport))
         output.close()
         output.close()
         output.send(b"packet")
-        assert n_failed(output) == 1
         assert "1 packet not sent" in str(output.status())
-
-
-@pytest.mark.parametrize("transport", ["udp", "tcp"])
-def test_closed_while_it_waits_to_try_again_it_ends(transport: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    Names(monkeypatch, unknown)
-    output = open_output(TargetSettings(host="desk", transport=transport), NEVER_AGAIN)
-    eventually(lambda: "not known" in str(output.status()))
-    assert background_threads()
-    output.close()
 
 
 def test_closed_while_it_connects_it_ends() -> None:
     with port_with_a_full_queue() as port:
-        timeouts = Timeouts(retry_s=(3600.0,), connect_s=0.2)
-        output = open_output(TargetSettings(port=port, transport="tcp"), timeouts)
+        output = open_output(TargetSettings(port=port, transport="tcp"), Timeouts((3600.0,), connect_s=0.2))
         time.sleep(0.1)
         output.close()
-        eventually(lambda: not background_threads())
 
 
 def test_closed_while_it_is_connected_it_ends_and_the_peer_has_all() -> None:
@@ -799,27 +735,12 @@ def test_closed_while_it_is_connected_it_ends_and_the_peer_has_all() -> None:
 @pytest.mark.parametrize("transport", ["udp", "broadcast", "multicast", "tcp"])
 def test_closed_by_another_thread_while_it_sends_it_raises_nothing(transport: str) -> None:
     host = {"broadcast": "127.255.255.255", "multicast": "239.255.90.1"}.get(transport, HERE)
-    raised: list[BaseException] = []
-
-    def send(output: Output, go: threading.Event) -> None:
-        try:
-            go.wait(GENEROUS_S)
-            for _ in range(200):
-                output.send(bytes(1000))
-        except BaseException as error:  # noqa: BLE001 - whatever it is
-            raised.append(error)
-
-    with contextlib.closing(Peer()) as peer:
+    interface = HERE if transport in ("broadcast", "multicast") else None
+    with contextlib.closing(Peer()) as peer, ThreadPoolExecutor(1) as executor:
+        target = TargetSettings(host=host, port=peer.port, transport=transport, interface=interface)
         for _ in range(20):
-            interface = HERE if transport in ("broadcast", "multicast") else None
-            target = TargetSettings(host=host, port=peer.port, transport=transport, interface=interface)
             output = open_output(target, QUICK)
-            go = threading.Event()
-            sending = threading.Thread(target=send, args=(output, go))
-            sending.start()
-            go.set()
+            sending = executor.submit(lambda: [output.send(bytes(1000)) for _ in range(200)])  # noqa: B023
             str(output.status())
             output.close()
-            sending.join(GENEROUS_S)
-            assert not sending.is_alive()
-    assert raised == []
+            sending.result(GENEROUS_S)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -136,11 +137,10 @@ def recording(settings: LiveSettings) -> list[Check]:
         if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
             what = "The folder is not empty" if path.is_dir() else "It is not a folder"
             return [failed("recording", f"{what}: {path.name}.", "Name a new folder, or an empty one.")]
-        if not _can_be_written(path):
-            return [failed("recording", f"The folder {path.name} cannot be written.", cure)]
+        _check_writable(path)
         free_bytes = shutil.disk_usage(_existing(path)).free
     except OSError as error:
-        return [failed("recording", f"The folder {path.name} cannot be written: {error.strerror or error}.", cure)]
+        return [failed("recording", f"The folder {path.name} cannot be written: {error.strerror}.", cure)]
     free_h = free_bytes / _RECORDED_BYTES_PER_H
     text = f"{path.name} has {free_bytes / 2**30:.1f} GiB free, for {free_h:.0f} h of stereo at least"
     if free_h >= _ENOUGH_H:
@@ -162,13 +162,12 @@ def log(settings: LiveSettings) -> list[Check]:
     cure = "Give another one with --log-file."
     try:
         check_is_log(path)
-        if _can_be_written(path):
-            return [ok("log", f"{path.name} can be written")]
-        return [failed("log", f"{path.name} cannot be written.", cure)]
+        _check_writable(path)
     except OSError as error:
-        return [failed("log", f"{path.name} cannot be written: {error.strerror or error}.", cure)]
+        return [failed("log", f"{path.name} cannot be written: {error.strerror}.", cure)]
     except LogError as error:
         return [failed("log", f"{str(error).partition(':')[0].replace(str(path), path.name)}.", cure)]
+    return [ok("log", f"{path.name} can be written")]
 
 
 def _existing(path: Path) -> Path:
@@ -176,11 +175,14 @@ def _existing(path: Path) -> Path:
     return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
 
 
-def _can_be_written(path: Path) -> bool:
+def _check_writable(path: Path) -> None:
+    """Raises OSError unless the path, or the first of its folders to be created, can be written."""
     there = _existing(path)
-    if there.is_dir():
-        return os.access(there, os.W_OK | os.X_OK)
-    return there == path.absolute() and os.access(there, os.W_OK)
+    is_folder = there.is_dir()
+    if not is_folder and there != path.absolute():
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
+    if not os.access(there, os.W_OK | os.X_OK if is_folder else os.W_OK):
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))
 
 
 def _version(package: str) -> str | None:

@@ -132,10 +132,7 @@ class ControlServer:
 
     @property
     def ignored(self) -> int:
-        """Packets and messages that were not commands, and packets that the system dropped (Linux).
-
-        The system reports those with the next packet that it does not drop.
-        """
+        """Packets and messages that were not commands, and packets that the system dropped (Linux)."""
         return self._ignored
 
     def status(self) -> ControlStatus:
@@ -180,11 +177,11 @@ class ControlServer:
         for result in results:
             if isinstance(result, Order):
                 self._obey(result, sender)
-            elif result is not None and result.name is not None:
-                self._ignore(1, f"{CONTROL}{result.name}: {result.reason}", sender)
-                self._answer(False, result.name, result.reason, sender)
-            elif result is not None:
-                self._ignore(1, result.reason, sender)
+            elif isinstance(result, Refusal):
+                where = "" if result.name is None else f"{CONTROL}{result.name}: "
+                self._ignore(1, f"{where}{result.reason}", sender)
+                if result.name is not None:
+                    self._answer(False, result.name, result.reason, sender)
         return _cost(datagram, len(results))
 
     def _ignore(self, n: int, reason: str, sender: Any) -> None:

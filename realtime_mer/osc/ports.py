@@ -1,4 +1,4 @@
-"""Opens ports of this computer, or says why that fails and what to do; and receives from UDP ports."""
+"""Opens ports of this computer, with errors that name the cause and the cure; and receives from UDP ports."""
 
 from __future__ import annotations
 
@@ -73,24 +73,18 @@ def open_port(
             made.close()
             raise
     except OSError as error:
-        why = fault(error, host, port, tcp=tcp, if_taken=if_taken, give=give)
+        if error.errno == errno.EADDRINUSE:
+            holder = _holder(port, tcp)
+            hint = "" if holder else f" (find it with {_how_to_find(port, tcp)})"
+            why = f"{holder or 'another program'} has this port{hint}. {if_taken}"
+        elif isinstance(error, PermissionError):
+            why = "the system does not allow it. Give another port, above 1023."
+        elif error.errno == errno.EADDRNOTAVAIL:
+            why = f"{host} is not an address of this computer. {give}"
+        else:
+            why = f"{error.strerror or error}. {give}"
         raise OscError(f"{failure}: {why}") from error
     return made
-
-
-def fault(error: OSError, host: str, port: int, *, tcp: bool, if_taken: str, give: str = GIVE_ADDRESS) -> str:
-    """Why a port cannot be opened, and what to do. if_taken, give: as in `open_port`."""
-    if error.errno == errno.EADDRINUSE:
-        who = _holder(port, tcp)
-        taken = (
-            f"{who} has this port" if who else f"another program has this port (find it with {_how_to_find(port, tcp)})"
-        )
-        return f"{taken}. {if_taken}"
-    if isinstance(error, PermissionError):
-        return "the system does not allow it. Give another port, above 1023."
-    if error.errno == errno.EADDRNOTAVAIL:
-        return f"{host} is not an address of this computer. {give}"
-    return f"{error.strerror or error}. {give}"
 
 
 class Datagrams:

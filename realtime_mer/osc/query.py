@@ -175,37 +175,38 @@ class QueryServer:
         name = _host_name(f"//{request.headers.get('Host', '')}")
         origin = request.headers.get("Origin")
         if not (_is_near(name) or name in (self.host.lower(), socket.gethostname().lower())):
-            return self._refusal(403, "Use this computer's numeric address or its own name.")
-        if origin is not None and not self._may_ask(origin, name):
-            return self._refusal(403, "Pages of web sites are refused.")
+            return web.Response(status=403, text="Use this computer's numeric address or its own name.\n")
+        if origin is not None and not _may_ask(origin, name):
+            return web.Response(status=403, text="Pages of web sites are refused.\n")
         if request.method not in ("GET", "HEAD"):
-            return self._refusal(405, "Only GET is supported.", {"Allow": "GET, HEAD"})
+            return web.Response(status=405, text="Only GET is supported.\n", headers={"Allow": "GET, HEAD"})
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._serve_client(request)
-        headers = {"Cache-Control": "no-store"} | ({} if origin is None else {"Access-Control-Allow-Origin": origin})
+        status, answer = self._look_up(request)
+        response = web.Response(status=status)
+        if isinstance(answer, str):
+            response.text = f"{answer}\n"
+        elif status == 200:
+            response.text, response.content_type = json.dumps(answer), "application/json"
+        response.headers["Cache-Control"] = "no-store"
+        if origin is not None:
+            response.headers["Access-Control-Allow-Origin"] = origin
+        return response
+
+    def _look_up(self, request: web.BaseRequest) -> tuple[int, Node | str]:
+        """The status, and a node's attributes or an error."""
         if "HOST_INFO" in request.query:
-            answer: Node | None = self._host_info(request)
-        else:
-            node = self._nodes.get(request.path.rstrip("/") or "/")
-            if node is None:
-                return self._refusal(404, "There is no such address.", headers)
-            if unknown := [name for name in request.query if name not in (*_REQUIRED, *_OPTIONAL, *_NOT_SERVED)]:
-                return self._refusal(400, f"There is no such attribute: {', '.join(unknown)[:80]}", headers)
-            answer = _attributes(node, tuple(request.query))
-        if answer is None:
-            return web.Response(status=204, headers=headers)
-        return web.Response(text=json.dumps(answer), content_type="application/json", headers=headers)
-
-    def _refusal(self, status: int, why: str, headers: dict[str, str] | None = None) -> web.Response:
-        from aiohttp import web
-
-        return web.Response(status=status, text=f"{why}\n", headers=headers)
-
-    def _may_ask(self, origin: str, name: str) -> bool:
-        """Whether pages from there may ask: of this server's own name, this computer, or this network."""
-        host = _host_name(origin)
-        address = in_numbers(host)
-        return host == name or (_is_near(host) if address is None else address.is_private)
+            return 200, self._host_info(request)
+        node = self._nodes.get(request.path.rstrip("/") or "/")
+        if node is None:
+            return 404, "There is no such address."
+        names = tuple(request.query)
+        if unknown := [name for name in names if name not in (*_REQUIRED, *_OPTIONAL, *_NOT_SERVED)]:
+            return 400, f"There is no such attribute: {', '.join(unknown)[:80]}"
+        # For attributes that are not served, the protocol allows 400, too.
+        if any(name in _NOT_SERVED for name in names) or ("VALUE" in names and node["ACCESS"] != _READ):
+            return 204, {}
+        return 200, {name: node[name] for name in names if name in node} if names else node
 
     def _host_info(self, request: web.BaseRequest) -> Node:
         served = _OPTIONAL if self._control else tuple(name for name in _OPTIONAL if name != "OVERLOADS")
@@ -226,7 +227,7 @@ class QueryServer:
         from aiohttp import WSCloseCode, WSMsgType, web
 
         if len(self._clients) >= _MOST_CLIENTS:
-            return self._refusal(503, f"{_MOST_CLIENTS} clients are connected already.")
+            return web.Response(status=503, text=f"{_MOST_CLIENTS} clients are connected already.\n")
         client = _Client(
             web.WebSocketResponse(
                 # Pings are answered below, so that they count as frames.
@@ -267,17 +268,12 @@ class QueryServer:
 
     def _obey(self, client: _Client, text: str) -> bool:
         """Carries out LISTEN and IGNORE; returns whether it was one of them."""
-        try:
-            match json.loads(text):
-                case {"COMMAND": "LISTEN", "DATA": str(address)} if address in self._nodes:
-                    client.listened.add(address)
-                    return True
-                case {"COMMAND": "IGNORE", "DATA": str(address)} if address in self._nodes:
-                    client.listened.discard(address)
-                    return True
         # RecursionError: too many nested brackets.
-        except (ValueError, RecursionError):
-            pass
+        with contextlib.suppress(ValueError, RecursionError):
+            match json.loads(text):
+                case {"COMMAND": "LISTEN" | "IGNORE" as command, "DATA": str(address)} if address in self._nodes:
+                    (client.listened.add if command == "LISTEN" else client.listened.discard)(address)
+                    return True
         return False
 
     def _stream(self) -> None:
@@ -286,9 +282,12 @@ class QueryServer:
         self._woken = False
         while self._mailbox:
             for message in self._mailbox.popleft():
-                self._nodes[message.address]["VALUE"] = [_as_json(value) for value in message.values]
-                listeners = [client for client in self._clients if message.address in client.listened]
-                if listeners:
+                self._nodes[message.address]["VALUE"] = [
+                    # JSON has no NaN and no infinity.
+                    None if isinstance(value, float) and not math.isfinite(value) else value
+                    for value in message.values
+                ]
+                if listeners := [client for client in self._clients if message.address in client.listened]:
                     data = message_packet(message)
                     self._lost += sum(not client.put(data) for client in listeners)
 
@@ -431,23 +430,6 @@ def _writable(command: Command) -> Node:
     return node
 
 
-def _attributes(node: Node, names: tuple[str, ...]) -> Node | None:
-    """The named attributes of a node, or all if none is named.
-
-    None (status 204) if one does not apply or is not served; for the latter the protocol allows 400, too.
-    """
-    if not names:
-        return node
-    if any(name in _NOT_SERVED for name in names) or ("VALUE" in names and node["ACCESS"] != _READ):
-        return None
-    return {name: node[name] for name in names if name in node}
-
-
-def _as_json(value: object) -> object:
-    """JSON has no NaN and no infinity."""
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def _host_name(url: str) -> str:
     """The host in a URL, in lower case; "" if there is none."""
     try:
@@ -459,6 +441,13 @@ def _host_name(url: str) -> str:
 def _is_near(name: str) -> bool:
     """Whether an internet site cannot have made this host name up: an address, or a name of this network."""
     return bool(name) and (in_numbers(name) is not None or "." not in name or name.endswith(_NEAR))
+
+
+def _may_ask(origin: str, name: str) -> bool:
+    """Whether pages from there may ask: of this server's own name, this computer, or this network."""
+    host = _host_name(origin)
+    address = in_numbers(host)
+    return host == name or (_is_near(host) if address is None else address.is_private)
 
 
 def _reachable(bound: IPAddress) -> list[IPAddress]:

@@ -36,11 +36,6 @@ class NewSmoothing:
     settle_s: float | None
 
 
-@dataclass(frozen=True, slots=True)
-class _End:
-    """Nothing comes after this."""
-
-
 Item = Update | Status | Event | NewRate | NewSmoothing
 
 
@@ -62,10 +57,10 @@ class Sender:
         self._delay_s = delay_s
         self.lost = 0
         self._ended = False
-        # For the two above, and so that nothing is put into the mailbox after the end.
+        # For the two above, and so that no item is put into the mailbox after the end.
         self._lock = threading.Lock()
         # With the time at which it was put. None only wakes the thread.
-        self._mailbox: queue.SimpleQueue[tuple[float, Item | _End | None]] = queue.SimpleQueue()
+        self._mailbox: queue.SimpleQueue[tuple[float, Item | None]] = queue.SimpleQueue()
         self._waiting: deque[tuple[float, Item]] = deque()
         self._thread = threading.Thread(target=self._serve, name=f"osc to {target.host}", daemon=True)
         self._thread.start()
@@ -93,7 +88,7 @@ class Sender:
         """Sends the items that are due, the answers and the last status; then the thread ends."""
         with self._lock:
             self._ended = True
-            self._mailbox.put((0.0, _End()))
+            self._mailbox.put((0.0, None))
 
     def join(self, timeout_s: float) -> None:
         """Waits until the thread has ended, or until the timeout."""
@@ -118,12 +113,11 @@ class Sender:
                 put_s, item = self._mailbox.get(timeout=timeout_s)
             except queue.Empty:
                 continue
-            if isinstance(item, _End):
-                self._send_last()
-                return
             if item is None:
-                continue
-            if len(self._waiting) < _room(item):
+                if self._ended and self._mailbox.empty():
+                    self._send_last()
+                    return
+            elif len(self._waiting) < _room(item):
                 self._waiting.append((put_s, item))
             else:
                 with self._lock:

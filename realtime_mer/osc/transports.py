@@ -16,9 +16,10 @@ import struct
 import sys
 import threading
 import time
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from pythonosc import slip
 
@@ -46,22 +47,6 @@ _EXTENDED_ERROR_BYTES = 512
 _MOST_RETURNS = 256
 
 
-class Output(Protocol):
-    """The path to one target. `send` is for one thread, the rest for any."""
-
-    def send(self, packet: bytes) -> bool:
-        """Sends the packet now, or drops and counts it. Returns whether it was sent. Never waits, never raises."""
-        ...
-
-    def status(self) -> TargetStatus:
-        """The target, whether it is reached, and how many packets were dropped."""
-        ...
-
-    def close(self) -> None:
-        """Sends nothing more. Does not wait; may be called twice."""
-        ...
-
-
 @dataclass(frozen=True, slots=True)
 class Timeouts:
     """retry_s: the wait after the first failure in a row, the second, …; the last one is used for all that follow.
@@ -81,21 +66,29 @@ class Timeouts:
         return self.retry_s[min(failures, len(self.retry_s)) - 1] if failures else 0.0
 
 
-def open_output(target: TargetSettings, timeouts: Timeouts | None = None) -> Output:
+def open_output(target: TargetSettings, timeouts: Timeouts = Timeouts()) -> Output:
     """The path to the target. Faults of the target or the network are in its status; it retries by itself."""
-    kind = _TcpOutput if target.transport == "tcp" else _UdpOutput
-    return kind(target, timeouts or Timeouts())
+    return (_TcpOutput if target.transport == "tcp" else _UdpOutput)(target, timeouts)
 
 
-class _Output:
-    """What UDP and TCP share. Everything below is changed only with the lock held."""
+class Output(ABC):
+    """The path to one target. `send` is for one thread, the rest for any."""
 
     def __init__(self, target: TargetSettings, timeouts: Timeouts) -> None:
         self._target = target
         self._timeouts = timeouts
+        # Held for every change below.
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._status = TargetStatus(_name(target), TargetState.OPENING)
+
+    @abstractmethod
+    def send(self, packet: bytes) -> bool:
+        """Sends the packet now, or drops and counts it. Returns whether it was sent. Never waits, never raises."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Sends nothing more. Does not wait; may be called twice."""
 
     def status(self) -> TargetStatus:
         return self._status
@@ -107,7 +100,7 @@ class _Output:
         self._status = replace(self._status, n_failed=self._status.n_failed + 1)
 
 
-class _UdpOutput(_Output):
+class _UdpOutput(Output):
     """Unicast, broadcast or multicast. UDP itself does not report whether anything listens.
 
     For unicast, the receiver's computer answers if nothing listens at the port (unless a firewall stops that), and the
@@ -191,17 +184,17 @@ class _UdpOutput(_Output):
     def _reopen_in_background(self) -> None:
         if self._is_reopening or self._closed.is_set():
             return
+
+        def reopen() -> None:
+            while not self._closed.wait(self._timeouts.wait_s(self._failures)) and not self._reopen():
+                pass
+
         self._is_reopening = True
         try:
-            threading.Thread(target=self._keep_reopening, name=f"osc opening {self._target.host}", daemon=True).start()
+            threading.Thread(target=reopen, name=f"osc opening {self._target.host}", daemon=True).start()
         except RuntimeError as error:  # no more threads: the next packet tries again
             self._is_reopening = False
             self._note(TargetState.DOWN, str(error))
-
-    def _keep_reopening(self) -> None:
-        """The background thread. It ends with the first success."""
-        while not self._closed.wait(self._timeouts.wait_s(self._failures)) and not self._reopen():
-            pass
 
     def _reopen(self) -> bool:
         """Returns whether there is a new socket, or none is needed."""
@@ -260,7 +253,6 @@ def _returned(opened: socket.socket) -> int | None:
 
 
 def _prepare_broadcast(opened: socket.socket, interface: str | None) -> None:
-    """Raises OSError."""
     if opened.family == socket.AF_INET6:
         raise OSError("IPv6 has no broadcast; a multicast group such as ff02::1 reaches every computer of a network")
     opened.setsockopt(socket.SOL_SOCKET, socket.SO_BROADCAST, 1)
@@ -275,7 +267,7 @@ def _prepare_broadcast(opened: socket.socket, interface: str | None) -> None:
 
 
 def _prepare_multicast(opened: socket.socket, group: str, target: TargetSettings) -> None:
-    """Raises OSError. Loop-back stays on, as by default, so that receivers on this computer get the packets too."""
+    # Loop-back stays on, as by default, so that receivers on this computer get the packets too.
     if not ipaddress.ip_address(group).is_multicast:
         raise OSError(f"{group} is not a multicast group (224.0.0.0 to 239.255.255.255; in IPv6, ff00::/8)")
     if opened.family == socket.AF_INET6:
@@ -312,7 +304,7 @@ def _naming(interface: str) -> Iterator[None]:
         raise OSError(f"the network interface {interface!r} cannot be used: {_reason(error)}") from error
 
 
-class _TcpOutput(_Output):
+class _TcpOutput(Output):
     """TCP with SLIP frames (OSC 1.1): https://opensoundcontrol.stanford.edu/files/2009-NIME-OSC-1.1.pdf, RFC 1055.
 
     Each frame stands between two END bytes, as in OSC 1.1; only the very first one begins without, as in RFC 1055:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import shutil
 import sys
 import threading
@@ -81,12 +82,10 @@ class Monitor:
         """The view as text."""
         from rich.console import Console
 
-        console = Console(
-            file=io.StringIO(), width=shutil.get_terminal_size((_SUMMARY_CELLS, 24)).columns, color_system=None
-        )
-        with console.capture() as captured:
-            console.print(self.view())
-        return "\n".join(line.rstrip() for line in captured.get().splitlines())
+        text = io.StringIO()
+        width = shutil.get_terminal_size((_SUMMARY_CELLS, 24)).columns
+        Console(file=text, width=width, color_system=None).print(self.view())
+        return "\n".join(line.rstrip() for line in text.getvalue().splitlines())
 
     def view(self) -> Group:
         """The counts, the senders, and a table of the addresses, or what to check if nothing has arrived."""
@@ -136,10 +135,9 @@ class Monitor:
                 raise self._failure
 
     def _wait(self, stop: threading.Event, seconds: float | None) -> None:
-        end_s = None if seconds is None else self._start_s + seconds
-        while self._failure is None and (end_s is None or time.monotonic() < end_s):
-            left_s = _REFRESH_S if end_s is None else min(_REFRESH_S, max(end_s - time.monotonic(), 0.0))
-            if stop.wait(left_s):
+        end_s = math.inf if seconds is None else self._start_s + seconds
+        while self._failure is None and (left_s := end_s - time.monotonic()) > 0:
+            if stop.wait(min(_REFRESH_S, left_s)):
                 break
 
     def _receive(self) -> None:

@@ -125,7 +125,7 @@ class Receiver:
                 self._take(now_s, sender, slip.decode(frame))
             except slip.ProtocolError:
                 self._take(now_s, sender, "A SLIP frame has an invalid escape.")
-        fault = None
+        fault = ""
         if rest.startswith(b"\0"):
             # No SLIP frame begins with a zero, and every size does.
             fault = "Packets come with their size in front (OSC 1.0), not as SLIP frames."
@@ -133,9 +133,9 @@ class Receiver:
             fault = f"A SLIP frame does not end within {_MOST_FRAME_BYTES} bytes."
         elif rest and not chunk:
             fault = "The connection ended within a packet."
-        if fault is not None:
+        if fault:
             self._take(now_s, sender, fault)
-        if fault is not None or not chunk:
+        if fault or not chunk:
             del self._connections[connection]
             self._selector.unregister(connection)
             connection.close()
