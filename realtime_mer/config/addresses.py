@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from realtime_mer.config.checks import ConfigError, shown
-from realtime_mer.config.profiles import profile_names
+from realtime_mer.config.profiles import find_profile
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -42,8 +42,7 @@ def parse_target(text: str) -> dict[str, str | int]:
     With a profile, the port may be left out, as in `qlcplus@10.0.0.5`, or both, as in `qlcplus@`. An IPv6 address is in
     brackets, as in `[::1]:9000`. Raises ConfigError for anything else.
     """
-    if text.lower() in profile_names():
-        name = text.lower()
+    if "@" not in text and (name := find_profile(text)):
         raise ConfigError(f"{shown(text)} is a profile, not a target: write {name}@ or {name}@HOST:PORT.")
     profile, at, address = text.rpartition("@")
     try:

@@ -11,7 +11,7 @@ from realtime_mer.config.addresses import parse_target
 from realtime_mer.config.checks import ConfigError, wrong
 from realtime_mer.config.loading import blaming, convert, known_keys, read_toml
 from realtime_mer.config.osc import TargetSettings
-from realtime_mer.config.profiles import profile_names, profile_path
+from realtime_mer.config.profiles import find_profile, profile_path
 from realtime_mer.config.tables import LiveSettings
 
 
@@ -53,8 +53,8 @@ def settings_toml(settings: LiveSettings) -> str:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     """The values of a settings file. Raises ConfigError, without the file's name, also if it is a profile."""
-    if str(path) in profile_names() and not path.exists():
-        raise ConfigError(f"there is no such file, but an OSC profile of this name: give it as --osc-profile {path}")
+    if (name := find_profile(str(path))) and not path.exists():
+        raise ConfigError(f"there is no such file, but an OSC profile of this name: give it as --osc-profile {name}")
     try:
         values = read_toml(path)
     except ConfigError as error:
