@@ -72,6 +72,14 @@ def parse_listen(text: str) -> tuple[str, int]:
         ) from error
 
 
+def same_computer(target: str, listening: str) -> bool:
+    """Whether what is sent to the host `target` arrives at this computer's address `listening`, as far as known."""
+    to, at = (in_numbers(LOOPBACK if host.lower() == "localhost" else host) for host in (target, listening))
+    if to is None or at is None:
+        return target.lower() == listening.lower()
+    return to == at or (at.is_unspecified and to.is_loopback) or (to.is_unspecified and at.is_loopback)
+
+
 def _host_and_port(text: str) -> tuple[str, str | None]:
     """The port is None if there is none. Raises ValueError with the reason."""
     if bracketed := _BRACKETED.fullmatch(text):

@@ -136,6 +136,8 @@ def recording(settings: LiveSettings) -> list[Check]:
         if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
             what = "The folder is not empty" if path.is_dir() else "It is not a folder"
             return [failed("recording", f"{what}: {path.name}.", "Name a new folder, or an empty one.")]
+        if _is_read_only(path):
+            return [failed("recording", f"The disk of {path.name} is read-only.", "Name a folder on another disk.")]
         if not _can_be_written(path):
             return [failed("recording", f"The folder {path.name} cannot be written.", cure)]
         free_bytes = shutil.disk_usage(_existing(path)).free
@@ -174,6 +176,11 @@ def log(settings: LiveSettings) -> list[Check]:
 def _existing(path: Path) -> Path:
     """The path, or the nearest of its parents that exists."""
     return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+
+
+def _is_read_only(path: Path) -> bool:
+    """Whether the file system is mounted read-only; False on Windows, which doesn't tell."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(_existing(path)).f_flag & os.ST_RDONLY)
 
 
 def _can_be_written(path: Path) -> bool:
