@@ -51,7 +51,7 @@ from realtime_mer.updates import Board, SourceState
 
 if TYPE_CHECKING:
     from benchmarks.painted import Count
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 DEFAULT_SECONDS = 20.0
 DEFAULT_HOURS = 2.0
@@ -140,7 +140,7 @@ def _rates(music: Path, seconds: float, sizes_px: Sequence[tuple[int, int]]) -> 
         f"""`realtime-mer --device default` in real time, music from a virtual sound card, OSC to one receiver. The
         window is drawn by software: into memory (Qt's offscreen platform), and on a virtual screen of its own size
         (Xvfb). Over {seconds:.0f} s after {WARM_UP_S:.0f} s: pictures per second as the window itself counts them
-        (`MonitorWindow.frames_painted`), and the longest time between two; CPU time of the whole process as a share of
+        (`LiveWindow.frames_painted`), and the longest time between two; CPU time of the whole process as a share of
         one core, its ratio to the same without a view, and the shares of the thread that draws and of the X server;
         blocks of sound that the pipeline dropped, and predictions that did not arrive.""",
         table(
@@ -238,12 +238,12 @@ def count_of(process: Process, size_px: tuple[int, int]) -> Count:
     """Asks a process of painted.py how far its window has come. Raises BenchmarkError where it does not tell, and where
     the window has another size."""
     # Only here: with Qt.
-    from benchmarks.painted import counts_told
+    from benchmarks.painted import reported_counts
 
-    n_before = len(counts_told(process.errors()))
+    n_before = len(reported_counts(process.errors()))
     process.popen.send_signal(signal.SIGUSR1)
     deadline_s = time.monotonic() + _COUNT_TIMEOUT_S
-    while len(counts := counts_told(process.errors())) == n_before:
+    while len(counts := reported_counts(process.errors())) == n_before:
         if time.monotonic() > deadline_s:
             raise BenchmarkError("There is no window that tells what it has painted.")
         time.sleep(0.02)
@@ -281,7 +281,7 @@ def _hours(music: Path, hours: float) -> str:
 
 
 def show_hours(
-    window: MonitorWindow, board: Board, heard: Heard, hours: float, *, looked_every: int = 1
+    window: LiveWindow, board: Board, heard: Heard, hours: float, *, looked_every: int = 1
 ) -> Iterator[Sample]:
     """Shows the same music again and again in a window that is open, for so many hours of stream time, as fast as that
     goes; gives a sample every quarter of an hour.

@@ -1,4 +1,4 @@
-"""The live window drawn into memory, and what a live run puts on its board while it hears music."""
+"""The live window drawn into memory, and what a live run puts on its board."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ from realtime_mer.updates import Board, SourceState, Status, Update
 from realtime_mer.window import display_fault
 
 if TYPE_CHECKING:
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 DEMO = "the built-in piece"
-# Environment variables with which Qt counts as many pixels as there are, whatever resolution a screen tells.
+# With these environment variables Qt ignores the screen's reported resolution and does not scale.
 PIXEL_FOR_PIXEL = {"QT_FONT_DPI": "96"}
-# As often as a live run tells its status.
+# The interval of a live run's statuses.
 _STATUS_S = 0.1
 
 
@@ -105,25 +105,26 @@ def again(heard: Heard, number: int) -> Heard:
 
 
 def draw_into_memory() -> None:
-    """From now on, this process's windows are drawn into memory. Raises BenchmarkError where Qt cannot do that."""
+    """From now on, this process's windows are drawn into memory. Raises BenchmarkError if Qt cannot do that."""
     os.environ.update(QT_QPA_PLATFORM="offscreen", **PIXEL_FOR_PIXEL)
     fault = display_fault()
     if fault is not None:
         raise BenchmarkError(fault)
-    # Only here: with Qt.
+    # Imported late, since it imports Qt.
     from realtime_mer.window.application import application
 
     application()
 
 
 @contextlib.contextmanager
-def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator[tuple[MonitorWindow, Board]]:
+def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator[tuple[LiveWindow, Board]]:
     """The live window in this size, whatever its mode, and its board; after `draw_into_memory`."""
     from realtime_mer.window.qt import QtCore
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
+    from realtime_mer.window.shortcuts import Action
 
     board, stop = Board(DEMO), threading.Event()
-    window = MonitorWindow(board, stop, settings, toggle_pause=stop.clear, toggle_recording=stop.clear)
+    window = LiveWindow(board, stop, settings, actions={Action.PAUSE: stop.clear, Action.RECORD: stop.clear})
     try:
         window.open()
         window.setWindowState(QtCore.Qt.WindowState.WindowNoState)
@@ -135,17 +136,17 @@ def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator
         _handle_events()
 
 
-def look(window: MonitorWindow) -> None:
+def look(window: LiveWindow) -> None:
     """Has the window look at its board now, and draws what has changed: what its timer does sixty times a second."""
     from realtime_mer.window.qt import QtCore
 
-    # The others are for once.
+    # The other timers are single-shot.
     (timer,) = (timer for timer in window.findChildren(QtCore.QTimer) if not timer.isSingleShot())
     QtCore.QCoreApplication.sendEvent(timer, QtCore.QTimerEvent(timer.timerId()))
     _handle_events()
 
 
-def press(window: MonitorWindow, key: str) -> None:
+def press(window: LiveWindow, key: str) -> None:
     """Presses a key of keys.KEYS, such as "Z"."""
     from realtime_mer.window.qt import QtCore, QtGui
 
@@ -158,7 +159,7 @@ def _handle_events() -> None:
     from realtime_mer.window.qt import QtCore, QtWidgets
 
     QtWidgets.QApplication.processEvents()
-    # What an event loop, of which there is none here, would do too.
+    # Done by an event loop otherwise.
     QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
 
 

@@ -1,4 +1,4 @@
-"""realtime-mer itself, with two additions: its window has a size that is given, and tells what it has painted.
+"""realtime-mer with two additions: its window gets a given size and reports what it has painted.
 
     python -m benchmarks.painted WIDTHxHEIGHT [arguments of realtime-mer]
 
@@ -15,7 +15,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from realtime_mer.cli import main
-from realtime_mer.window import run as monitor_window
+from realtime_mer.window import run as live_window
 from realtime_mer.window.qt import QtCore
 
 MARK = "painted "
@@ -23,7 +23,7 @@ MARK = "painted "
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How far a window has come. pictures: MonitorWindow.frames_painted. now_s: time.monotonic(). thread_s: CPU time of
+    """How far a window has come. pictures: LiveWindow.frames_painted. now_s: time.monotonic(). thread_s: CPU time of
     the thread that draws. longest_s: the longest time between two pictures since the last count; 0 where there were
     none. width_px, height_px: the window's."""
 
@@ -35,14 +35,14 @@ class Count:
     height_px: int
 
 
-def counts_told(text: str) -> list[Count]:
+def reported_counts(text: str) -> list[Count]:
     """All counts in what was written to standard error so far."""
     return [Count(**json.loads(line.removeprefix(MARK))) for line in text.splitlines() if line.startswith(MARK)]
 
 
-def _counting(size_px: tuple[int, int]) -> type[monitor_window.MonitorWindow]:
-    class CountingWindow(monitor_window.MonitorWindow):
-        """One of this size that tells its count."""
+def _counting(size_px: tuple[int, int]) -> type[live_window.LiveWindow]:
+    class CountingWindow(live_window.LiveWindow):
+        """A window of this size that reports its count."""
 
         def __init__(self, *arguments: Any, **named: Any) -> None:
             self._last_s: float | None = None
@@ -51,12 +51,12 @@ def _counting(size_px: tuple[int, int]) -> type[monitor_window.MonitorWindow]:
 
         def open(self, *arguments: Any, **named: Any) -> None:
             super().open(*arguments, **named)
-            # Whatever the mode and the screen say.
+            # Regardless of mode and screen.
             self.setWindowState(QtCore.Qt.WindowState.WindowNoState)
             self.setGeometry(0, 0, *size_px)
-            # Python's handlers run in the main thread, which draws, and no later than at the next look at the board.
-            signal.signal(signal.SIGUSR1, lambda *_: self._tell())
-            self._tell()
+            # Python's handlers run in the main thread, which draws, at the next look at the board at the latest.
+            signal.signal(signal.SIGUSR1, lambda *_: self._report())
+            self._report()
 
         def eventFilter(self, watched: QtCore.QObject | None, event: QtCore.QEvent | None) -> bool:  # noqa: N802
             if event is not None and event.type() == QtCore.QEvent.Type.UpdateRequest:
@@ -66,7 +66,7 @@ def _counting(size_px: tuple[int, int]) -> type[monitor_window.MonitorWindow]:
                 self._last_s = now_s
             return super().eventFilter(watched, event)
 
-        def _tell(self) -> None:
+        def _report(self) -> None:
             count = Count(
                 self.frames_painted,
                 time.monotonic(),
@@ -83,5 +83,5 @@ def _counting(size_px: tuple[int, int]) -> type[monitor_window.MonitorWindow]:
 
 if __name__ == "__main__":
     width, height = map(int, sys.argv[1].split("x"))
-    monitor_window.MonitorWindow = _counting((width, height))  # type: ignore[misc]
+    live_window.LiveWindow = _counting((width, height))  # type: ignore[misc]
     sys.exit(main(sys.argv[2:]))

@@ -1,7 +1,7 @@
 """Makes the pictures of the window in docs/: both modes in both themes, silence, and a lost device.
 
-The window, drawn into memory, is told what a live run would tell it of these songs, one after the other, or of the
-built-in piece. Silence is what comes after the last of them; only the loss of the device is made up.
+The window, drawn into memory, gets the updates of a live run of these songs, one after the other, or of the built-in
+piece, followed by silence. Only the loss of the device is simulated.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.updates import Board, SourceState, Status
 
 if TYPE_CHECKING:
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 SIZE_PX = (1280, 720)
-# What rests has not painted for so long. It is given up after the second time.
+# A window is at rest if it has not painted for so long; after the second time this is an error.
 _REST_S, _REST_TIMEOUT_S = 0.5, 60.0
-# After the last song. Its last frames still hold some music.
+# After the last song, whose last frames still contain some music.
 _SILENCE_S = 5.0
 _LOST = "USB Audio CODEC"
 _LOST_DETAIL, _LOST_S = "It delivers no data any more. Waiting for its return.", 2.4
@@ -37,7 +37,7 @@ _LOST_DETAIL, _LOST_S = "It delivers no data any more. Waiting for its return.",
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """name: of its file. mode, theme: of config.MODES and config.THEMES. silent, lost: what has become of the music."""
+    """name: of its file. mode, theme: of config.MODES and config.THEMES. silent, lost: the state of the sound."""
 
     name: str
     mode: str
@@ -57,13 +57,13 @@ PICTURES = (
 
 
 def save_pictures(songs: Sequence[Path], longest_s: float, folder: Path) -> list[Path]:
-    """Makes PICTURES as PNG files in this folder, and returns their paths.
+    """Saves PICTURES as PNG files in this folder and returns their paths.
 
-    songs: played one after the other; none: the built-in piece. longest_s: how much of each is played.
-    Raises AudioFileError, and BenchmarkError where nothing can be drawn or written.
+    songs: played one after the other; empty: the built-in piece. longest_s: how much of each is played.
+    Raises AudioFileError, and BenchmarkError if nothing can be drawn or written.
     """
     if not folder.is_dir():
-        raise BenchmarkError(f"{folder} is no folder to write pictures into.")
+        raise BenchmarkError(f"{folder} is not a folder. Create it first.")
     draw_into_memory()
     heard = hear(songs, _SILENCE_S, longest_s)
     with contextlib.ExitStack() as opened:
@@ -71,15 +71,15 @@ def save_pictures(songs: Sequence[Path], longest_s: float, folder: Path) -> list
         for picture in PICTURES:
             settings = DisplaySettings(mode=picture.mode, theme=picture.theme)
             window, board = opened.enter_context(open_window(settings, SIZE_PX))
-            _tell(board, window, heard, picture)
+            _show(board, window, heard, picture)
             windows.append(window)
-        # Together: it takes a point some seconds to get where it goes.
+        # All at once: a point takes some seconds to come to rest.
         _rest(windows)
         return [_save(window, folder, picture) for window, picture in zip(windows, PICTURES, strict=True)]
 
 
-def _rest(windows: Sequence[MonitorWindow]) -> None:
-    """Returns once nothing moves in any of them. Raises BenchmarkError where something never ends to."""
+def _rest(windows: Sequence[LiveWindow]) -> None:
+    """Returns once nothing moves in any of them. Raises BenchmarkError if something never stops moving."""
     began_s = painted_s = time.monotonic()
     n_painted = -1
     while time.monotonic() - painted_s < _REST_S:
@@ -91,13 +91,13 @@ def _rest(windows: Sequence[MonitorWindow]) -> None:
             raise BenchmarkError("The windows do not come to rest.")
 
 
-def _tell(board: Board, window: MonitorWindow, heard: Heard, picture: Picture) -> None:
-    """What a window knows at the end of the music, or after the silence behind it."""
+def _show(board: Board, window: LiveWindow, heard: Heard, picture: Picture) -> None:
+    """Shows the end of the music, or of the silence after it."""
     length_s = heard.length_s - (0.0 if picture.silent else _SILENCE_S)
     for update in heard.updates:
         if update.time_s <= length_s:
             board.update(update)
-            # It holds only so many for whom does not look.
+            # The board keeps only a limited number of updates.
             look(window)
     status = [status for status in heard.statuses if status.time_s <= length_s][-1]
     board.status(_lost(status) if picture.lost else status)
@@ -109,12 +109,12 @@ def _lost(status: Status) -> Status:
     )
 
 
-def _save(window: MonitorWindow, folder: Path, picture: Picture) -> Path:
+def _save(window: LiveWindow, folder: Path, picture: Picture) -> Path:
     from realtime_mer.window.qt import QtCore
 
     buffer = QtCore.QBuffer()
     buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
-    # As small as it gets.
+    # The smallest file.
     if not window.grab().toImage().save(buffer, "PNG", 0):
         raise BenchmarkError("Qt cannot make a PNG file of the window.")
     path = folder / f"{picture.name}.png"

@@ -12,11 +12,11 @@ from benchmarks.common import BenchmarkError
 
 @contextlib.contextmanager
 def x_server(width_px: int, height_px: int) -> Iterator[tuple[str, int]]:
-    """With one screen of this size: its display and its process's number. Raises BenchmarkError."""
+    """An X server with one screen of this size: yields DISPLAY and the process id. Raises BenchmarkError."""
     reader, writer = os.pipe()
     screen = f"{width_px}x{height_px}x24"
     command = ["Xvfb", "-displayfd", str(writer), "-screen", "0", screen, "-nolisten", "tcp"]
-    with os.fdopen(reader) as told:
+    with os.fdopen(reader) as output:
         try:
             server = subprocess.Popen(command, pass_fds=(writer,), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         except OSError as error:
@@ -24,7 +24,7 @@ def x_server(width_px: int, height_px: int) -> Iterator[tuple[str, int]]:
         finally:
             os.close(writer)
         try:
-            number = told.readline().strip()
+            number = output.readline().strip()
             if not number:
                 raise BenchmarkError("Xvfb does not start.")
             yield f":{number}", server.pid

@@ -9,7 +9,7 @@ import contextlib
 import queue
 import threading
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -110,11 +110,11 @@ class Recogniser:
         """
         samples = self._checked(block)
         capture = Capture(on_grid(samples)[0], self._rate_hz, 0, 0, None)
-        return [_prediction(update) for update in self._session.process(capture)]
+        return [update.prediction for update in self._session.process(capture)]
 
     def finish(self) -> list[Prediction]:
         """Ends the stream and returns the predictions that were not ready yet. The next block starts a new stream."""
-        return [_prediction(update) for update in self._session.end_segment()]
+        return [update.prediction for update in self._session.end_segment()]
 
     def close(self) -> None:
         """Frees openSMILE. May be called twice."""
@@ -162,7 +162,7 @@ def predict(
         if rate_hz is not None:
             raise UsageError("rate_hz: expected none for a file, which has its own.")
         parts = process_file(Path(sound), load_checkpoint(chosen_checkpoint_path(checkpoint)))
-        return Trajectory.of(_prediction(update) for part in parts for update in part.updates)
+        return Trajectory.of(update.prediction for part in parts for update in part.updates)
     if rate_hz is None:
         raise UsageError("rate_hz: expected the samples per second of the array, got none.")
     samples = np.asarray(sound)
@@ -235,7 +235,7 @@ class Listener(Iterator[Prediction]):
             with contextlib.suppress(queue.Empty):
                 self._waiting.get_nowait()
                 self.dropped += 1
-        self._waiting.put_nowait(_prediction(update))
+        self._waiting.put_nowait(update.prediction)
 
     def status(self, status: Status) -> None:
         """Called by the recognition; a listener shows no status."""
@@ -261,8 +261,3 @@ def listen(device: str = "default", *, checkpoint: str | Path | None = None) -> 
     ...         print(f"{prediction.valence:+.2f} {prediction.arousal:+.2f}")
     """
     return Listener(DeviceSource(load_settings(None, {"audio.device": device}).audio), checkpoint)
-
-
-def _prediction(update: Update) -> Prediction:
-    """With the stream's time: a held prediction is about music before."""
-    return replace(update.prediction, time_s=update.time_s)

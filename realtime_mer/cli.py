@@ -313,8 +313,8 @@ def _replay(options: argparse.Namespace) -> int:
 
 
 def _predict(options: argparse.Namespace) -> int:
+    from realtime_mer.batch.command import run_predict
     from realtime_mer.models.checkpoint import chosen_checkpoint_path
-    from realtime_mer.predict.command import run_predict
 
     n_skipped = run_predict(
         options.files,

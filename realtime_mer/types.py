@@ -14,7 +14,7 @@ from realtime_mer.errors import RealtimeMerError
 
 FloatArray = npt.NDArray[np.float32]
 
-# Of files and recordings. A file of a few megabytes that says 1 Hz would have weeks to be heard.
+# Of files and recordings. At 1 Hz, a file of a few megabytes would last for weeks.
 LOWEST_RATE_HZ, HIGHEST_RATE_HZ = 1_000, 768_000
 
 
@@ -49,13 +49,13 @@ class FeatureFrame:
 
 @dataclass(frozen=True, slots=True)
 class Prediction:
-    """What the model says of the music up to `time_s` (the end of its last frame).
+    """The model's output for the music up to `time_s` (the end of its last frame).
 
     valence, arousal: each in [-1, 1].
-    valence_sd, arousal_sd: expected standard deviation of the error, > 0. confidence: in [0, 1]; 0 is no better than
-        always saying the average song, 1 would be no error. All three None where the model was not calibrated, and in
-        the silence before any music.
-    attention: how much each frame of the model's memory counted, oldest first, sum 1; None where the model tells none.
+    valence_sd, arousal_sd: expected standard deviation of the error, > 0. confidence: in [0, 1], 1 - their mean square
+        over that of always predicting the average song: 0 is no better, 1 would be no error. All three are None if the
+        model was not calibrated, and in the silence before any music.
+    attention: how much each frame of the model's memory counted, oldest first, sum 1; None if the model has none.
     """
 
     time_s: float
@@ -68,4 +68,4 @@ class Prediction:
 
 
 class PredictionError(RealtimeMerError, RuntimeError):
-    """The model gave something that is no number."""
+    """The model's output is not a finite number."""

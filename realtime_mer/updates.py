@@ -1,4 +1,4 @@
-"""What goes out of the live path: predictions, and how the whole thing is. Frozen values, safe between threads."""
+"""The output of the live path: predictions and its status. Frozen values, safe between threads."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from typing import Protocol
 
 from realtime_mer.types import Prediction
 
-# Whether what was asked for was done, and what came of it or why not; called once, now or later, by any thread.
+# Whether a request was carried out, and its result or the reason why not. Called once, now or later, by any thread.
 Answer = Callable[[bool, str], None]
 
 
 class SourceState(StrEnum):
-    """What the sound's source is doing."""
+    """The state of the source."""
 
     OPENING = "opening"
     RUNNING = "running"
@@ -25,7 +25,7 @@ class SourceState(StrEnum):
 
 
 class LevelState(StrEnum):
-    """What the input's level says: usable music, or what is wrong with it."""
+    """The state of the input's level: usable music, or what is wrong with it."""
 
     MUSIC = "music"
     QUIET = "too quiet"
@@ -68,16 +68,16 @@ class Update:
 
 @dataclass(frozen=True, slots=True)
 class Status:
-    """How the live path is.
+    """The status of the live path.
 
-    source: the source's name. state: what it does; detail: why, where that is not plain (a sentence, or nothing).
-    time_s: stream time heard so far. level: None before the first sound.
-    gain_db: of the level stage; nan where that is not known, as of an older recording.
+    source: the source's name. state: its state; detail: the reason, if it needs one (a sentence, or empty).
+    time_s: stream time processed so far. level: None before the first sound.
+    gain_db: of the gain stage; nan if it is not known, as in an older recording.
     dropped_blocks, dropped_s: sound lost because the pipeline could not keep up. overflows: how often the sound card's
-        own buffer ran over before we were given its sound (how much was lost then, it does not tell).
-    replaced_samples: samples that were no numbers. losses: how often the device was lost; lost_s: for how long in all.
-    recording: the folder being recorded into; recording_fault: why the recording is incomplete.
-    ignored_packets: what came to the control port and was no command.
+        own buffer overflowed (it does not report how much was lost).
+    replaced_samples: samples that were not numbers. losses: how often the device was lost; lost_s: for how long in all.
+    recording: the folder of the present recording; recording_fault: why the recording is incomplete.
+    ignored_packets: packets to the control port that were not commands.
     """
 
     source: str
@@ -99,7 +99,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Marked:
-    """A moment of stream time that somebody marked: its number, and what was said of it, perhaps nothing."""
+    """A marked moment of stream time, with its number and its text, which may be empty."""
 
     time_s: float
     number: int
@@ -107,26 +107,25 @@ class Marked:
 
 
 class Sink(Protocol):
-    """Where predictions go. Called by the thread that recognises: neither call may wait for anything."""
+    """Where predictions go. Called by the recognition thread: no call may wait for anything."""
 
     def update(self, update: Update) -> None:
         """A new prediction, twice a second."""
         ...
 
     def status(self, status: Status) -> None:
-        """How things are: at every change of state, and ten times a second."""
+        """The status, at every change of state and ten times a second."""
         ...
 
     def close(self) -> None:
-        """The end; what was taken in has got where it should when this returns."""
+        """The end. Returns when everything has been delivered."""
         ...
 
 
 class Board:
-    """The sink that displays read, whenever it suits them: the latest status, and the updates and marks since they last
-    looked.
+    """The sink that displays poll: the latest status, and the updates and marks since the last poll.
 
-    One thread writes, one reads. history: how many of each wait for a reader at most; the oldest go first.
+    One thread writes, one reads. history: how many updates and marks wait at most; the oldest are dropped first.
     """
 
     def __init__(self, source: str, history: int = 240) -> None:
@@ -141,16 +140,16 @@ class Board:
         self.latest_status = status
 
     def mark(self, number: int) -> None:
-        """Somebody has marked this moment, as far as the latest status knows the time."""
+        """Adds a mark at the time of the latest status."""
         self._marks.append(Marked(self.latest_status.time_s, number))
 
     def close(self) -> None:
-        """Nothing: a board holds nothing that has to get anywhere."""
+        """Nothing to do."""
 
     def take_updates(self) -> list[Update]:
-        """The updates that came since the last call, oldest first."""
+        """The updates since the last call, oldest first."""
         return [self._updates.popleft() for _ in range(len(self._updates))]
 
     def take_marks(self) -> list[Marked]:
-        """The marks that came since the last call, oldest first."""
+        """The marks since the last call, oldest first."""
         return [self._marks.popleft() for _ in range(len(self._marks))]

@@ -20,7 +20,7 @@ from realtime_mer.live.input_faults import InputWatch
 from realtime_mer.live.recognition import Recognition, run_live
 from realtime_mer.live.requests import Requests
 from realtime_mer.log import LOGGER, notify
-from realtime_mer.log.sink import CarryOut, LogSink, commands_told
+from realtime_mer.log.sink import CarryOut, LogSink, log_commands
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.priorities import raise_priority
@@ -164,7 +164,7 @@ def _run_until(
         osc = opened.enter_context(contextlib.closing(OscSink(settings.osc.targets, settings.osc.delay_s)))
         source.start()
         requests = Requests()
-        carry_out = commands_told(Controls(source, osc, requests, open_recorder).carry_out)
+        carry_out = log_commands(Controls(source, osc, requests, open_recorder).carry_out)
         control = _control(settings, carry_out, osc, opened)
         query = _query(settings, osc, control, opened)
         # Only now: a source that cannot be opened must leave no folder behind.
@@ -273,12 +273,7 @@ def _display(
         if settings.terminal:
             from realtime_mer.terminal.view import TerminalView
 
-            view = TerminalView(
-                board,
-                quit_=stop.set,
-                toggle_pause=operator.toggle_pause,
-                osc=lambda: [str(status) for status in operator.destinations()],
-            )
+            view = TerminalView(board, quit_=stop.set, toggle_pause=operator.toggle_pause, osc=operator.destinations)
             try:
                 view.run(stop)
             except BrokenPipeError:
@@ -312,14 +307,17 @@ def _show_window(
             notify(f"no window: {fault}")
             return
         from realtime_mer.window.run import run_window
+        from realtime_mer.window.shortcuts import Action
 
         run_window(
             board,
             stop,
             settings=settings,
-            toggle_pause=operator.toggle_pause,
-            toggle_recording=operator.toggle_recording,
-            mark=operator.mark,
+            actions={
+                Action.PAUSE: operator.toggle_pause,
+                Action.RECORD: operator.toggle_recording,
+                Action.MARK: operator.mark,
+            },
             notices=operator.notices,
             osc=operator.destinations,
             lost=lambda: main_thread.leave(lambda all_well: exit_code(lambda: OK if all_well() else FAILED)),

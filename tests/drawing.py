@@ -1,4 +1,4 @@
-"""Widgets drawn into memory, and what can be told from the pixels."""
+"""Widgets drawn into memory, and what their pixels show."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 
-from realtime_mer import window as monitor
+from realtime_mer import window
 from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
@@ -36,16 +36,16 @@ def update(
     return Update(index, prediction, held, 0.2, quadrant)
 
 
-def require_qt() -> None:
-    """Qt in this process, drawing into memory; the test is skipped where there is none."""
+def require_qt(platform: str = "offscreen") -> QtWidgets.QApplication:
+    """Qt in this process, by default drawing into memory. Skips the test if Qt does not work here."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QT_QPA_PLATFORM", "offscreen")
-        fault = monitor.display_fault()
+        patch.setenv("QT_QPA_PLATFORM", platform)
+        fault = window.display_fault()
         if fault is not None:
             pytest.skip(f"no window can be drawn here: {fault}")
         from realtime_mer.window.application import application
 
-        application()
+        return application()
 
 
 def show(widget: QtWidgets.QWidget, width: int, height: int) -> None:
@@ -56,7 +56,7 @@ def show(widget: QtWidgets.QWidget, width: int, height: int) -> None:
 
 
 def settle() -> None:
-    """Lets Qt do what is due: a new layout, and what the layout sets off."""
+    """Handles pending events: a new layout, and what it triggers."""
     from realtime_mer.window.qt import QtWidgets
 
     for _ in range(3):

@@ -103,19 +103,8 @@ def test_a_model_of_ones_own_has_no_name(tmp_path: Path) -> None:
         pass
 
     checkpoint = small_checkpoint("mlp")
-    with pytest.raises(CheckpointError, match="Own is none of the models mlp, "):
+    with pytest.raises(CheckpointError, match="Own is not one of the models mlp, "):
         Checkpoint.of_model(Own(1, 1), checkpoint.scaler, checkpoint.extraction, {})  # type: ignore[arg-type]
-
-
-def test_the_weights_are_a_copy() -> None:
-    checkpoint = small_checkpoint("mlp")
-    model = checkpoint.build_model()
-    copy = Checkpoint.of_model(model, checkpoint.scaler, checkpoint.extraction, {})
-    with torch.no_grad():
-        for parameter in model.parameters():
-            parameter.zero_()
-    for name, array in checkpoint.weights.items():
-        np.testing.assert_array_equal(copy.weights[name], array)
 
 
 def test_importing_it_does_not_load_torch() -> None:
@@ -174,13 +163,18 @@ def header_claiming(n_bytes: int) -> bytes:
         (header_claiming(2**63), "no safetensors file, or is not whole"),
         (save({"weights": np.zeros(3, np.float32)}), "not one that realtime-mer wrote"),
         (save({}, {"other": "{}"}), "not one that realtime-mer wrote"),
-        (save({}, {ENTRY: "no JSON"}), "no usable JSON"),
-        (save({}, {ENTRY: "[" * 100_000}), "no usable JSON"),
-        (save({}, {ENTRY: '{"format_version": 1, "training": NaN}'}), "no usable JSON: the number NaN"),
-        (save({}, {ENTRY: '{"format_version": 1, "training": 1e999}'}), "no usable JSON: the number 1e999"),
-        (save({}, {ENTRY: "[1]"}), "no format version"),
-        (save({}, {ENTRY: "{}"}), "no format version"),
-        (save({}, {ENTRY: '{"format_version": 1}'}), "missing or unknown: 'extraction', 'features', 'libraries' and 4"),
+        *(
+            (save({}, {ENTRY: text}), "its metadata is not usable")
+            for text in (
+                "no JSON",
+                "[" * 100_000,
+                '{"format_version": 1, "training": NaN}',
+                '{"format_version": 1, "training": 1e999}',
+                "[1]",
+                "{}",
+                '{"format_version": 1}',
+            )
+        ),
     ],
 )
 def test_a_file_of_another_kind(content: bytes, reason: str, tmp_path: Path) -> None:
@@ -259,14 +253,14 @@ def with_first_value(value: float) -> Callable[[Any], Any]:
     ("change", "reason"),
     [
         (with_entry("format_version", FORMAT_VERSION + 1), f"format version {FORMAT_VERSION + 1}, but .* reads 1"),
-        (with_entry("format_version", "1"), "format version '1', but"),
-        (lambda metadata, tensors: metadata.pop("format_version"), "no format version"),
-        (lambda metadata, tensors: metadata.pop("training"), "missing or unknown: 'training'"),
-        (with_entry("smoothing", 3), "missing or unknown: 'smoothing'"),
-        (with_entry("model_arguments", []), "wrong type: 'model_arguments'"),
-        (with_entry("training", None), "wrong type: 'training'"),
-        (with_entry("libraries", {"torch": 2}), "libraries must all be text"),
-        (with_entry("model", "oracle"), "model 'oracle' is none that realtime-mer .* has: mlp, "),
+        (with_entry("format_version", "1"), r"metadata is not usable: .*format_version"),
+        (lambda metadata, tensors: metadata.pop("format_version"), "metadata is not usable: .*format_version"),
+        (lambda metadata, tensors: metadata.pop("training"), "metadata is not usable: .*training"),
+        (with_entry("smoothing", 3), "metadata is not usable: .*smoothing"),
+        (with_entry("model_arguments", []), "metadata is not usable: .*model_arguments"),
+        (with_entry("training", None), "metadata is not usable: .*training"),
+        (with_entry("libraries", {"torch": 2}), "metadata is not usable: .*libraries"),
+        (with_entry("model", "oracle"), "model is 'oracle'; realtime-mer .* has mlp, "),
         (with_entry("model", "seq2seq"), "cannot be built: .*n_layers"),
         (with_argument("n_features", 3), "takes 3 features, but it names 143"),
         (with_argument("n_hidden", 33), "weights do not fit its model mlp"),
@@ -276,7 +270,7 @@ def with_first_value(value: float) -> Callable[[Any], Any]:
         (with_argument("width", 32), "cannot be built: .*width"),
         (with_entry("model_arguments", {}), "cannot be built: .*n_features"),
         (with_feature("beauty"), "does not extract the features 'beauty'"),
-        (with_feature(7), "features must all be text"),
+        (with_feature(7), "metadata is not usable: .*features"),
         (lambda metadata, tensors: metadata["features"].__setitem__(0, metadata["features"][1]), "more than once"),
         (lambda metadata, tensors: metadata["features"].pop(), "scaler is not usable: .*142 features"),
         (with_entry("scaler", "magic"), "scaler is not usable: There is no scaler 'magic'"),
@@ -298,10 +292,10 @@ def with_first_value(value: float) -> Callable[[Any], Any]:
         (with_level("target_db", 1e300), "settings are not usable"),
         (lambda metadata, tensors: tensors.pop(FIRST_WEIGHT), "do not fit its model mlp: 'layers.0.weight'"),
         (with_tensor("weights.more", lambda _: np.zeros(2, np.float32)), "do not fit its model mlp: 'more'"),
-        (with_tensor("bias", lambda _: np.zeros(2, np.float32)), "belong to nothing: 'bias'"),
+        (with_tensor("bias", lambda _: np.zeros(2, np.float32)), "unknown tensors: 'bias'"),
         (with_tensor(FIRST_WEIGHT, lambda array: array.T), "do not fit its model mlp: 'layers.0.weight'"),
         (with_tensor(FIRST_WEIGHT, lambda array: array.astype(np.float64)), "do not fit its model mlp"),
-        (with_tensor(FIRST_WEIGHT, lambda array: array.astype(np.float16)), "its tensors may be float32, "),
+        (with_tensor(FIRST_WEIGHT, lambda array: array.astype(np.float16)), "its tensors must be float32, "),
         (with_tensor(FIRST_WEIGHT, with_first_value(np.nan)), "not all finite numbers: 'layers.0.weight'"),
         (with_tensor(FIRST_WEIGHT, with_first_value(-np.inf)), "not all finite numbers: 'layers.0.weight'"),
     ],
@@ -328,17 +322,17 @@ def with_calibration(*path: str, value: object) -> Callable[[Metadata, Tensors],
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        (with_entry("calibration", None), "wrong type: 'calibration'"),
-        (with_entry("calibration", 0.2), "wrong type: 'calibration'"),
-        (with_entry("calibration", []), "wrong type: 'calibration'"),
+        (with_entry("calibration", None), "metadata is not usable: .*calibration"),
+        (with_entry("calibration", 0.2), "metadata is not usable: .*calibration"),
+        (with_entry("calibration", []), "metadata is not usable: .*calibration"),
         (with_entry("calibration", {}), "calibration is not usable: .*valence"),
         (with_calibration("valence", value=None), "calibration is not usable"),
         (with_calibration("valence", value=[0.03, 0.01, 3.0]), "calibration is not usable"),
         (with_calibration("arousal", value={"settled": 0.1}), "calibration is not usable: .*early"),
         (with_calibration("valence", "spread", value=1.0), "calibration is not usable: .*spread"),
         (with_calibration("dominance", value=1.0), "calibration is not usable: .*dominance"),
-        (with_calibration("valence", "settled", value=float("nan")), "no usable JSON: the number NaN"),
-        (with_calibration("valence", "early", value=float("inf")), "no usable JSON: the number Infinity"),
+        (with_calibration("valence", "settled", value=float("nan")), "metadata is not usable"),
+        (with_calibration("valence", "early", value=float("inf")), "metadata is not usable"),
         (with_calibration("valence", "settled", value=0), "settled must lie between"),
         (with_calibration("valence", "settled", value=-0.03), "settled must lie between"),
         (with_calibration("arousal", "settled", value=4.001), "settled must lie between"),
@@ -369,12 +363,6 @@ def test_rewriting_a_calibration_alone_breaks_nothing(saved: Path) -> None:
     assert calibration.label_variance == 2
 
 
-def test_rewriting_alone_breaks_nothing(saved: Path) -> None:
-    """What the faults above are made with is not what is refused."""
-    rewrite(saved, lambda metadata, tensors: None)
-    load_checkpoint(saved)
-
-
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(data=st.data())
 def test_damage_is_refused_or_harmless(saved: Path, data: st.DataObject) -> None:
@@ -393,36 +381,17 @@ def test_damage_is_refused_or_harmless(saved: Path, data: st.DataObject) -> None
         assert loaded.build_model().n_features == len(loaded.feature_names)
 
 
-def test_digits_of_the_header_changed(saved: Path) -> None:
-    """Every digit in the header, since a changed number is the damage that still reads as a header."""
-    original = saved.read_bytes()
-    header_bytes = 8 + struct.unpack("<Q", original[:8])[0]
-    digits = [i for i in range(8, header_bytes) if original[i : i + 1].isdigit()]
-    features_end = original.index(b"scaler", original.index(b"features"))
-    n_refused = 0
-    for place in (i for i in digits if i < 300 or i > features_end):
-        for digit in b"09":
-            content = bytearray(original)
-            content[place] = digit
-            saved.write_bytes(content)
-            try:
-                load_checkpoint(saved).build_model()
-            except CheckpointError:
-                n_refused += 1
-    assert n_refused > 0
-
-
 # ---- saving -----------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
-        ({"training": {"score": float("nan")}}, "JSON cannot hold"),
-        ({"training": {"path": Path()}}, "JSON cannot hold"),
+        ({"training": {"score": float("nan")}}, "cannot be written as JSON"),
+        ({"training": {"path": Path()}}, "cannot be written as JSON"),
         ({"model_arguments": {"n_features": 3}}, "takes 3 features"),
         ({"weights": {}}, "weights do not fit"),
-        ({"model_name": "oracle"}, "model 'oracle'"),
+        ({"model_name": "oracle"}, "model is 'oracle'"),
     ],
 )
 def test_what_could_not_be_loaded_is_not_saved(changes: dict[str, Any], reason: str, saved: Path) -> None:
@@ -450,3 +419,14 @@ def test_the_default_checkpoint() -> None:
     assert checkpoint.calibration is not None
     # Worth more than the average song, and more once it has heard some; the scores forbid what would be boasting.
     assert 0.3 < checkpoint.calibration.after(1.0).confidence < checkpoint.calibration.after(10.0).confidence < 0.7
+
+
+def test_the_weights_are_a_copy() -> None:
+    checkpoint = small_checkpoint("mlp")
+    model = checkpoint.build_model()
+    copy = Checkpoint.of_model(model, checkpoint.scaler, checkpoint.extraction, {})
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.zero_()
+    for name, array in checkpoint.weights.items():
+        np.testing.assert_array_equal(copy.weights[name], array)

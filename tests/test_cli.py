@@ -16,6 +16,7 @@ import soundfile
 from checkpoints import music
 
 from realtime_mer import __version__, wiring
+from realtime_mer.batch import command as predict
 from realtime_mer.cli import main
 from realtime_mer.config import (
     AudioSettings,
@@ -38,7 +39,6 @@ from realtime_mer.features.engine import FeatureEngineError
 from realtime_mer.log import LogError
 from realtime_mer.models.checkpoint import CheckpointError, default_checkpoint_path
 from realtime_mer.osc import OscError
-from realtime_mer.predict import command as predict
 from realtime_mer.recording import RecordingError
 from realtime_mer.sources import SourceError
 from realtime_mer.sources.reading import AudioFileError

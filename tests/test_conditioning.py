@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 import pytest
+import soxr
 from contract import verify_contract
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -107,9 +108,14 @@ def test_equal_rates_pass_bit_for_bit(samples: FloatArray) -> None:
 
 @settings(deadline=None)
 @given(st.sampled_from(RATES_HZ), st.integers(0, 5_000))
+@example(48_000, 400)
+@example(48_000, 1_200)
 def test_a_stream_keeps_its_duration(rate_hz: int, n_samples: int) -> None:
-    expected = int(n_samples * 44_100 / rate_hz + 0.5)
-    assert len(resampled(np.zeros(n_samples, dtype=np.float32), rate_hz)) == expected
+    """To the nearest sample. soxr divides by the ratio as a double, so exact halves (367.5, 1102.5) go either way."""
+    silence = np.zeros(n_samples, dtype=np.float32)
+    expected = int(n_samples / (rate_hz / 44_100) + 0.5)
+    assert len(resampled(silence, rate_hz)) == expected
+    assert len(soxr.resample(silence, rate_hz, 44_100, quality="HQ")) == expected
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)

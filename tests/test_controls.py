@@ -67,7 +67,7 @@ class Card(Tape):
             if name == "none":
                 answer(False, "There is no such input.")
             else:
-                answer(True, f"{name} is heard")
+                answer(True, f"{name} is opened")
 
 
 class Recognising:
@@ -238,29 +238,18 @@ def test_every_command_of_the_table_is_understood(sink: Told, command: Command) 
 @pytest.mark.parametrize(
     ("name", "values", "text"),
     [
-        ("pause", (), "paused"),
-        ("resume", (), "resumed"),
         ("reset", (), "reset is done"),
-        ("device", ("Line In",), "Line In is heard"),
-        ("rate", (60.0,), "60 Hz"),
-        ("rate", (59.94, 2), "59.94 Hz"),
-        ("smoothing", ("linear",), "linear"),
-        ("smoothing", ("spring", 0.0), "spring"),
-        ("smoothing", ("one-euro", 2.5, 1), "one-euro, 2.5 s"),
-        ("record/start", ("take 1",), "start is done"),
+        ("device", ("Line In",), "Line In is opened"),
         ("record/stop", (), "stop is done"),
-        ("delay", (120.0,), "120 ms"),
-        ("mark", (), "mark is done"),
-        ("mark", ("chorus",), "mark is done"),
         ("ping", (), "pong"),
     ],
 )
-def test_what_is_carried_out_says_so(run: Run, name: str, values: Values, text: str) -> None:
+def test_a_command_is_answered(run: Run, name: str, values: Values, text: str) -> None:
     assert run.ask(name, *values) == (True, text)
 
 
-@pytest.mark.parametrize("name", ["", "pong", "Ping", "record", "record/", "/ping", "ping/", "control/ping", "*"])
-def test_there_is_nothing_else(run: Run, name: str) -> None:
+@pytest.mark.parametrize("name", ["", "Ping", "record/", "/ping"])
+def test_an_unknown_command_is_refused(run: Run, name: str) -> None:
     assert run.ask(name) == (False, NO_COMMAND)
 
 
@@ -283,7 +272,7 @@ def asked_for(draw: st.DrawFn) -> tuple[str, Values]:
 
 def make_or_refuse(directory: Path) -> Spool:
     if len(directory.name) > 5:
-        raise RecordingError(f"The folder {directory} is not empty, and nothing in it is overwritten: name a new one.")
+        raise RecordingError(f"The folder {directory} is not empty. Nothing is overwritten: give a new folder.")
     return Spool(directory)
 
 
@@ -329,7 +318,7 @@ def test_a_source_that_can_rest_is_paused_and_resumed(run: Run) -> None:
 
 @pytest.mark.parametrize("name", ["pause", "resume"])
 def test_one_that_cannot_is_not(sink: Told, name: str) -> None:
-    assert Run(sink, Music()).ask(name) == (False, "What is heard cannot be paused.")
+    assert Run(sink, Music()).ask(name) == (False, "This input cannot be paused.")
 
 
 def test_another_device_is_chosen_by_the_source_which_answers(sink: Told) -> None:
@@ -340,11 +329,11 @@ def test_another_device_is_chosen_by_the_source_which_answers(sink: Told) -> Non
     assert [name for name, _ in card.asked] == ["Line In"]
     assert answers == [], "it is not open yet"
     card.answer_all()
-    assert answers == [(True, "Line In is heard")]
+    assert answers == [(True, "Line In is opened")]
     assert run.ask("device", "none") == (False, "There is no such input.")
     assert Run(sink, Tape()).ask("device", "Line In") == (
         False,
-        "A file is being heard, so there is no device to change.",
+        "The input is a file, so there is no device to change.",
     )
 
 
@@ -364,48 +353,41 @@ def test_pause_and_resume_in_turn() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "told"),
+    ("name", "values", "text", "told"),
     [
-        ("rate", (1.0,), (1.0, None)),
-        ("rate", (120.0, 1), (120.0, 1)),
-        ("rate", (30, 2), (30.0, 2)),
-        ("smoothing", ("none",), ("none", None, None)),
-        ("smoothing", ("spring", 0.0), ("spring", None, None)),
-        ("smoothing", ("spring", 0.05, 2), ("spring", 0.05, 2)),
-        ("smoothing", ("one-euro", 60.0, 1), ("one-euro", 60.0, 1)),
-        # A float32, as it came in.
-        ("smoothing", ("linear", 0.05000000074505806), ("linear", 0.05000000074505806, None)),
-        ("delay", (0.0,), (0.0,)),
-        ("delay", (250.0,), (0.25,)),
-        ("delay", (10_000,), (10.0,)),
+        ("rate", (1.0,), "1 Hz", (1.0, None)),
+        ("rate", (59.94, 1), "59.94 Hz", (59.94, 1)),
+        ("rate", (120, 2), "120 Hz", (120.0, 2)),
+        ("smoothing", ("none",), "none", ("none", None, None)),
+        ("smoothing", ("spring", 0.0), "spring", ("spring", None, None)),
+        ("smoothing", ("spring", 0.05, 2), "spring, 0.05 s", ("spring", 0.05, 2)),
+        ("smoothing", ("one-euro", 60.0, 1), "one-euro, 60 s", ("one-euro", 60.0, 1)),
+        ("delay", (0.0,), "0 ms", (0.0,)),
+        ("delay", (10_000,), "10000 ms", (10.0,)),
     ],
 )
-def test_what_goes_out_is_changed(run: Run, name: str, values: Values, told: tuple[object, ...]) -> None:
-    assert run.ask(name, *values)[0]
+def test_the_output_is_changed(run: Run, name: str, values: Values, text: str, told: tuple[object, ...]) -> None:
+    assert run.ask(name, *values) == (True, text)
     assert run.sink.told == [told]
 
 
 @pytest.mark.parametrize(
     ("name", "values", "why"),
     [
-        ("rate", (0.5,), "A rate from 1 to 120 Hz was expected, not 0.5."),
-        ("rate", (121.0,), "A rate from 1 to 120 Hz was expected, not 121.0."),
-        ("rate", (-30.0, 1), "A rate from 1 to 120 Hz was expected, not -30.0."),
-        ("rate", (float("nan"),), "A rate from 1 to 120 Hz was expected, not nan."),
-        ("rate", (30.0, 0), "A target from 1 to 2 was expected, not 0."),
-        ("rate", (30.0, 3), "A target from 1 to 2 was expected, not 3."),
-        ("rate", (30.0, -1), "A target from 1 to 2 was expected, not -1."),
-        ("smoothing", ("sprung",), "One of none, linear, spring, one-euro was expected, not 'sprung'."),
-        ("smoothing", ("Spring",), "One of none, linear, spring, one-euro was expected, not 'Spring'."),
-        ("smoothing", ("spring", 0.04), "A time of 0, or from 0.05 to 60 s, was expected, not 0.04."),
-        ("smoothing", ("spring", 61.0), "A time of 0, or from 0.05 to 60 s, was expected, not 61.0."),
-        ("smoothing", ("spring", -1.0), "A time of 0, or from 0.05 to 60 s, was expected, not -1.0."),
-        ("smoothing", ("spring", 1.0, 3), "A target from 1 to 2 was expected, not 3."),
-        ("delay", (-1.0,), "A delay from 0 to 10000 ms was expected, not -1.0."),
-        ("delay", (10_001.0,), "A delay from 0 to 10000 ms was expected, not 10001.0."),
+        ("rate", (0.5,), "Expected a rate from 1 to 120 Hz, got 0.5."),
+        ("rate", (121.0,), "Expected a rate from 1 to 120 Hz, got 121.0."),
+        ("rate", (float("nan"),), "Expected a rate from 1 to 120 Hz, got nan."),
+        ("rate", (30.0, 0), "Expected a target from 1 to 2, got 0."),
+        ("rate", (30.0, 3), "Expected a target from 1 to 2, got 3."),
+        ("smoothing", ("sprung",), "Expected one of none, linear, spring, one-euro, got 'sprung'."),
+        ("smoothing", ("spring", 0.04), "Expected a time of 0 or from 0.05 to 60 s, got 0.04."),
+        ("smoothing", ("spring", 61.0), "Expected a time of 0 or from 0.05 to 60 s, got 61.0."),
+        ("smoothing", ("spring", 1.0, 3), "Expected a target from 1 to 2, got 3."),
+        ("delay", (-1.0,), "Expected a delay from 0 to 10000 ms, got -1.0."),
+        ("delay", (10_001.0,), "Expected a delay from 0 to 10000 ms, got 10001.0."),
     ],
 )
-def test_what_is_out_of_range_changes_nothing(run: Run, name: str, values: Values, why: str) -> None:
+def test_values_out_of_range_change_nothing(run: Run, name: str, values: Values, why: str) -> None:
     assert run.ask(name, *values) == (False, why)
     assert run.sink.told == []
 
@@ -418,15 +400,6 @@ def test_without_targets_none_can_be_named_but_all_can() -> None:
 
 
 # --- recording ---
-
-
-def test_a_recording_is_made_in_the_folder_that_was_named(run: Run) -> None:
-    assert run.ask("record/start", "take 1") == (True, "start is done")
-    ((what, spool),) = run.recognising.done
-    assert what == "start"
-    assert isinstance(spool, Spool)
-    assert spool.directory == Path("take 1")
-    assert spool.finished == []
 
 
 def test_without_a_name_the_folder_has_a_date(run: Run) -> None:
@@ -458,16 +431,16 @@ NO_NAMES = [
 ]
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_plain_names_are_names(run: Run, name: str) -> None:
-    assert run.ask("record/start", name)[0]
+def test_plain_names_are_names(run: Run) -> None:
+    for name in NAMES:
+        assert run.ask("record/start", name)[0], name
 
 
-@pytest.mark.parametrize("name", NO_NAMES)
-def test_names_that_lead_elsewhere_or_mean_something_else_are_refused(run: Run, name: str) -> None:
-    done, why = run.ask("record/start", name)
-    assert not done
-    assert why.startswith("A folder's plain name, of letters, digits, spaces and _ . -, was expected, not ")
+def test_names_that_lead_elsewhere_or_mean_something_else_are_refused(run: Run) -> None:
+    for name in NO_NAMES:
+        done, why = run.ask("record/start", name)
+        assert not done, name
+        assert why.startswith("Expected a folder name of letters, digits, spaces and _ . -, got ")
     assert run.recognising.done == []
 
 
@@ -516,23 +489,12 @@ def test_a_folder_that_cannot_be_recorded_into_is_refused(sink: Told, tmp_path: 
     (tmp_path / "file").touch()
     assert run.ask("record/start", "full") == (
         False,
-        f"The folder {tmp_path / 'full'} is not empty, and nothing in it is overwritten: name a new one.",
+        f"The folder {tmp_path / 'full'} is not empty. Nothing is overwritten: give a new folder.",
     )
     done, why = run.ask("record/start", "file")
     assert not done
     assert why.endswith("is a file; a recording needs a folder of its own.")
     assert run.recognising.done == []
-
-
-def test_a_recorder_reaches_the_recognising_thread(sink: Told, tmp_path: Path) -> None:
-    run = Run(sink, open_recorder=real_recorder(tmp_path))
-    assert run.ask("record/start", "take 1")[0]
-    ((_, recorder),) = run.recognising.done
-    assert isinstance(recorder, Recorder)
-    assert not recorder.is_ended
-    recorder.close()
-    assert recorder.fault == ""
-    assert recorder.directory == tmp_path / "take 1"
 
 
 def test_where_too_much_is_asked_for_no_recording_is_opened(sink: Told) -> None:
@@ -544,7 +506,7 @@ def test_where_too_much_is_asked_for_no_recording_is_opened(sink: Told) -> None:
 
     run = Run(sink, open_recorder=open_recorder)
     run.fill()
-    assert run.ask("record/start", "take 1") == (False, "Too much was asked for at once.")
+    assert run.ask("record/start", "take 1") == (False, "Too many requests at once.")
     assert opened == []
 
 
@@ -684,7 +646,7 @@ def test_a_recorder_that_nobody_takes_is_ended(real_run: RealRun, monkeypatch: p
     left = ask("take 2")
     real_run.recognition.refuse_requests()
     eventually(lambda: len(answers) == 2)
-    assert answers == [(False, "ValueError: what is this?"), (False, "The program ends.")]
+    assert answers == [(False, "ValueError: what is this?"), (False, "The program is ending.")]
     eventually(lambda: broken.is_ended and left.is_ended)
     assert broken.fault == left.fault == ""
 
@@ -730,7 +692,7 @@ def test_only_so_much_can_be_asked_for_at_once(run: Run) -> None:
     answers: list[tuple[bool, str]] = []
     for _ in range(100):
         run.controls.carry_out("reset", (), lambda done, text: answers.append((done, text)))
-    assert answers == [(False, "Too much was asked for at once.")] * 36
+    assert answers == [(False, "Too many requests at once.")] * 36
     run.carry_out()
     assert len(run.recognising.done) == 64
     assert answers[36:] == [(True, "reset is done")] * 64
@@ -754,23 +716,6 @@ def test_what_is_asked_for_meanwhile_waits_for_the_next_time() -> None:
         assert n_done == n_rounds
 
 
-def test_many_may_ask_while_the_thread_carries_out(run: Run) -> None:
-    answers: list[bool] = []
-
-    def ask() -> None:
-        for number in range(200):
-            run.controls.carry_out("mark", (str(number),), lambda done, _text: answers.append(done))
-
-    threads = [threading.Thread(target=ask) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    while any(thread.is_alive() for thread in threads):
-        run.carry_out()
-    run.carry_out()
-    assert len(answers) == 800
-    assert answers.count(True) == len(run.recognising.done)
-
-
 # --- each is answered, whatever happens ---
 
 
@@ -787,7 +732,7 @@ def test_what_breaks_down_is_answered_before_it_is_raised() -> None:
         requests.carry_out(cast(Recognition, Recognising()))
     assert answers == [(True, "done"), (False, "MemoryError: too large")]
     requests.refuse_all()
-    assert answers[2:] == [(False, "The program ends.")]
+    assert answers[2:] == [(False, "The program is ending.")]
 
 
 def test_at_the_end_and_afterwards_everything_is_refused() -> None:
@@ -796,10 +741,10 @@ def test_at_the_end_and_afterwards_everything_is_refused() -> None:
     for _ in range(3):
         requests.put(lambda _: "done", lambda ok, text: answers.append((ok, text)))
     requests.refuse_all()
-    assert answers == [(False, "The program ends.")] * 3
+    assert answers == [(False, "The program is ending.")] * 3
     requests.put(lambda _: "done", lambda ok, text: answers.append((ok, text)))
     requests.follow_up(lambda _: "done", lambda ok, text: answers.append((ok, text)))
-    assert answers == [(False, "The program ends.")] * 5
+    assert answers == [(False, "The program is ending.")] * 5
 
 
 def test_a_run_that_ends_answers_who_still_waits() -> None:
@@ -812,7 +757,7 @@ def test_a_run_that_ends_answers_who_still_waits() -> None:
     stop = threading.Event()
     with pytest.raises(OSError, match="there is no model"):
         run_live(cast(Source, Music()), recognition, [], lambda stop: cast(None, stop.wait(GENEROUS_S)), stop)
-    assert answers == [(False, "The program ends.")]
+    assert answers == [(False, "The program is ending.")]
 
 
 def test_a_recording_that_is_stopped_while_it_is_being_begun_does_not_begin(real_run: RealRun) -> None:

@@ -25,7 +25,7 @@ from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
-    from realtime_mer.window.run import MonitorWindow
+    from realtime_mer.window.run import LiveWindow
 
 LENGTH_S, STATUS_S = 300.0, 30.0
 
@@ -73,7 +73,7 @@ class Kept:
     n_qt: tuple[int, int]
 
 
-def kept(window: MonitorWindow) -> Kept:
+def kept(window: LiveWindow) -> Kept:
     from realtime_mer.window.qt import QtCore, QtWidgets
 
     gc.collect()
@@ -121,8 +121,8 @@ def test_other_modes_and_themes_leave_nothing_behind(heard: Heard) -> None:
 
 def test_a_window_reports_what_it_has_painted(tmp_path: Path) -> None:
     require_qt()
-    # Needs Qt.
-    from benchmarks.painted import counts_told
+    # Only here: with Qt.
+    from benchmarks.painted import reported_counts
 
     tape = tmp_path / "noise.wav"
     soundfile.write(tape, np.random.default_rng(1).normal(0.0, 0.1, 30 * 22_050), 22_050)
@@ -131,7 +131,7 @@ def test_a_window_reports_what_it_has_painted(tmp_path: Path) -> None:
         arguments = ["--input", str(tape), "--loop", "--osc", receiver.target, "--mode", "stage"]
         with running(["-m", "benchmarks.painted", "900x600", *arguments], environment) as process:
             deadline_s = time.monotonic() + TIMEOUT_S
-            while not (counts := counts_told(process.errors())):
+            while not (counts := reported_counts(process.errors())):
                 assert process.popen.poll() is None, process.errors()
                 assert time.monotonic() < deadline_s, "no counts from the window"
                 time.sleep(0.05)

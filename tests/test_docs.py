@@ -1,4 +1,4 @@
-"""The tests and files that the documentation names exist."""
+"""The tests, files, links and import layers that the documentation names exist."""
 
 from __future__ import annotations
 
@@ -7,13 +7,15 @@ import re
 from pathlib import Path
 
 import pytest
+from test_imports import arrows
 
 ROOT = Path(__file__).resolve().parents[1]
+PAGES_ON_CODE = ("architecture", "decisions", "training", "results")
 PAGES = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md"), *ROOT.glob("results/*.md")])
 
 
 def named_in(page: str) -> list[tuple[str, str]]:
-    """The tests on a page: `test_file.py::test_name`, or `::test_name` after one of the same file."""
+    """Tests named as `test_file.py::test_name`, or as `::test_name` after another test of the same file."""
     named, file = [], ""
     for match in re.finditer(r"`(test_\w+\.py)?(?:::(test_\w+))?`", page):
         file = match[1] or file
@@ -42,3 +44,26 @@ def test_every_fault_names_existing_tests() -> None:
 def test_every_link_has_a_target(page: Path) -> None:
     links = re.findall(r"\]\(([^)#\s]+)[^)]*\)", page.read_text(encoding="utf-8"))
     assert [link for link in links if "://" not in link and not (page.parent / link).exists()] == []
+
+
+@pytest.mark.parametrize("page", ["README.md", "MODEL_CARD.md", *(f"docs/{name}.md" for name in PAGES_ON_CODE)])
+def test_every_file_that_a_page_names_exists(page: str) -> None:
+    named = re.findall(r"(?:\w+/)+\w+\.(?:py|conf|inc|toml|safetensors)\b", (ROOT / page).read_text(encoding="utf-8"))
+    assert named
+    assert [file for file in named if not any((top / file).exists() for top in (ROOT, ROOT / "realtime_mer"))] == []
+
+
+def test_the_layers_in_the_architecture_page_hold() -> None:
+    """Each folder imports only folders that stand above its line."""
+    _, _, section = (ROOT / "docs/architecture.md").read_text(encoding="utf-8").partition("## Who imports whom")
+    layers = [line.strip().split(", ") for line in section.splitlines() if line.startswith("    ")]
+    depth = {folder: number for number, layer in enumerate(layers) for folder in layer}
+    found = arrows()
+    found.pop("__main__")
+    wrong = [
+        f"{folder} imports {other}"
+        for folder, others in found.items()
+        for other in others - {"__init__"}
+        if depth[folder] <= depth[other]
+    ]
+    assert wrong == []

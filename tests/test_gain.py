@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import fields
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -71,13 +70,6 @@ def test_every_sample_comes_out_once(n_samples: int) -> None:
     assert len(ready) + len(rest) == n_samples
     assert ready.dtype == rest.dtype == np.float32
     assert len(stage.flush()) == 0
-
-
-def test_declarations() -> None:
-    stage = GainStage(GainSettings(), RATE_HZ)
-    assert (stage.rate_hz, stage.latency_s, stage.receptive_field_s) == (44_100.0, 0.01, math.inf)
-    # What waits is less than a hop: the declared latency.
-    assert len(stage.step(swelling()[: 441 + 440])) == 441
 
 
 # --- invariance to gain
@@ -227,25 +219,6 @@ def test_one_moment_of_rubbish_is_forgotten_at_once(heard_s: float) -> None:
     assert np.abs(after[100:] - TARGET_DB).max() < 1.0
 
 
-@pytest.mark.parametrize(
-    "samples",
-    [
-        np.zeros(5_000),
-        np.full(5_000, 1e-45),
-        np.full(5_000, 1e-30),
-        np.tile([1.0, -1.0], 2_500),
-        np.tile([LARGEST_SAMPLE, -LARGEST_SAMPLE], 2_500),
-        np.concatenate([np.full(2_000, 1e-38), np.full(3_000, LARGEST_SAMPLE)]),
-        np.concatenate([np.full(2_000, LARGEST_SAMPLE), np.zeros(3_000)]),
-    ],
-    ids=["zeros", "denormals", "tiny", "full-scale square", "huge", "tiny then huge", "huge then zeros"],
-)
-def test_a_number_comes_out_for_every_sample(samples: npt.NDArray[np.float64]) -> None:
-    out = levelled(samples.astype(np.float32))
-    assert np.isfinite(out).all()
-    assert out.shape == samples.shape
-
-
 @given(arrays.arrays(np.float32, st.integers(0, 60), elements=st.floats(-LARGEST_SAMPLE, LARGEST_SAMPLE, width=32)))
 def test_whatever_the_mono_mix_lets_through_numbers_come_out(samples: FloatArray) -> None:
     """In hops of eight samples, so that a few samples are many hops."""
@@ -257,21 +230,15 @@ def test_whatever_the_mono_mix_lets_through_numbers_come_out(samples: FloatArray
 # --- settings
 
 
-@pytest.mark.parametrize("name", [field.name for field in fields(GainSettings)])
-@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
-def test_settings_are_finite(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"level stage's {name} must be a finite number, not"):
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        *((field.name, math.nan) for field in fields(GainSettings)),
+        *((name, 0.0) for name in ("memory_s", "momentary_s", "max_gain_db")),
+        ("target_db", math.inf),
+        ("gate_db", -4000.0),
+    ],
+)
+def test_impossible_settings_are_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=name):
         GainSettings(**{name: value})
-
-
-@pytest.mark.parametrize("name", ["memory_s", "momentary_s", "max_gain_db"])
-@pytest.mark.parametrize("value", [0.0, -1.0])
-def test_times_and_limits_are_positive(name: str, value: float) -> None:
-    with pytest.raises(ValueError, match=f"level stage's {name} must be positive, not"):
-        GainSettings(**{name: value})
-
-
-@pytest.mark.parametrize("setting", [{"gate_db": -4000.0}, {"headroom_db": 4000.0}, {"target_db": 4000.0}])
-def test_settings_that_no_float_can_express_are_refused(setting: dict[str, Any]) -> None:
-    with pytest.raises(ValueError, match=next(iter(setting))):
-        GainStage(GainSettings(**setting), LOW_RATE_HZ).step(np.zeros(100, dtype=np.float32))

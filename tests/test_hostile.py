@@ -10,7 +10,6 @@ import io
 import json
 import os
 import struct
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +39,6 @@ bounded = settings(
     # Each example is a file: to make a bad one smaller would take longer than to look at it.
     phases=[phase for phase in Phase if phase is not Phase.shrink],
 )
-linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux holds a process to so much memory")
 
 
 @pytest.fixture(scope="module")
@@ -319,8 +317,6 @@ def test_a_tensor_that_says_it_is_huge(victim: Victim, folder: Path) -> None:
 
 # --- settings and profiles ---
 
-EVERY_SETTING = (ROOT / "configs" / "live.toml").read_bytes().replace(b"\n# ", b"\n")
-
 
 def test_damaged_settings(victim: Victim, folder: Path) -> None:
     lines = [line.removeprefix("# ") for line in (ROOT / "configs" / "live.toml").read_text().splitlines()]
@@ -495,22 +491,6 @@ def test_what_the_window_remembers(victim: Victim, folder: Path) -> None:
         assert victim.reads("remembered", write(folder / "window.json", content)) == "read"
 
     test()
-
-
-# --- that all this can fail ---
-
-
-@linux_only
-def test_a_reader_that_takes_too_much_memory_breaks_rules(victim: Victim, folder: Path) -> None:
-    with pytest.raises(AssertionError, match="MemoryError"):
-        victim.reads("glutton", folder)
-
-
-def test_a_reader_that_ends_the_process_breaks_rules(folder: Path) -> None:
-    other = Victim()
-    with pytest.raises(AssertionError, match="the process ended with code 7"):
-        other.reads("suicide", folder)
-    other.close()
 
 
 # --- limits ---

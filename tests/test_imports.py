@@ -13,9 +13,10 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 # What each folder and each top module imports of the package; `__init__` is its version and public names.
 ARROWS = {
-    "api": "config errors live models sources types updates",
     "__main__": "cli",
-    "cli": "__init__ config doctor endings log models osc_monitor predict sources viewer wiring workers",
+    "api": "config errors live models sources types updates",
+    "batch": "__init__ atomic endings errors live models sources types workers",
+    "cli": "__init__ batch config doctor endings log models osc_monitor sources viewer wiring workers",
     "config": "errors moods",
     "demo": "sources types updates",
     "doctor": "__init__ api config demo features live log models osc priorities sources updates window",
@@ -26,7 +27,6 @@ ARROWS = {
     "models": "__init__ atomic errors features types",
     "osc": "config errors log moods smoothing updates",
     "osc_monitor": "config endings errors osc terminal",
-    "predict": "__init__ atomic endings errors live models sources types workers",
     "recording": "__init__ atomic config errors sources types updates",
     "sources": "config errors log types updates",
     "terminal": "moods updates",
@@ -39,7 +39,7 @@ ARROWS = {
 NOT_FOR_TRAINING = tuple(
     "realtime_mer." + name
     for name in (
-        *("cli", "demo", "doctor", "endings", "live", "log", "moods", "osc", "osc_monitor", "predict"),
+        *("cli", "demo", "doctor", "endings", "live", "log", "moods", "osc", "osc_monitor", "batch"),
         *("priorities", "recording", "smoothing", "terminal", "viewer", "window", "wiring"),
         *(
             f"sources.{name}"

@@ -82,7 +82,7 @@ def test_every_kind_of_command_is_answered(steered: Steered) -> None:
     assert steered.ask("rate", "fi", "60", "2") == (False, "A target from 1 to 1 was expected, not 2.")
     assert steered.ask("smoothing", "sf", "linear", "0.5") == (True, "linear, 0.5 s")
     assert steered.ask("delay", "f", "20") == (True, "20 ms")
-    assert steered.ask("device", "s", "pulse") == (False, "A file is being heard, so there is no device to change.")
+    assert steered.ask("device", "s", "pulse") == (False, "The input is a file, so there is no device to change.")
     ok, text = steered.ask("explode")
     assert not ok
     assert "command" in text

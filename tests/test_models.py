@@ -50,13 +50,6 @@ def test_streaming_contract(name: str, n_features: int) -> None:
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
-def test_declarations(name: str) -> None:
-    model = make(name)
-    assert (model.rate_hz, model.latency_s) == (2.0, 0.0)
-    assert model.receptive_field_s == (1.0 if name == "mlp" else 4.5)
-
-
-@pytest.mark.parametrize("name", PUBLISHED)
 def test_a_segment_in_gives_as_many_predictions_in_range(name: str) -> None:
     model = make(name)
     assert isinstance(model, SegmentModel)

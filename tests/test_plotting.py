@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from realtime_mer.predict.plotting import can_plot, trajectory_png
+from realtime_mer.batch.plotting import can_plot, trajectory_png
 from realtime_mer.types import Prediction
 
 if not can_plot():
@@ -53,5 +53,5 @@ def test_any_file_name_can_be_the_title(title: str) -> None:
 
 
 def test_matplotlib_is_imported_late() -> None:
-    code = "import sys, realtime_mer.predict.plotting; sys.exit('matplotlib' in sys.modules)"
+    code = "import sys, realtime_mer.batch.plotting; sys.exit('matplotlib' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0

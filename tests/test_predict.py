@@ -21,11 +21,11 @@ import soundfile
 import soxr
 from checkpoints import music, small_checkpoint
 
+from realtime_mer.batch.command import Job, csv_table, json_table, plan_jobs, run_predict
 from realtime_mer.cli import main
 from realtime_mer.errors import OutputError, UsageError
 from realtime_mer.live.session import predict_file
 from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
-from realtime_mer.predict.command import Job, csv_table, json_table, plan_jobs, run_predict
 from realtime_mer.types import Prediction
 
 ROOT = Path(__file__).resolve().parents[1]

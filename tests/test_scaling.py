@@ -97,10 +97,6 @@ def test_any_leading_shape_is_kept(kind: ScalerKind, shape: tuple[int, ...], fra
 
 
 class ScalerStage:
-    rate_hz = Scaler.rate_hz
-    latency_s = Scaler.latency_s
-    receptive_field_s = Scaler.receptive_field_s
-
     def __init__(self, scaler: Scaler) -> None:
         self._scaler = scaler
 
@@ -125,14 +121,6 @@ def test_arrays_rebuild_the_scaler(kind: ScalerKind, frames: Array) -> None:
     np.testing.assert_array_equal(rebuilt.transform(frames), scaler.transform(frames))
     assert (rebuilt.kind, rebuilt.names) == (kind, NAMES)
     assert all(array.shape == (5,) and array.dtype == np.float64 for array in scaler.arrays().values())
-
-
-def test_a_scaler_is_frozen(frames: Array) -> None:
-    scaler = Scaler.fit("min_max", frames, NAMES)
-    with pytest.raises(dataclasses.FrozenInstanceError):
-        scaler.offset = np.zeros(5)  # type: ignore[misc]
-    with pytest.raises(ValueError, match="read-only"):
-        scaler.offset[0] = 1.0
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -169,9 +157,9 @@ def test_broken_arrays_of_a_checkpoint_are_refused(frames: Array) -> None:
     kind = "signed_log_standard"
     with pytest.raises(ValueError, match="no scaler"):
         Scaler.from_arrays("none", NAMES, arrays)
-    with pytest.raises(ValueError, match="consists of"):
+    with pytest.raises(ValueError, match="expected"):
         Scaler.from_arrays(kind, NAMES, {"offset": arrays["offset"]})
-    with pytest.raises(ValueError, match="consists of"):
+    with pytest.raises(ValueError, match="expected"):
         Scaler.from_arrays("min_max", NAMES, arrays)
     with pytest.raises(ValueError, match="spread must have one value for each of its 5"):
         Scaler.from_arrays(kind, NAMES, arrays | {"spread": np.ones(4)})
@@ -197,3 +185,11 @@ def test_held_out_music_stays_on_the_scale(kind: ScalerKind, deam_root: Path) ->
     else:
         assert np.mean(magnitudes == BOUND) < 1e-3
         assert 0.5 < np.sqrt(np.mean(magnitudes**2)) < 1.5
+
+
+def test_a_scaler_is_frozen(frames: Array) -> None:
+    scaler = Scaler.fit("min_max", frames, NAMES)
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        scaler.offset = np.zeros(5)  # type: ignore[misc]
+    with pytest.raises(ValueError, match="read-only"):
+        scaler.offset[0] = 1.0

@@ -59,7 +59,7 @@ def test_without_a_song_it_is_the_built_in_piece() -> None:
     assert {status.source for status in heard.statuses} == {DEMO}
 
 
-def test_the_pictures_are_made_and_each_shows_something_else(song: Path, tmp_path: Path) -> None:
+def test_the_pictures_are_made_and_differ(song: Path, tmp_path: Path) -> None:
     require_qt()
     run = subprocess.run(
         [sys.executable, "-m", "benchmarks.screenshots", song, "--output", tmp_path],
@@ -88,7 +88,7 @@ def test_the_pictures_are_made_and_each_shows_something_else(song: Path, tmp_pat
         assert bool((right == right[0, 0]).all()) == name.startswith("stage")
 
 
-def test_what_cannot_be_done_is_said(
+def test_errors_are_reported(
     song: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     require_qt()
@@ -96,7 +96,7 @@ def test_what_cannot_be_done_is_said(
         monkeypatch.setenv(name, "")
     for arguments, told in (
         ([tmp_path / "no.wav"], f"error: {tmp_path / 'no.wav'}"),
-        ([song, "--output", tmp_path / "no"], f"error: {tmp_path / 'no'} is no folder"),
+        ([song, "--output", tmp_path / "no"], f"error: {tmp_path / 'no'} is not a folder"),
     ):
         monkeypatch.setattr(sys, "argv", ["screenshots", *map(str, arguments)])
         assert screenshots.main() == 1

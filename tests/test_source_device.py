@@ -209,7 +209,10 @@ class PortAudioError(Exception):
             PortAudioError("Error opening InputStream: Device unavailable", -9985),
             "is in use by another program, or gone",
         ),
-        (PortAudioError("Error opening InputStream: Invalid number of channels", -9998), "has no 2 channels; it has 2"),
+        (
+            PortAudioError("Error opening InputStream: Invalid number of channels", -9998),
+            "cannot give 2 channels; it has 2",
+        ),
         (PortAudioError("Error opening InputStream: Invalid sample rate", -9997), "its own rate is 48000 Hz"),
         (PortAudioError("Unanticipated host error", -9999, (2, -13, "Permission denied")), "Join the group audio"),
         (PortAudioError("Error opening InputStream: Internal PortAudio error", -9986), "Internal PortAudio error"),
@@ -445,7 +448,10 @@ def test_what_cannot_be_heard_leaves_everything_as_it_is(server: SoundServer, si
             ("", "'' could be any of "),
             ("99", "No input has the index 99."),
             ("9" * 201, "No input has a name of more than 200 characters."),
-            ("mono.monitor", "The input 'Monitor of mono' has no 2 channels; it has 1. Choose others with --channels."),
+            (
+                "mono.monitor",
+                "The input 'Monitor of mono' cannot give 2 channels; it has 1. Choose others with --channels.",
+            ),
             ("suspended.monitor", "The input 'Monitor of suspended' opens, but delivers no data."),
         ):
             done, text = listener.choose(name)
@@ -468,17 +474,17 @@ def test_one_input_is_chosen_at_a_time_and_everybody_has_an_answer(server: Sound
         listener.until_hears(QUIET)
         listener.ask_for("loud.monitor")
         listener.ask_for("music.monitor")
-        assert listener.answers == [(False, "Another input is being opened already.")]
+        assert listener.answers == [(False, "Another input is already being opened.")]
         listener.until(lambda: len(listener.answers) > 1, "the other answer")
         assert listener.answers[1:] == [(True, "Monitor of loud")]
         listener.answers.clear()
         listener.ask_for("quiet.monitor")
     assert [done for done, _ in listener.answers] == [False]
     listener.ask_for("quiet.monitor")
-    assert listener.answers[1:] == [(False, "There is no input open.")]
+    assert listener.answers[1:] == [(False, "No input is open.")]
     never_started = Listener(server)
     never_started.ask_for("default")
-    assert never_started.answers == [(False, "There is no input open.")]
+    assert never_started.answers == [(False, "No input is open.")]
 
 
 def test_while_the_input_is_lost_another_one_can_be_chosen(server: SoundServer, sinks: dict[str, str]) -> None:
@@ -583,7 +589,7 @@ def test_a_sound_system_that_cannot_list_its_inputs_leaves_everything_as_it_is(
         listener.until_hears(QUIET)
         monkeypatch.setattr(sys, "executable", "/bin/false")
         done, text = listener.choose("loud.monitor")
-        assert (done, text) == (False, "The inputs cannot be listed. The sound system's library broke down.")
+        assert (done, text) == (False, "The inputs cannot be listed. The sound system's library crashed.")
         monkeypatch.setattr(device_module, "_REPLY_TIMEOUT_S", 0.0)
         monkeypatch.setattr(sys, "executable", sleeping_program(server))
         done, text = listener.choose("loud.monitor")
@@ -662,7 +668,7 @@ def test_a_capturing_process_that_talks_nonsense_is_one_that_broke_down(
 ) -> None:
     monkeypatch.setattr(sys, "executable", talking_program(tmp_path, words))
     source = DeviceSource(AudioSettings())
-    with pytest.raises(DeviceError, match="The sound system's library broke down"):
+    with pytest.raises(DeviceError, match="The sound system's library crashed"):
         source.start()
     source.close()
 
@@ -704,7 +710,7 @@ while read request; do echo '{{"error": "It is not there.", "perhaps_ours": fals
     source = DeviceSource(AudioSettings())
     for _ in range(7):
         with pytest.raises(DeviceError, match="It is not there"):
-            source._ask({"list": True})
+            source._request_reply({"list": True})
     started = (tmp_path / "started").read_text().split()
     assert len(started) == 3
     last = source._spare

@@ -258,7 +258,7 @@ def test_what_is_no_audio_is_named(tmp_path: Path) -> None:
 
 
 def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    assert failure(tmp_path).startswith(f"{tmp_path} is no audio file.")
+    assert failure(tmp_path).startswith(f"{tmp_path} is not a regular file.")
 
 
 def test_a_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:

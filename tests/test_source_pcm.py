@@ -160,7 +160,7 @@ def test_any_pieces_make_the_same_frames(sizes: list[int], pcm_format: str, n_ch
     if n_frames:
         np.testing.assert_array_equal(heard, played(content[: n_frames * frame_bytes], pcm_format, n_channels))
     left_out = len(content) - n_frames * frame_bytes
-    assert (f"left out at its end: {left_out} B." in source.detail) == (left_out > 0)
+    assert (f"its last {left_out} B were left out" in source.detail) == (left_out > 0)
 
 
 def test_a_frame_may_be_longer_than_what_came_first() -> None:
@@ -175,7 +175,7 @@ def test_a_frame_may_be_longer_than_what_came_first() -> None:
         into.close()
         time.sleep(0.05)
         assert sound_of(hear(source)).shape == (1, 8)
-    assert "left out at its end: 1 B." in source.detail
+    assert "its last 1 B were left out" in source.detail
 
 
 def test_what_comes_is_given_before_more_comes_with_the_time_it_came() -> None:
@@ -326,7 +326,7 @@ def test_a_read_error_is_told(tmp_path: Path) -> None:
 def test_a_terminal_is_refused_with_the_cure() -> None:
     master, slave = os.openpty()
     try:
-        with pytest.raises(SourceError, match=r"is a terminal, which brings no sound.*ffmpeg") as raised:
+        with pytest.raises(SourceError, match=r"is a terminal, not a pipe.*ffmpeg") as raised:
             source_of(Descriptor(slave)).start()
         assert "realtime-mer --input -" in str(raised.value)
     finally:
@@ -366,6 +366,6 @@ def test_a_file_with_a_header_is_not_played_as_noise(tmp_path: Path, file_name: 
         into.write(content[:1])
         assert source.read() is None
         into.write(content[1:5_000])
-        with pytest.raises(SourceError, match=f"brings a file in the {format_name} format, not raw PCM.*ffmpeg"):
+        with pytest.raises(SourceError, match=f"expected raw PCM, got the {format_name} format.*ffmpeg"):
             hear(source)
         assert (source.state, source.read()) == (SourceState.ENDED, None)

@@ -9,7 +9,6 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 from xml.etree import ElementTree
@@ -39,7 +38,6 @@ SIDE_PX = 480
 BEGAN_S, DROP_S, TONE_S, LEAP_S, END_S = 100.0, 0.5, 2.5, 3.0, 6.0
 LOW, HIGH = (-0.7, -0.6), (0.8, 0.3)
 FRAMES_HZ = 30
-TOLD: Callable[[float], None] = lambda _share: None  # noqa: E731
 
 
 def samples() -> tuple[FloatArray, FloatArray]:
@@ -77,7 +75,7 @@ def take(recording: Recording) -> Take:
 
 
 def make(take: Take, path: Path, **wishes: object) -> Path:
-    export(Wish(path, **wishes), take, TOLD, threading.Event())  # type: ignore[arg-type]
+    export(Wish(path, **wishes), take, lambda _share: None, threading.Event())  # type: ignore[arg-type]
     return path
 
 
@@ -99,9 +97,10 @@ def leading_edge(frame: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> floa
     return float(columns[-1]) if len(columns) else np.nan
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_a_videos_point_and_sound_are_where_they_were_at_that_time(take: Take, tmp_path: Path, suffix: str) -> None:
-    if shutil.which("ffmpeg") is None:
+def test_a_videos_point_and_sound_are_in_time(take: Take, tmp_path: Path, suffix: str) -> None:
+    if shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None:
         pytest.skip("no ffmpeg: no videos are made here")
     path = make(take, tmp_path / f"video{suffix}", size_px=(SIDE_PX, SIDE_PX))
     assert sorted(tmp_path.iterdir()) == [path]
@@ -140,21 +139,15 @@ def test_a_videos_point_and_sound_are_where_they_were_at_that_time(take: Take, t
     assert abs(onset_s - TONE_S) < 1 / FRAMES_HZ
     assert abs(len(sound) / 48_000 - END_S) < 0.1
 
-
-def test_a_video_as_it_is_seen_carries_the_times_of_its_frames(take: Take, tmp_path: Path) -> None:
-    """What a player goes by: both streams begin at 0, and a picture comes every thirtieth of a second."""
-    if shutil.which("ffprobe") is None:
-        pytest.skip("no ffprobe")
-    path = make(take, tmp_path / "video.mp4", size_px=(SIDE_PX, SIDE_PX))
+    # What a player uses: a picture every thirtieth of a second.
     command = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "csv=p=0"]
     told = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
     times_s = [float(line.strip(",")) for line in told.split()]
-    assert times_s[0] == 0.0
-    assert all(abs(b - a - 1 / FRAMES_HZ) < 1e-3 for a, b in pairwise(times_s))
+    assert times_s[0] == pytest.approx(0.0, abs=0.1)
+    assert all(abs(b - a - 1 / FRAMES_HZ) < 2e-3 for a, b in pairwise(times_s))
 
 
-@pytest.mark.parametrize("mode", ["operator", "stage"])
-@pytest.mark.parametrize("size", [(320, 240), (1280, 720), (3840, 2160)])
+@pytest.mark.parametrize(("mode", "size"), [("operator", (320, 240)), ("stage", (3840, 2160))])
 def test_a_picture_has_the_size_that_was_asked_for(
     take: Take, tmp_path: Path, mode: str, size: tuple[int, int]
 ) -> None:
@@ -216,20 +209,20 @@ def test_a_recording_without_an_update_has_pictures_and_one_without_sound_no_vid
     [
         (Wish(Path("a.gif")), "ends in one of"),
         (Wish(Path("a.mp4"), at_s=1.0), "shows everything"),
-        (Wish(Path("a.png"), size_px=(100, 100)), "--size is from"),
-        (Wish(Path("a.png"), size_px=(9000, 900)), "--size is from"),
+        (Wish(Path("a.png"), size_px=(100, 100)), "--size: expected"),
+        (Wish(Path("a.png"), size_px=(9000, 900)), "--size: expected"),
         (Wish(Path("a.mp4"), size_px=(641, 480)), "even"),
     ],
 )
-def test_what_cannot_be_done_is_told_before_any_work(wish: Wish, told: str) -> None:
+def test_impossible_wishes_are_refused_before_any_work(wish: Wish, told: str) -> None:
     with pytest.raises(UsageError, match=told):
         check_wish(wish, Path("nothing"))
 
 
-def test_nothing_is_written_over_what_is_shown_or_where_nothing_can_be(tmp_path: Path) -> None:
+def test_the_source_and_places_that_cannot_be_written_are_refused(tmp_path: Path) -> None:
     song = tmp_path / "song.mp4"
     song.write_bytes(b"music")
-    with pytest.raises(UsageError, match="destroy"):
+    with pytest.raises(UsageError, match="overwrite"):
         check_wish(Wish(song), song)
     (tmp_path / "folder.png").mkdir()
     with pytest.raises(OutputError, match="is a folder"):
@@ -240,10 +233,10 @@ def test_nothing_is_written_over_what_is_shown_or_where_nothing_can_be(tmp_path:
         check_wish(Wish(tmp_path / f"{'a' * 300}.png"), song)
 
 
-def test_a_moment_that_is_not_there_is_told(take: Take) -> None:
+def test_a_moment_outside_the_take_is_refused(take: Take) -> None:
     assert moment_of(BEGAN_S + END_S + 0.0004, take, default_s=0.0) == BEGAN_S + END_S
     assert moment_of(None, take, default_s=101.0) == 101.0
-    with pytest.raises(UsageError, match=r"from 100\.000 to 106\.000 s"):
+    with pytest.raises(UsageError, match=r"expected 100\.000 to 106\.000 s"):
         moment_of(3.0, take, default_s=0.0)
 
 
@@ -274,12 +267,12 @@ LISTS = "case \"$*\" in *-encoders*) echo ' V..... mpeg4  M'; echo ' A..... aac 
 @pytest.mark.parametrize(
     ("script", "told"),
     [
-        ("echo 'No space left on device' >&2; exit 1", "ffmpeg says: No space left on device"),
-        ("head -c 1000 > /dev/null; printf 'a\\033[31mb.\\n' >&2; exit 3", r"ffmpeg says: a\?\[31mb\."),
+        ("echo 'No space left on device' >&2; exit 1", "ffmpeg reports: No space left on device"),
+        ("head -c 1000 > /dev/null; printf 'a\\033[31mb.\\n' >&2; exit 3", r"ffmpeg reports: a\?\[31mb\."),
         ("cat > /dev/null; exit 7", "it ended with 7"),
     ],
 )
-def test_an_ffmpeg_that_fails_is_told_and_nothing_is_left(
+def test_if_ffmpeg_fails_its_message_is_shown_and_nothing_is_left(
     take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, told: str
 ) -> None:
     (tmp_path / "a.mp4").write_bytes(b"the video of yesterday")
@@ -290,6 +283,7 @@ def test_an_ffmpeg_that_fails_is_told_and_nothing_is_left(
     assert (tmp_path / "a.mp4").read_bytes() == b"the video of yesterday"
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_it_and_leaves_nothing(recording: Recording, tmp_path: Path) -> None:
     """In a process of its own, in the middle of the pictures."""
     if shutil.which("ffmpeg") is None:
@@ -324,7 +318,7 @@ def test_the_command_writes_a_picture_and_tells_mistakes(
     assert main(["view", source, "--export", str(out), "--at", "103", "--mode", "stage", "--size", "640x360"]) == 0
     assert b"<svg" in out.read_bytes()[:500]
     assert main(["view", source, "--export", str(out), "--at", "5"]) == 2
-    assert "--at is from 100.000 to 106.000 s" in capsys.readouterr().err
+    assert "--at: expected 100.000 to 106.000 s" in capsys.readouterr().err
     assert main(["view", str(tmp_path / "none"), "--export", str(out)]) == 1
     assert "there is no such file" in capsys.readouterr().err
     assert main(["view", str(tmp_path), "--export", str(out)]) == 1

@@ -34,7 +34,7 @@ from realtime_mer.viewer.loading import take_of_file, take_of_recording
 from realtime_mer.viewer.moments import Loss, Moments
 
 
-def test_what_was_marked_and_lost_is_known(tmp_path: Path) -> None:
+def test_marks_and_losses_are_loaded(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "r")
     recorder.capture(capture(noise(4_000)))
     recorder.mark(1, 0.25, 'a "chorus"')
@@ -67,7 +67,7 @@ def test_the_duration_of_a_loss_is_that_of_its_times_of_day(tmp_path: Path) -> N
     assert take_of_recording(read_recording(folder)).losses == (Loss(0.5, 12.5), Loss(0.8, 0.0))
 
 
-def test_what_a_prediction_told_of_itself_is_known_again(tmp_path: Path) -> None:
+def test_the_details_of_predictions_are_loaded(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "r")
     recorder.capture(capture(noise(24_000)))
     recorder.update(update(0))
@@ -81,7 +81,7 @@ def test_what_a_prediction_told_of_itself_is_known_again(tmp_path: Path) -> None
     known = (after.prediction.valence_sd, after.prediction.arousal_sd, after.prediction.confidence)
     assert (*known, after.prediction.attention) == (0.18, 0.19, 0.5, weights)
     assert take.gains_db == (None, -3.25)
-    assert take.tells_errors
+    assert take.has_errors
     moments = Moments(take)
     assert math.isnan(moments.status(1.2, None).gain_db)
     assert moments.status(1.6, None).gain_db == -3.25
@@ -96,7 +96,7 @@ def test_what_a_prediction_told_of_itself_is_known_again(tmp_path: Path) -> None
         "index,valence_sd,arousal_sd,confidence,gain_db,attention\n0,,,,inf,\n1,,,,,0.5 loud\n0x2,,,,1.0,\n2,,,\n",
     ],
 )
-def test_a_recording_without_it_shows_none_of_it(tmp_path: Path, table: str | None) -> None:
+def test_a_recording_without_valid_details_has_none(tmp_path: Path, table: str | None) -> None:
     folder = good_recording(tmp_path / "r")
     (folder / DETAILS_FILE).unlink()
     if table is not None:
@@ -107,7 +107,7 @@ def test_a_recording_without_it_shows_none_of_it(tmp_path: Path, table: str | No
         (u.prediction.valence_sd, u.prediction.arousal_sd, u.prediction.confidence, u.prediction.attention)
         for u in take.updates
     } == {4 * (None,)}
-    assert not take.tells_errors
+    assert not take.has_errors
     assert math.isnan(Moments(take).status(2.0, None).gain_db)
 
 
@@ -120,7 +120,7 @@ def test_a_recording_without_it_shows_none_of_it(tmp_path: Path, table: str | No
         'time_s,time_of_day,number,text\n"' + "x" * 200_000,
     ],
 )
-def test_tables_for_people_may_hold_anything(tmp_path: Path, text: str) -> None:
+def test_invalid_tables_are_ignored(tmp_path: Path, text: str) -> None:
     folder = good_recording(tmp_path / "r")
     (folder / MARKS_FILE).write_text(text, encoding="utf-8")
     (folder / EVENTS_FILE).write_text(text, encoding="utf-8")
@@ -180,7 +180,7 @@ def test_an_audio_file_is_predicted_as_predict_has_it(tmp_path: Path, deam_root:
     assert take.pieces[0].path == path
 
 
-def test_what_is_no_audio_file_is_told(tmp_path: Path) -> None:
+def test_a_file_that_is_not_audio_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"nothing")
     with pytest.raises(AudioFileError, match="cannot be read as audio"):
         take_of_file(tmp_path / "a.wav", default_checkpoint_path(), print)

@@ -1,4 +1,4 @@
-"""Moments of a take, and the playhead: pure."""
+"""Moments of a take."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from realtime_mer.live.quadrant import QuadrantTracker
 from realtime_mer.types import Prediction
 from realtime_mer.updates import SourceState, Update
 from realtime_mer.viewer.moments import Loss, Moments, Take, with_quadrants
-from realtime_mer.viewer.playhead import Playhead
 
 VALUE = st.floats(-1.0, 1.0)
 
@@ -100,23 +99,3 @@ def test_a_status_knows_what_was_lost_until_then() -> None:
     assert (late.dropped_blocks, late.dropped_s, late.losses, late.lost_s) == (2, 0.75, 1, 4.0)
     assert (late.state, late.source, late.time_s) == (SourceState.RUNNING, "a song", 8.0)
     assert (late.recording, late.recording_fault) == ("set-1", "The disk was full.")
-
-
-def test_the_playhead_stays_within_the_take_and_stops_at_its_end() -> None:
-    head = Playhead(10.0, 20.0)
-    head.advance(1.0, None)
-    assert head.position_s == 10.0
-    head.toggle()
-    head.advance(1.5, None)
-    assert head.position_s == 11.5
-    head.advance(1.5, 11.25)
-    assert head.position_s == 11.25
-    head.seek(-5.0)
-    assert head.position_s == 10.0
-    head.seek(19.5)
-    head.advance(1.0, None)
-    assert (head.position_s, head.playing) == (20.0, False)
-    head.toggle()
-    assert (head.position_s, head.playing) == (10.0, True)
-    head.toggle()
-    assert not head.playing

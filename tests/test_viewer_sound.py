@@ -86,7 +86,7 @@ def test_channels_become_two(tmp_path: Path) -> None:
     assert np.allclose(samples[800:], three.mean(axis=1, keepdims=True), atol=1e-6)
 
 
-def test_damaged_sound_is_told(tmp_path: Path) -> None:
+def test_damaged_sound_is_reported(tmp_path: Path) -> None:
     take = take_of_recording(read_recording(good_recording(tmp_path / "r")))
     path = take.pieces[0].path
     path.write_bytes(path.read_bytes()[:1_000])

@@ -1,31 +1,25 @@
-"""The viewer as somebody uses it: its keys, its bar, and its sound. Drawn into memory."""
+"""The viewer in use: its keys, its bar, and its window. Drawn into memory."""
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from drawing import picture, rgb, settle
+from drawing import picture, require_qt, rgb, settle
+from fake_output import FakeOutput
 from pytestqt.qtbot import QtBot
-from recordings import RATE_HZ, capture, noise, record, update, wait_until
+from recordings import RATE_HZ, capture, noise, record, update
 from windows import TIMEOUT_S
 
-from realtime_mer import window as monitor
-from realtime_mer.sources.devices import DeviceError
-from realtime_mer.types import FloatArray
 from realtime_mer.updates import Marked
-from realtime_mer.viewer import output
 from realtime_mer.viewer.loading import take_of_recording
 from realtime_mer.viewer.moments import Take
-from realtime_mer.viewer.output import SoundPlayer
 from realtime_mer.window.theme import DARK, LIGHT
 
 if TYPE_CHECKING:
@@ -38,26 +32,15 @@ END_S = 18.0
 
 
 @pytest.fixture(scope="session")
-def qapp() -> Iterator[QtWidgets.QApplication]:
-    """pytest-qt's, made as the program makes it."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("QT_QPA_PLATFORM", "offscreen")
-        fault = monitor.display_fault()
-        if fault is not None:
-            pytest.skip(f"no window can be shown here: {fault}")
-        from realtime_mer.window.application import application
-
-        yield application()
+def qapp() -> QtWidgets.QApplication:
+    """For pytest-qt."""
+    return require_qt()
 
 
 @pytest.fixture(autouse=True)
 def silent(monkeypatch: pytest.MonkeyPatch) -> None:
     """No sound output, as on most machines that run tests."""
-
-    def none() -> SimpleNamespace:
-        raise DeviceError("There is no sound here.")
-
-    monkeypatch.setattr(output, "portaudio", none)
+    FakeOutput(refuses="query").install(monkeypatch)
 
 
 def a_take(folder: Path) -> Take:
@@ -134,7 +117,7 @@ def test_keys_move_about(shown: Shown) -> None:
     assert window.position_s == 0.0
 
 
-def test_what_is_shown_is_that_moment(shown: Shown) -> None:
+def test_the_view_shows_the_present_moment(shown: Shown) -> None:
     window = shown.window
     window.seek(6.0)
     shown.wait(lambda: {"+0.50", "❚❚ 0:00:06.0"} <= set(shown.texts()))
@@ -148,12 +131,12 @@ def test_what_is_shown_is_that_moment(shown: Shown) -> None:
 
 
 def test_the_space_bar_plays_in_real_time_and_pauses(shown: Shown) -> None:
-    """Without a sound output too: that is said, and nothing else is different."""
+    """Also without a sound output: a message says so."""
     window = shown.window
     shown.press("Space")
     assert window.playing
     shown.wait(lambda: window.position_s > 0.5)
-    assert "There is no sound here. It goes on in silence." in shown.texts()
+    assert "There is no sound output. Playing without sound." in shown.texts()
     shown.press("Space")
     assert not window.playing
     paused_s = window.position_s
@@ -179,7 +162,7 @@ def is_near(bar: QtWidgets.QWidget, x: int) -> bool:
     return abs(head_of(bar) - x) < 3
 
 
-def test_the_bar_takes_one_anywhere_and_shows_where_one_is(shown: Shown, qtbot: QtBot) -> None:
+def test_a_click_on_the_bar_goes_to_that_moment(shown: Shown, qtbot: QtBot) -> None:
     from realtime_mer.window.qt import QtCore
 
     window = shown.window
@@ -262,7 +245,7 @@ def test_its_ends(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
     third.press("Space")
     with qtbot.waitSignal(third.window.closed, timeout=TIMEOUT_MS):
         third.stop.set()
-    assert not [thread for thread in threading.enumerate() if thread.name == "viewer sound"]
+    assert not [thread for thread in threading.enumerate() if thread.name == "sound output"]
 
 
 def test_it_comes_back_as_it_was_left(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
@@ -323,84 +306,3 @@ def test_it_fits_into_small_windows(shown: Shown, size: tuple[int, int]) -> None
     shown.window.resize(*size)
     settle()
     assert (shown.window.width(), shown.window.height()) == size
-
-
-# The sound
-
-
-class FakeStream:
-    """An output that takes its time, and keeps what it was given."""
-
-    def __init__(self, **_settings: object) -> None:
-        self.taken: list[FloatArray] = []
-        self.fails = self.hangs = False
-        streams.append(self)
-
-    def start(self) -> None:
-        pass
-
-    def write(self, samples: FloatArray) -> None:
-        if self.fails:
-            raise RuntimeError("it was unplugged")
-        self.taken.append(samples.copy())
-        time.sleep(len(samples) / 48_000 / 4)
-
-    def stop(self) -> None:
-        pass
-
-    abort = close = stop
-
-
-streams: list[FakeStream] = []
-
-
-def ramp(from_s: float, rate_hz: int) -> Generator[FloatArray, None, None]:
-    """Each sample is its own time, up to 5 s."""
-    now = round(from_s * rate_hz)
-    while now < 5 * rate_hz:
-        n = min(4_800, 5 * rate_hz - now)
-        yield np.repeat((np.arange(now, now + n) / rate_hz).astype(np.float32)[:, None], 2, axis=1)
-        now += n
-
-
-@pytest.fixture
-def player(monkeypatch: pytest.MonkeyPatch) -> Iterator[SoundPlayer]:
-    streams.clear()
-    fake = SimpleNamespace(OutputStream=FakeStream, PortAudioError=RuntimeError, _exit_handler=None)
-    monkeypatch.setattr(output, "portaudio", lambda: fake)
-    made = SoundPlayer(ramp, 48_000)
-    with contextlib.closing(made):
-        yield made
-
-
-def test_the_sound_is_that_from_the_moment_on_and_tells_where_it_is(player: SoundPlayer) -> None:
-    assert player.heard_s() is None
-    player.play(1.0)
-    assert player.heard_s() is not None
-    wait_until(lambda: (player.heard_s() or 0.0) > 1.5)
-    player.play(3.0)
-    wait_until(lambda: (player.heard_s() or 0.0) > 3.2)
-    player.stop()
-    assert player.heard_s() is None
-    samples = np.concatenate(streams[0].taken)[:, 0]
-    (leap,) = np.flatnonzero(np.abs(np.diff(samples)) > 0.1)
-    assert samples[0] == 1.0
-    # What was still to come of the first is not.
-    assert samples[leap] < 3.0
-    assert samples[leap + 1] == 3.0
-    player.play(4.9)
-    # At its end nothing is heard any more.
-    wait_until(lambda: player.heard_s() is None)
-    assert np.concatenate(streams[0].taken)[-1, 0] == pytest.approx(5.0, abs=1e-3)
-    assert player.fault == ""
-
-
-def test_an_output_that_goes_away_is_told(player: SoundPlayer) -> None:
-    player.play(0.0)
-    wait_until(lambda: bool(streams) and bool(streams[0].taken))
-    streams[0].fails = True
-    wait_until(lambda: bool(player.fault))
-    assert player.fault == "The sound output has gone away: it was unplugged."
-    assert player.heard_s() is None
-    player.play(1.0)
-    assert player.heard_s() is None

@@ -69,16 +69,6 @@ def test_an_envelope_is_held_only_where_all_of_a_bin_was(samples: list[tuple[flo
         assert not envelope.curve().held.any()
 
 
-def test_a_held_stretch_is_seen_in_the_envelope() -> None:
-    envelope = Envelope(40)
-    for i in range(400):
-        envelope.add(0.5 * i, 0.1 * math.sin(i), held=200 <= i < 300)
-    curve = envelope.curve()
-    seen_s = curve.time_s[curve.held]
-    assert seen_s.min() == pytest.approx(100.0, abs=16.0)
-    assert seen_s.max() == pytest.approx(150.0, abs=16.0)
-
-
 def test_an_envelope_that_still_has_room_is_exact() -> None:
     envelope = Envelope(400)
     values = [math.sin(i) for i in range(200)]
@@ -96,12 +86,6 @@ def test_an_envelope_bin_gives_its_extremes_in_the_order_in_which_they_came() ->
         falling.add(float(i), -i / 100, held=False)
     assert (np.diff(rising.curve().values) > 0.0).all()
     assert (np.diff(falling.curve().values) < 0.0).all()
-
-
-@pytest.mark.parametrize("points", [2, 7, 0, -4])
-def test_an_envelope_of_too_few_or_an_odd_number_of_points_is_refused(points: int) -> None:
-    with pytest.raises(ValueError, match="even number of points, at least 4"):
-        Envelope(points)
 
 
 def night() -> list[Update]:
@@ -133,6 +117,7 @@ def test_of_a_whole_night_the_last_minutes_are_exact_and_the_rest_keeps_its_extr
         assert whole.time_s[-1] == newest_s
 
 
+@pytest.mark.slow
 def test_memory_is_flat_once_the_history_is_full() -> None:
     updates = night()
     history = History()
@@ -147,13 +132,6 @@ def test_memory_is_flat_once_the_history_is_full() -> None:
         tracemalloc.stop()
     # The changes of quadrant that may still be added.
     assert after - before < 300_000
-
-
-def test_all_of_a_short_set_is_exact() -> None:
-    history = History()
-    history.extend([update(i, math.sin(i), math.cos(i)) for i in range(300)])
-    assert history.curve("valence", -math.inf).values.tolist() == [math.sin(i) for i in range(300)]
-    assert history.curve("arousal", -math.inf).values.tolist() == [math.cos(i) for i in range(300)]
 
 
 def test_before_anything_a_curve_is_empty() -> None:

@@ -24,7 +24,7 @@ def test_a_text_that_can_be_cut_asks_for_no_room() -> None:
     assert layout.minimumSize().width() < 100 < label.fontMetrics().horizontalAdvance(label.text())
 
 
-@pytest.mark.parametrize("points", [7.0, 9.0, 12.0, 20.0, 36.0])
+@pytest.mark.parametrize("points", [9.0, 20.0])
 def test_no_letter_is_cut_off_below(points: float) -> None:
     """Some fonts' lines are closer than their letters are high."""
     from realtime_mer.window.labels import CutLabel, Label

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
-from realtime_mer.window.words import CITATION, RATINGS, mood_words
+from realtime_mer.window.words import RATINGS, mood_words
 
 
 def test_a_handful_of_words_and_none_that_names_a_quadrant() -> None:
@@ -25,9 +25,3 @@ def test_the_published_scale_is_mapped_to_the_plane() -> None:
 def test_there_are_words_in_every_quadrant() -> None:
     for valence_sign, arousal_sign in QUADRANTS.values():
         assert any(v * valence_sign > 0.0 < a * arousal_sign for v, a in mood_words().values())
-
-
-def test_the_source_can_be_found() -> None:
-    assert "Warriner" in CITATION
-    assert "2013" in CITATION
-    assert "10.3758/s13428-012-0314-x" in CITATION

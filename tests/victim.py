@@ -163,16 +163,6 @@ def packet(path: Path) -> None:
     read_commands(path.read_bytes())
 
 
-def glutton(_path: Path) -> None:
-    """Shows that memory is bounded."""
-    bytearray(2 * MEMORY_BYTES)
-
-
-def suicide(_path: Path) -> None:
-    """Shows that an end of the process is seen."""
-    os._exit(7)
-
-
 KINDS: dict[str, Callable[[Path], None]] = {
     function.__name__: function
     for function in (
@@ -187,8 +177,6 @@ KINDS: dict[str, Callable[[Path], None]] = {
         features,
         remembered,
         packet,
-        glutton,
-        suicide,
     )
 }
 

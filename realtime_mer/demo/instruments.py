@@ -1,7 +1,7 @@
-"""The instruments that play the built-in piece: each gives the sound of one note, or of one line, as samples.
+"""The instruments of the built-in piece: each returns the sound of one note, or of one line, as samples.
 
-Sounds are mono, float32, at RATE_HZ, with peaks near 1. Where there is noise in a sound, its generator starts from a
-fixed seed, so that a note sounds the same whenever it is played.
+Sounds are mono, float32, at RATE_HZ, with peaks near 1. Noise comes from generators with fixed seeds, so that a note
+always sounds the same.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The desk on which a movement is mixed: notes at their times, places between left and right, one room, one limiter."""
+"""Mixes a movement: notes at their times, positions between left and right, one room, one limiter."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from scipy import fft
 from realtime_mer.demo.instruments import room, samples_in
 from realtime_mer.types import FloatArray
 
-# Peaks stay below this (-1.1 dBFS), and what lies below the knee is untouched.
+# Peaks stay below the ceiling (-1.1 dBFS); samples below the knee are not changed.
 _CEILING = 0.88
 _KNEE = 0.5
 
 
 class Mix:
-    """One movement as it is mixed. length_s: how much of it there is, its last notes' ringing included."""
+    """One movement as it is mixed. length_s: its length, with the ringing of the last notes."""
 
     def __init__(self, length_s: float) -> None:
         self._dry: FloatArray = np.zeros((2, samples_in(length_s)), dtype=np.float32)
@@ -35,24 +35,24 @@ class Mix:
         wet: float = 0.0,
         **settings: Any,
     ) -> None:
-        """One note, drum or line: what `instrument` gives for these arguments, which is kept for its next time.
+        """Adds one note, drum or line: the sound that `instrument` returns for these arguments, which is cached.
 
-        level_db: of the sound's own level. pan: -1 left to 1 right, at constant power. wet: amplitude sent to the room.
-        What would lie beyond the movement's end is not heard.
+        level_db: relative to the sound's own level. pan: -1 left to 1 right, at constant power. wet: amplitude sent to
+        the room. Sound beyond the movement's end is cut off.
         """
         key = (instrument, *arguments, *sorted(settings.items()))
         sound = self._played.get(key)
         if sound is None:
             sound = self._played[key] = instrument(*arguments, **settings)
         start = samples_in(start_s)
-        heard = sound[: max(self._send.size - start, 0)]
-        stop = start + heard.size
+        kept = sound[: max(self._send.size - start, 0)]
+        stop = start + kept.size
         level = 10.0 ** (level_db / 20.0)
         angle = (pan + 1.0) * math.pi / 4.0
-        self._dry[0, start:stop] += np.float32(level * math.cos(angle)) * heard
-        self._dry[1, start:stop] += np.float32(level * math.sin(angle)) * heard
+        self._dry[0, start:stop] += np.float32(level * math.cos(angle)) * kept
+        self._dry[1, start:stop] += np.float32(level * math.sin(angle)) * kept
         if wet > 0.0:
-            self._send[start:stop] += np.float32(level * wet) * heard
+            self._send[start:stop] += np.float32(level * wet) * kept
 
     def finish(self, room_s: float, level_db: float, fade_s: float) -> FloatArray:
         """The mix in a room whose sound decays in room_s, at an RMS of level_db (dBFS), faded out over its last fade_s.

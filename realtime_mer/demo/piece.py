@@ -34,7 +34,7 @@ from realtime_mer.demo.instruments import (
 from realtime_mer.demo.mixing import Mix, limited
 from realtime_mer.types import FloatArray
 
-# A movement's last notes and its room ring on into the next one for this long.
+# A movement's last notes and its room ring on for this long in the next one.
 _RINGING_S = 2.0
 _LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
 _ACCIDENTALS = {"": 0, "#": 1, "b": -1}
@@ -53,10 +53,10 @@ class Movement:
 
 
 def pitch_of(name: str) -> int:
-    """MIDI pitch of a note as musicians write it: C4 is middle C (60), F#4, Bb3. Raises ValueError for another."""
+    """The MIDI pitch of a note such as C4 (middle C, 60), F#4 or Bb3. Raises ValueError for other names."""
     match = re.fullmatch(r"([A-G])([#b]?)(-?\d)", name)
     if match is None:
-        raise ValueError(f"{name!r} is not a note such as C4, F#4 or Bb3.")
+        raise ValueError(f"expected a note such as C4, F#4 or Bb3, got {name!r}")
     return 12 * (int(match[3]) + 1) + _LETTERS[match[1]] + _ACCIDENTALS[match[2]]
 
 
@@ -261,7 +261,7 @@ def _sad(mix: Mix) -> None:
 
 @dataclass(frozen=True, slots=True)
 class _Part:
-    """How a movement is made. room_s: the room's decay; level_db: the movement's RMS, dBFS."""
+    """A movement's score. room_s: the room's decay; level_db: the movement's RMS, dBFS."""
 
     name: str
     mood: str
@@ -291,7 +291,7 @@ def movements() -> tuple[Movement, ...]:
 def render() -> Iterator[FloatArray]:
     """The movements one by one: float32, shape (n_samples, 2), at RATE_HZ, peaks below -1 dBFS.
 
-    What rings on after a movement is in the next one; the last one fades out at its end.
+    The ringing of a movement is part of the next one; the last one fades out at its end.
     """
     ringing: FloatArray = np.zeros((0, 2), dtype=np.float32)
     for part, movement in zip(_PARTS, movements(), strict=True):

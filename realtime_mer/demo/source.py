@@ -1,7 +1,8 @@
-"""The built-in piece as a source: in real time, with sound where this machine has an output, or as fast as possible."""
+"""The built-in piece as a source: in real time, with sound if this machine has an output, or as fast as possible."""
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Generator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -10,12 +11,12 @@ from functools import partial
 import numpy as np
 
 from realtime_mer.demo.instruments import RATE_HZ
-from realtime_mer.demo.output import SoundOutput
 from realtime_mer.demo.piece import Movement, movements, render
 from realtime_mer.sources import Capture
 from realtime_mer.sources.devices import DeviceError
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.sources.paced import PacedSource
+from realtime_mer.sources.player import SoundPlayer
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import SourceState
 
@@ -29,10 +30,11 @@ _BLOCK_SAMPLES = RATE_HZ // 100
 class DemoSource:
     """The built-in piece. `start` renders it in a thread; it begins with the first `read` after that.
 
-    With sound, what is read is what the output has taken: the output's clock rules, and what is heard and what is
-    analysed cannot drift apart. Where there is no output, or it goes away, the piece goes on silently by the monotonic
-    clock, and `detail` says why. loop: begin again at its end. fast: without sound, as fast as it is read.
-    `pause` and `resume` may be called by any thread; the sound rests too.
+    With sound, `read` returns what the output has taken, so what is heard and what is analysed cannot drift apart.
+    Without an output, or if it goes away, the piece goes on silently by the monotonic clock, and `detail` says why.
+
+    loop: start again at its end. fast: without sound, as fast as it is read.
+    `pause` and `resume` may be called by any thread and pause the sound too.
     """
 
     overflows = 0
@@ -40,21 +42,17 @@ class DemoSource:
     replaced_samples = 0
 
     def __init__(self, *, loop: bool, sound: bool, fast: bool = False) -> None:
-        self._loop = loop
-        self._fast = fast
+        self._loop, self._fast = loop, fast
         self._lock = threading.Lock()
         self._closing = threading.Event()
         self._rendering: Future[FloatArray] | None = None
         self._piece: FloatArray | None = None
-        self._output = SoundOutput() if sound and not fast else None
-        self._sounding = False
-        self._why_silent = ""
-        # What gives it while it does not sound.
+        self._player = SoundPlayer(self._blocks, RATE_HZ) if sound and not fast else None
+        # Provides it when there is no sound.
         self._silent: PacedSource | None = None
         self._given_samples = 0
         self._dropped_blocks = 0
-        self._paused = False
-        self._ended = False
+        self._paused = self._ended = False
 
     @property
     def name(self) -> str:
@@ -71,11 +69,12 @@ class DemoSource:
     @property
     def detail(self) -> str:
         movement = self.movement
-        return f"Now {movement.mood}: “{movement.name}”. {self._why_silent}".rstrip()
+        fault = "" if self._player is None else self._player.fault
+        return f"Now {movement.mood}: “{movement.name}”." + (f" Without sound: {fault}" if fault else "")
 
     @property
     def movement(self) -> Movement:
-        """The one that the last sample read is in."""
+        """The movement of the last sample read."""
         all_of_them = movements()
         time_s = max(self._given_samples - 1, 0) / RATE_HZ % all_of_them[-1].end_s
         return next(movement for movement in all_of_them if time_s < movement.end_s)
@@ -88,12 +87,9 @@ class DemoSource:
         renderer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="demo renderer")
         self._rendering = renderer.submit(self._render)
         renderer.shutdown(wait=False)
-        if self._output is not None:
-            try:
-                self._output.open()
-                self._sounding = True
-            except DeviceError as error:
-                self._why_silent = f"Without sound: {error}"
+        if self._player is not None:
+            with contextlib.suppress(DeviceError):
+                self._player.open()
 
     def read(self) -> Capture | None:
         with self._lock:
@@ -101,28 +97,25 @@ class DemoSource:
                 return None
             if self._piece is None:
                 self._piece = self._rendering.result()
-                if self._output is not None and self._sounding:
-                    self._output.play(self._piece, loop=self._loop)
-            if self._output is not None and self._sounding:
-                if self._output.fault is None:
-                    return self._read_played(self._piece, self._output)
-                self._sounding = False
-                self._why_silent = f"Without sound: {self._output.fault}"
+                if self._player is not None:
+                    self._player.play(0.0)
+            if self._player is not None and not self._player.fault:
+                return self._read_played(self._piece, self._player)
             return self._read_silently(self._piece)
 
     def pause(self) -> None:
-        """Nothing sounds and nothing comes until `resume`. Harmless when it is paused."""
+        """Stops the sound and what is read until `resume`. Harmless if it is paused."""
         with self._lock:
             self._paused = True
-            for player in (self._output, self._silent):
+            for player in (self._player, self._silent):
                 if player is not None:
                     player.pause()
 
     def resume(self) -> None:
-        """Goes on where `pause` stopped it. Harmless when it is not paused."""
+        """Goes on where `pause` stopped it. Harmless if it is not paused."""
         with self._lock:
             self._paused = False
-            for player in (self._output, self._silent):
+            for player in (self._player, self._silent):
                 if player is not None:
                     player.resume()
 
@@ -130,11 +123,11 @@ class DemoSource:
         self._closing.set()
         with self._lock:
             self._ended = True
-            if self._output is not None:
-                self._output.close()
+            if self._player is not None:
+                self._player.close()
 
     def _render(self) -> FloatArray:
-        """On the 24-bit grid, so that what sounds, what is analysed and what a recording holds are the same."""
+        """On the 24-bit grid, so that what is played, what is analysed and what a recording holds are the same."""
         rendered = []
         for samples in render():
             rendered.append(on_grid(samples)[0])
@@ -142,9 +135,15 @@ class DemoSource:
                 break
         return np.concatenate(rendered)
 
-    def _read_played(self, piece: FloatArray, output: SoundOutput) -> Capture | None:
+    def _blocks(self, from_s: float) -> Generator[FloatArray, None, None]:
+        assert self._piece is not None
+        for capture in _captures(self._piece, round(from_s * RATE_HZ), loop=self._loop):
+            yield capture.samples
+
+    def _read_played(self, piece: FloatArray, player: SoundPlayer) -> Capture | None:
         """What the output has taken since the last read."""
-        played_samples, at_s = output.played()
+        played_s, at_s = player.given
+        played_samples = round(played_s * RATE_HZ)
         too_late = -(-(played_samples - self._given_samples - _MOST_WAITING_SAMPLES) // _BLOCK_SAMPLES)
         n_dropped_blocks = max(too_late, 0)
         self._dropped_blocks += n_dropped_blocks

@@ -1,6 +1,6 @@
-"""What a source delivers becomes what the engine hears: one channel, at 44.1 kHz, without a sample that is no number.
+"""From a source's samples to the engine's: one channel at 44.1 kHz, finite numbers only.
 
-Both stages give the same output, bit for bit, however their input is cut into blocks; a reset is a new stage.
+The output is the same, bit for bit, however the input is cut into blocks. Use new objects for a new stream.
 """
 
 from __future__ import annotations
@@ -16,21 +16,21 @@ from realtime_mer.sources.grid import with_numbers_only
 from realtime_mer.types import FloatArray
 
 # HQ passes 20.5 kHz of 48 kHz input within 0.1 dB, its images and aliases lie below -120 dB, and its phase is linear.
-# LQ would halve the wait but loses 16 dB at 19.5 kHz, MQ and VHQ wait as long or twice as long for nothing that 16 bits
-# hold. soxr's variable-rate mode would wait 5 ms at all times, but it is declared experimental, its phase is not
-# linear, and it moves the features a third more.
+# LQ would halve the latency but loses 16 dB at 19.5 kHz; MQ has the same latency, VHQ twice as much, without any gain
+# in 16 bits. soxr's variable-rate mode has 5 ms, but it is experimental, its phase is not linear, and it changes the
+# features a third more.
 _QUALITY = "HQ"
-# How far the filter's response, above -120 dB of its peak, reaches in all, in samples of the lower of the two rates.
+# Length of the filter's response above -120 dB of its peak, in samples of the lower of the two rates.
 _FILTER_LENGTH_SAMPLES = 200
 
 
 class MonoMix:
     """The mean of the channels, as DEAM's audio was mixed: (left + right) / 2, not ffmpeg's 3 dB more.
 
-    A sample that is no number (`with_numbers_only`) becomes 0 before the mix, so that one bad moment of a driver stays
-    one moment: in a recursive stage behind, it would never go away.
+    Unusable samples (`with_numbers_only`) become 0 before the mix: a NaN would never leave the recursive filters after
+    it.
 
-    rate_hz: samples per second and channel, in and out. Raises ValueError where it is not positive.
+    rate_hz: samples per second and channel, in and out. Raises ValueError if it is not positive.
     """
 
     latency_s = 0.0
@@ -47,12 +47,12 @@ class MonoMix:
         Raises ValueError for another shape, no channel, or samples that are not float32.
         """
         if samples.dtype != np.float32:
-            raise ValueError(f"Audio comes as float32 with full scale at -1 and 1, not as {samples.dtype}.")
+            raise ValueError(f"Audio: expected float32 with full scale at -1 and 1, got {samples.dtype}.")
         channels = samples[:, np.newaxis] if samples.ndim == 1 else samples
         if channels.ndim != 2 or channels.shape[1] == 0:
-            raise ValueError(f"Audio has the shape (samples, channels) with at least one channel, not {samples.shape}.")
+            raise ValueError(f"Audio: expected shape (samples, channels) with 1 channel or more, got {samples.shape}.")
         channels, _ = with_numbers_only(channels)
-        # Channel by channel: numpy's own sum over the last axis may add in an order that depends on the block's shape.
+        # Channel by channel: the order in which numpy sums over an axis may depend on the block's shape.
         total = channels[:, 0].astype(np.float64)
         for channel in range(1, channels.shape[1]):
             total += channels[:, channel]
@@ -60,19 +60,19 @@ class MonoMix:
         return mono
 
     def flush(self) -> FloatArray:
-        """Nothing: the mix holds no sample back."""
+        """Nothing: the mix has no delay."""
         return np.empty(0, dtype=np.float32)
 
 
 class Resampler:
     """One channel from one sample rate to another, by soxr; equal rates pass through untouched.
 
-    The output's first sample belongs to the time of the input's first (the filter's delay is taken out), and a whole
-    stream of n samples becomes n · rate_out / rate_in, rounded. Output comes in bursts: soxr filters by blocks in the
-    frequency domain. From 48 kHz a sample waits for 2 to 19 ms, 11 in the mean, from 16 kHz for 7 to 58.
+    The output's first sample is at the time of the input's first (the filter's delay is removed), and a stream of n
+    samples becomes n · rate_out / rate_in, rounded (an exact half either way). Output comes in bursts: soxr filters
+    blocks in the frequency domain. From 48 kHz a sample waits for 2 to 19 ms, 11 in the mean; from 16 kHz, 7 to 58.
 
-    rate_hz: the output's. latency_s: the longest that a sample waits, whatever the blocks.
-    receptive_field_s: how much input around its own time a sample of the output depends on.
+    rate_hz: the output's. latency_s: the longest wait of a sample.
+    receptive_field_s: how much input around its own time an output sample depends on.
 
     Raises ValueError for a rate that is not positive.
     """
@@ -101,9 +101,7 @@ class Resampler:
         if self._flushed:
             raise ValueError("This resampler's stream has ended; a new stream needs a new Resampler.")
         if samples.ndim != 1 or samples.dtype != np.float32:
-            raise ValueError(
-                f"A resampler takes one channel of float32, shape (samples,), not {samples.dtype} {samples.shape}."
-            )
+            raise ValueError(f"Expected one channel of float32, shape (samples,), got {samples.dtype} {samples.shape}.")
         if self._stream is None:
             return samples
         resampled: FloatArray = self._stream.resample_chunk(samples)
@@ -126,7 +124,7 @@ def _new_stream(rate_in_hz: int, rate_out_hz: int) -> Any:
 
 @cache
 def _longest_wait_s(rate_in_hz: int, rate_out_hz: int) -> float:
-    # Measured, since soxr does not tell: ten seconds of silence, a millisecond at a time (20 ms of work, once).
+    # Measured, since soxr does not report it: ten seconds of silence, a millisecond at a time (20 ms of work, once).
     stream = _new_stream(rate_in_hz, rate_out_hz)
     piece = np.zeros(max(rate_in_hz // 1000, 1), dtype=np.float32)
     longest_s, sent, received = 0.0, 0, 0

@@ -38,8 +38,8 @@ LATENCY_S = 0.3
 _SOURCE = "source"
 _SINK = "sink"
 _QUIET_LOG_LEVEL = 0
-# How long one wait for a free buffer or a finished frame lasts before the engine's health is looked at again, and after
-# how many such waits without room an engine counts as stuck (20 s; it takes a second of audio in 50 ms).
+# How long to wait for room or a frame before checking the engine again, and after how many such waits without room an
+# engine counts as stuck (20 s; it processes a second of audio in 50 ms).
 POLL_S = 0.05
 MAX_POLLS = 400
 
@@ -49,7 +49,7 @@ class FeatureEngineError(RealtimeMerError, RuntimeError):
 
 
 def to_int16(samples: FloatArray) -> npt.NDArray[np.int16]:
-    """Full-scale floats as 16-bit PCM: +1.0 becomes 32767 and whatever lies beyond is clipped; NaN becomes 0.
+    """Full-scale floats as 16-bit PCM: +1.0 and above become 32767, -1.0 and below -32768, NaN becomes 0.
 
     samples: float32 of any shape. Returns int16 of the same shape.
     """
@@ -66,8 +66,8 @@ def deam_name(opensmile_name: str) -> str:
 def _load_opensmile() -> tuple[ModuleType, Path]:
     """openSMILE's C interface and its folder of configurations.
 
-    The module is loaded from its file, past `opensmile/__init__`, which imports pandas and more: half a second that
-    the way to the first captured sample does not need.
+    The module is loaded from its file, without `opensmile/__init__`, which imports pandas and more: half a second less
+    before the first captured sample.
     """
     spec = importlib.util.find_spec("opensmile")
     if spec is None or not spec.submodule_search_locations:
@@ -97,19 +97,19 @@ def opensmile_names() -> tuple[str, ...]:
 
 
 class FeatureEngine:
-    """An openSMILE instance that takes mono audio at 44.1 kHz block by block and gives DEAM's frames.
+    """An openSMILE instance that takes mono audio at 44.1 kHz block by block and returns DEAM's frames.
 
-    `write` never drops a sample: where openSMILE's ten-second buffer is full it waits for room. Frames come out in
-    order through `frames`, as soon as openSMILE has them (100 ms after a frame's end in the median, in real time).
-    Not thread-safe: one thread writes and reads. A reset is a new engine. openSMILE's own counters are C longs, which
-    have 32 bits on Windows: longer streams than 13 hours need a RenewingEngine (renewal.py).
+    `write` never drops a sample: if openSMILE's ten-second buffer is full, it waits for room. `frames` returns the
+    frames in order, as soon as openSMILE has them (100 ms after a frame's end in the median, in real time).
+    Not thread-safe: one thread writes and reads. Use a new engine for a new stream. openSMILE's own counters are C
+    longs, which have 32 bits on Windows: streams of more than 13 hours need a RenewingEngine (renewal.py).
 
-    Raises FeatureEngineError where openSMILE cannot be loaded or fails.
+    Raises FeatureEngineError if openSMILE cannot be loaded or fails.
     """
 
     rate_hz = 1.0 / HOP_S
     latency_s = LATENCY_S
-    # RASTA filters and the pitch smoother never quite forget: frames a second after a change still differ by up to
+    # RASTA filters and the pitch smoother have infinite memory: frames a second after a change still differ by up to
     # 0.02 standard deviations, six seconds after by 0.005.
     receptive_field_s = math.inf
 
@@ -145,7 +145,7 @@ class FeatureEngine:
         )
         self._thread = threading.Thread(target=self._run, name="opensmile", daemon=True)
         self._thread.start()
-        # At the interpreter's end a thread still inside openSMILE would bring the process down.
+        # At the interpreter's exit, a thread still inside openSMILE would crash the process.
         atexit.register(self._leave)
 
     @property
@@ -154,19 +154,17 @@ class FeatureEngine:
         return self._names
 
     def write(self, samples: FloatArray) -> None:
-        """Hands over the next samples of the stream: float32, mono, shape (n_samples,), full scale at -1 and 1.
+        """Takes the stream's next samples: float32, mono, shape (n_samples,), full scale at -1 and 1.
 
-        Raises ValueError for another shape, for samples that are no floats, and after `finish` or `close`;
-        FeatureEngineError when openSMILE fails or is stuck.
+        Raises ValueError for another shape, for samples that are not floats, and after `finish` or `close`;
+        FeatureEngineError if openSMILE fails or is stuck.
         """
         if self._smile is None:
             raise ValueError("This engine's stream has ended; a new stream needs a new FeatureEngine.")
         if samples.ndim != 1 or not np.issubdtype(samples.dtype, np.floating):
-            raise ValueError(
-                f"The engine takes mono floats, shape (samples,), not {samples.dtype} of shape {samples.shape}."
-            )
+            raise ValueError(f"Expected mono floats, shape (samples,), got {samples.dtype} of shape {samples.shape}.")
         pcm = to_int16(samples)
-        # A tenth of openSMILE's buffer at a time: a larger piece could never fit behind what is still unread.
+        # A tenth of openSMILE's buffer at a time: a larger piece may not fit behind unread samples.
         for start in range(0, len(pcm), ENGINE_RATE_HZ):
             piece = pcm[start : start + ENGINE_RATE_HZ].tobytes()
             polls = 0
@@ -179,19 +177,19 @@ class FeatureEngine:
                     raise FeatureEngineError("openSMILE is stuck: its buffers are full and it no longer reads them.")
 
     def frames(self) -> list[FeatureFrame]:
-        """The frames that have arrived since the last call; possibly none."""
+        """The frames since the last call; possibly none."""
         if self._failure is not None:
             raise FeatureEngineError(f"openSMILE stopped: {self._failure}") from self._failure
         return [self._finished_frames.popleft() for _ in range(len(self._finished_frames))]
 
     def wait(self, timeout_s: float) -> None:
-        """Returns when a frame waits to be taken, or after `timeout_s`."""
+        """Returns when a frame is ready, or after `timeout_s`."""
         with self._arrived:
             if not self._finished_frames:
                 self._arrived.wait(timeout_s)
 
     def finish(self) -> list[FeatureFrame]:
-        """Ends the stream and returns the frames that were still to come. The engine takes no more samples."""
+        """Ends the stream and returns its remaining frames. The engine takes no more samples."""
         if self._smile is None:
             return []
         self._smile.external_audio_source_set_eoi(_SOURCE)
@@ -200,28 +198,28 @@ class FeatureEngine:
         return self.frames()
 
     def end(self) -> None:
-        """Asks the engine to end, whatever it still holds, without waiting for it; `close` frees it."""
+        """Asks the engine to stop at once, without waiting; `close` frees it."""
         with self._freeing:
             if self._smile is None:
                 return
-            # Refused where openSMILE does not run yet, or no more: then the end of the input ends it.
+            # Raises if openSMILE is not running: then the end of the input ends it.
             with contextlib.suppress(_load_opensmile()[0].OpenSmileException):
                 self._smile.abort()
             self._smile.external_audio_source_set_eoi(_SOURCE)
 
     @property
     def has_ended(self) -> bool:
-        """Whether openSMILE's thread is over, so that `close` does not wait."""
+        """Whether openSMILE's thread has ended, so that `close` does not wait."""
         return not self._thread.is_alive()
 
     def close(self) -> None:
-        """Ends the engine at once and frees it, whatever it still held. Harmless when called twice."""
+        """Stops the engine at once and frees it. Can be called twice."""
         self.end()
         self._thread.join()
         self._free()
 
     def _leave(self) -> None:
-        # The thread that writes may still be doing so, where it was given up: nothing is freed under its hands.
+        # An abandoned thread may still be writing, so nothing is freed here.
         self.end()
         self._thread.join()
 
@@ -235,11 +233,11 @@ class FeatureEngine:
     def _run(self) -> None:
         try:
             self._smile.run()
-        except Exception as error:  # noqa: BLE001 - whatever it is, it belongs to the thread that reads the frames
+        except Exception as error:  # noqa: BLE001 - raised in the thread that reads the frames
             self._failure = error
 
     def _on_frame(self, values: npt.NDArray[np.float32], _meta: object) -> None:
-        # openSMILE owns `values` and writes over it; the index is counted here, because openSMILE's own is a C long.
+        # openSMILE overwrites `values` later. The index is counted here, because openSMILE's own is a C long.
         with self._arrived:
             index = self._next_index
             self._next_index += 1

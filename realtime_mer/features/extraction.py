@@ -1,4 +1,4 @@
-"""Raw audio in, frames of features out: the stages before the model, the same on stage, for a file and in training."""
+"""Raw audio in, frames of features out: the steps before the model, the same live, for a file and in training."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
 from realtime_mer.sources.reading import AudioFileError, read_blocks
 from realtime_mer.types import AudioBlock, FeatureFrame, FloatArray
 
-# What a frame of 1.0 s needs of a stream, rounded up: openSMILE's last descriptors reach a little past its end.
+# How long a stream must be for one frame of 1.0 s, rounded up: openSMILE's last descriptors reach past its end.
 SHORTEST_STREAM_S = 1.05
 
 
 @dataclass(frozen=True, slots=True)
 class ExtractionSettings:
-    """What decides the features of a given audio; frozen with the model.
+    """The settings that decide the features. They belong to the model.
 
-    level: the level stage, or None to take the input's level as it is (as DEAM's own features did).
-    descriptors: whether the tonal, rhythm and timbre descriptors are there beside DEAM's 260 features.
+    level: the gain stage, or None to take the input's level as it is (as DEAM's own features did).
+    descriptors: whether to add the tonal, rhythm and timbre descriptors to DEAM's 260 features.
     """
 
     level: GainSettings | None = GainSettings()
@@ -127,7 +127,7 @@ class FrameExtractor:
 
 
 def too_short(path: Path) -> str:
-    """What to say of a file that holds no whole frame."""
+    """The message for a file that is shorter than a frame."""
     return f"{path} is too short: the first prediction needs {SHORTEST_STREAM_S} s of audio."
 
 
@@ -157,7 +157,7 @@ def extract_file(path: Path, settings: ExtractionSettings) -> tuple[npt.NDArray[
 def stacked(frames: Iterable[FeatureFrame], path: Path) -> tuple[npt.NDArray[np.float64], FloatArray]:
     """A file's frames as arrays: their starts in seconds, shape (frames,), and values, shape (frames, n).
 
-    Raises AudioFileError where there is none.
+    Raises AudioFileError if there are none.
     """
     all_frames = list(frames)
     if not all_frames:
@@ -166,9 +166,9 @@ def stacked(frames: Iterable[FeatureFrame], path: Path) -> tuple[npt.NDArray[np.
 
 
 def describe_configuration(settings: ExtractionSettings) -> str:
-    """Everything besides the audio that decides the features: settings, this package's code, and its libraries.
+    """Everything besides the audio that decides the features: settings, this package's code and its libraries.
 
-    Two runs whose texts are equal extract the same features; a cache can use it as its key.
+    Runs with equal texts extract the same features, so a cache can use it as its key.
     """
     libraries = {name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile", "av")}
     return json.dumps({"settings": settings.to_dict(), "libraries": libraries, "code": _code_digest()}, sort_keys=True)

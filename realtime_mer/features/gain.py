@@ -1,7 +1,7 @@
-"""The level stage: brings music of any input gain to one level, causally, from the first hop on.
+"""The gain stage: brings music of any input gain to one level, causally, from the first hop on.
 
-On stage nobody delivers mastered level, and the model was trained on mastered files. The gain follows the music's own
-mean square, so a constant input gain cancels exactly; it follows slowly, so a song keeps its dynamics.
+Live input does not have the level of the mastered files that the model was trained on. The gain follows the music's own
+mean square, so a constant input gain has no effect; it follows slowly, so a song keeps its dynamics.
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ import numpy as np
 
 from realtime_mer.types import FloatArray
 
-# No music's mean square is larger (+6 dBFS): a driver's rubbish must not hold the gain down for minutes.
+# No music's mean square is larger (+6 dBFS): bad samples from a driver must not hold the gain down for minutes.
 _LOUDEST = 4.0
 _LARGEST_DB = 200.0
 
 
 @dataclass(frozen=True, slots=True)
 class GainSettings:
-    """How the level stage listens; frozen with the model, since the model was trained behind it.
+    """The settings of the gain stage. They belong to the model, which was trained behind it.
 
     target_db: RMS that the long-term level is brought to, dBFS.
-    memory_s: time constant of the long-term level; until it has passed, the level is the plain mean of all so far.
-    headroom_db: the momentary level (over momentary_s) may exceed the target by this much; where it would exceed it
-        further, a sudden loud entry after a quiet start, the gain gives way at once.
-    gate_db: hops below this input level are no music and leave the gain as it is, dBFS.
-    max_gain_db: the gain's limit, either way.
+    memory_s: time constant of the long-term level; until it has passed, the level is the plain mean so far.
+    headroom_db: how far the momentary level (over momentary_s) may exceed the target. If it would exceed it further, as
+        in a loud entry after a quiet start, the gain is reduced at once.
+    gate_db: hops below this input level, dBFS, are not music and leave the gain as it is.
+    max_gain_db: the gain's limit, in both directions.
     """
 
     target_db: float = -20.0
@@ -41,23 +41,23 @@ class GainSettings:
         for name in ("target_db", "memory_s", "momentary_s", "headroom_db", "gate_db", "max_gain_db"):
             value = getattr(self, name)
             if not math.isfinite(value):
-                raise ValueError(f"The level stage's {name} must be a finite number, not {value}.")
+                raise ValueError(f"The gain stage's {name} must be a finite number, not {value}.")
             if name.endswith("_db") and abs(value) > _LARGEST_DB:
-                raise ValueError(f"The level stage's {name} must lie within ±{_LARGEST_DB:g} dB, not at {value}.")
+                raise ValueError(f"The gain stage's {name} must lie within ±{_LARGEST_DB:g} dB, not at {value}.")
         for name in ("memory_s", "momentary_s", "max_gain_db"):
             if getattr(self, name) <= 0:
-                raise ValueError(f"The level stage's {name} must be positive, not {getattr(self, name)}.")
+                raise ValueError(f"The gain stage's {name} must be positive, not {getattr(self, name)}.")
 
 
 class GainStage:
     """A causal, slow automatic gain, linear within hops of 10 ms.
 
-    `step` takes mono samples, float32 (n_samples,), and returns the levelled samples of the hops completed so far;
-    `flush` returns the rest. A reset is a new stage.
+    `step` takes mono samples, float32 (n_samples,), and returns the levelled samples of the completed hops; `flush`
+    returns the rest. Use a new stage for a new stream.
 
     The long-term mean square m is a leaky mean over hops whose window grows until memory_s is reached,
     m[n] = m[n-1] + (x[n] - m[n-1]) · max(1/n, 1 - exp(-hop/memory)); the gain is sqrt(target / max(m, momentary /
-    headroom)). Everything in it but the gate and the limits scales with the input, hence the invariance to gain.
+    headroom)). Except for the gate and the limits, all of it scales with the input, so a constant gain has no effect.
     """
 
     def __init__(self, settings: GainSettings, rate_hz: int) -> None:
@@ -74,14 +74,14 @@ class GainStage:
         self._gate: float = 10.0 ** (settings.gate_db / 10.0)
         self._max_gain: float = 10.0 ** (settings.max_gain_db / 20.0)
         self._pending: FloatArray = np.empty(0, dtype=np.float32)
-        self._hops_heard = 0
+        self._music_hops = 0
         self._long = 0.0
         self._momentary = 0.0
         self._gain: float | None = None
 
     @property
     def gain_db(self) -> float:
-        """The gain now applied, in dB; 0 before any music was heard."""
+        """The present gain, in dB; 0 before any music."""
         return 0.0 if self._gain is None else 20.0 * math.log10(self._gain)
 
     def step(self, samples: FloatArray) -> FloatArray:
@@ -105,7 +105,7 @@ class GainStage:
             after = self._gain_after(float(mean_square))
             before = after if self._gain is None else self._gain
             levelled[i] = hops[i] * (before + (after - before) * ramp)
-            if self._hops_heard:
+            if self._music_hops:
                 self._gain = after
         return levelled
 
@@ -113,9 +113,9 @@ class GainStage:
         if mean_square < self._gate:
             return 1.0 if self._gain is None else self._gain
         mean_square = min(mean_square, _LOUDEST)
-        self._hops_heard += 1
-        self._long += (mean_square - self._long) * max(1.0 / self._hops_heard, self._long_weight)
-        self._momentary += (mean_square - self._momentary) * max(1.0 / self._hops_heard, self._momentary_weight)
+        self._music_hops += 1
+        self._long += (mean_square - self._long) * max(1.0 / self._music_hops, self._long_weight)
+        self._momentary += (mean_square - self._momentary) * max(1.0 / self._music_hops, self._momentary_weight)
         level = max(self._long, self._momentary / self._headroom)
         gain = math.sqrt(self._target / level)
         return min(max(gain, 1.0 / self._max_gain), self._max_gain)

@@ -1,8 +1,8 @@
-"""One feature engine after another, for a stream of any length: music without a pause gets a new one every few hours.
+"""A feature engine for streams of any length: music without a pause gets a new engine every few hours.
 
 openSMILE counts samples and frames in C longs, which have 32 bits on Windows and would overflow after 13.5 hours. So a
-second engine begins at a frame's start, hears the same samples beside the first until what it says has settled, and
-takes over between two frames: none is lost, none comes twice, and indices and times go on.
+second engine begins at a frame's start and runs beside the first until its output has settled. Then it takes over
+between two frames: no frame is lost or doubled, and indices and times go on.
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ class RenewalSettings:
     """When engines are renewed, in seconds of sound, multiples of a hop (0.5 s).
 
     period_s: from one engine's first sample to the next one's.
-    warm_up_s: for how long a new engine's frames are not used. After 5 s 248 of its 260 values were the old engine's,
-        bit for bit. The 12 deltas of the voice (F0, voicing, jitter, shimmer, HNR) never are: openSMILE divides them
-        by a count of all voiced frames since its start (cDeltaRegression with onlyInSegments), so they shrink as it
-        grows older. A takeover after two minutes moved the shipped model's predictions by .0041 at most, against an
-        engine without end; from one to the next they move by .016 in the mean (results/renewal.md).
+    warm_up_s: for how long a new engine's frames are not used. After 5 s, 248 of its 260 values equal the old engine's
+        bit for bit. The 12 deltas of the voice (F0, voicing, jitter, shimmer, HNR) never do: openSMILE divides them by
+        a count of all voiced frames since its start (cDeltaRegression with onlyInSegments), so they shrink with its
+        age. A takeover after two minutes moved the shipped model's predictions by .0041 at most; from one to the next
+        they move by .016 in the mean (results/renewal.md).
 
-    Raises ValueError for values between which no takeover is possible, or an engine would live for more than 13 hours.
+    Raises ValueError if no takeover is possible, or an engine would run for more than 13 hours.
     """
 
     period_s: float = 6 * 3600.0
@@ -57,15 +57,15 @@ class RenewalSettings:
             )
         if self.period_s + self.warm_up_s + _HANDOVER_S > _LONGEST_LIFE_S:
             raise ValueError(
-                f"An engine lives for at most {_LONGEST_LIFE_S:g} s, period and warm-up together, not for "
+                f"An engine runs for at most {_LONGEST_LIFE_S:g} s, period and warm-up together, not for "
                 f"{self.period_s:g} and {self.warm_up_s:g} s."
             )
 
 
 @dataclass(slots=True)
 class _Successor:
-    """The engine that is warming up. begins_frame: the stream's frame that is its first; takes_over_frame: from which
-    one on its frames count."""
+    """The engine that is warming up. begins_frame: the stream's index of its first frame; takes_over_frame: that of the
+    first frame that it delivers."""
 
     engine: FeatureEngine
     begins_frame: int
@@ -110,7 +110,7 @@ class RenewingEngine:
                 return
 
     def frames(self) -> list[FeatureFrame]:
-        """The frames that have arrived since the last call; possibly none."""
+        """The frames since the last call; possibly none."""
         self._collect()
         if self._ending is not None and self._ending.has_ended:
             self._ending.close()
@@ -118,12 +118,12 @@ class RenewingEngine:
         return self._taken()
 
     def wait(self, timeout_s: float) -> None:
-        """Returns when a frame waits to be taken, or after `timeout_s`."""
+        """Returns when a frame is ready, or after `timeout_s`."""
         if not self._ready:
             self._engine.wait(timeout_s)
 
     def finish(self) -> list[FeatureFrame]:
-        """Ends the stream and returns the frames that were still to come. The engine takes no more samples."""
+        """Ends the stream and returns its remaining frames. The engine takes no more samples."""
         self._keep(self._engine.finish())
         if (successor := self._its_turn()) is not None:
             self._take_over(successor)
@@ -132,7 +132,7 @@ class RenewingEngine:
         return self._taken()
 
     def close(self) -> None:
-        """Ends everything at once, whatever was still under way. Harmless when called twice."""
+        """Stops all engines at once. Can be called twice."""
         self._engine.close()
         if self._successor is not None:
             self._successor.engine.close()
@@ -147,25 +147,25 @@ class RenewingEngine:
         return taken
 
     def _begin_successor(self) -> None:
-        # The last one still waits where openSMILE is far behind.
+        # If openSMILE is far behind, the last successor is still waiting.
         polls = 0
         while self._successor is not None:
             self._engine.wait(POLL_S)
             self._collect()
             polls += 1
             if polls > MAX_POLLS:
-                raise FeatureEngineError("openSMILE is stuck: it no longer gives the frames of what it has heard.")
+                raise FeatureEngineError("openSMILE is stuck: it no longer delivers frames.")
         begins_frame = self._written_samples // _HOP_SAMPLES
         self._successor = _Successor(FeatureEngine(), begins_frame, begins_frame + self._warm_up_frames)
 
     def _collect(self) -> None:
-        """Takes what the engines have; the successor takes over where it is its turn."""
+        """Takes the engine's frames; the successor takes over when its turn has come."""
         self._keep(self._engine.frames())
         if (successor := self._its_turn()) is not None:
             if self._ending is not None:
                 self._ending.close()
             self._ending = self._engine
-            # Its thread needs up to 60 ms for that, which nobody waits for.
+            # Its thread needs up to 60 ms to stop; don't wait for it.
             self._ending.end()
             self._take_over(successor)
             self._keep(self._engine.frames())
@@ -180,7 +180,7 @@ class RenewingEngine:
         self.n_renewals += 1
 
     def _keep(self, frames: list[FeatureFrame]) -> None:
-        """Those of the engine's frames whose turn it is, as the stream counts them."""
+        """Keeps the engine's next frames, with the stream's indices and times."""
         last = None if self._successor is None else self._successor.takes_over_frame
         for frame in frames:
             index = self._first_frame + frame.index

@@ -1,4 +1,4 @@
-"""What can be asked of a running program, by name and values as the address space lists them (osc/space.py)."""
+"""Commands to a running program, by the names and values of the address space (osc/space.py)."""
 
 from __future__ import annotations
 
@@ -21,9 +21,9 @@ from realtime_mer.updates import Answer, SourceState
 if TYPE_CHECKING:
     from realtime_mer.recording.recorder import Recorder
 
-# It becomes a folder's name: nothing that leads elsewhere, or that some system takes for something else.
+# It becomes a folder's name: no path, and no name that means something else on some system.
 _FOLDER_NAME = re.compile(
-    # Windows' devices, whatever follows the first dot.
+    # Windows' devices, also with a suffix.
     r"(?!(?:con|prn|aux|nul|com[0-9]|lpt[0-9]) *(?:\.|$))"
     r"[a-z0-9][a-z0-9 _.-]{0,79}(?<![ .])",
     re.ASCII | re.IGNORECASE,
@@ -32,7 +32,7 @@ _FOLDER_NAME = re.compile(
 
 @runtime_checkable
 class Pausable(Protocol):
-    """A source that can rest."""
+    """A source that can be paused."""
 
     @property
     def state(self) -> SourceState: ...
@@ -44,17 +44,17 @@ class Pausable(Protocol):
 
 @runtime_checkable
 class Choosable(Protocol):
-    """A source that can listen to another device."""
+    """A source that can change to another device."""
 
     def choose(self, name: str, answer: Answer) -> None:
-        """Never waits; the answer comes when the device is open, or could not be opened."""
+        """Never waits. Answers once the device is open, or could not be opened."""
         ...
 
 
 class Controls:
-    """Carries commands out, each with one answer. Any thread may ask; nothing waits.
+    """Carries commands out, each with one answer. Any thread may call it; it never waits.
 
-    open_recorder: makes a recording in a new folder of this name, in the folder that the program runs in, or raises
+    open_recorder: starts a recording in a new folder of this name, in the program's working folder, or raises
     RecordingError.
     """
 
@@ -67,7 +67,7 @@ class Controls:
         self._open_recorder = open_recorder
 
     def carry_out(self, name: str, values: Values, answer: Answer) -> None:
-        """name: of one of space.COMMANDS; values: of the types that it has there, finite numbers and printable text."""
+        """name: one of space.COMMANDS; values: of its types, finite numbers and printable text."""
         try:
             match (name, *values):
                 case ["pause"]:
@@ -80,10 +80,10 @@ class Controls:
                     self._requests.put(lambda recognition: recognition.reset(), answer)
                 case ["device", str(device)]:
                     if not isinstance(self._source, Choosable):
-                        raise RefusedError("A file is being heard, so there is no device to change.")
+                        raise RefusedError("The input is a file, so there is no device to change.")
                     self._source.choose(device, answer)
                 case ["rate", float(rate_hz) | int(rate_hz), *target]:
-                    _require(1 <= rate_hz <= 120, "A rate from 1 to 120 Hz", rate_hz)
+                    _require(1 <= rate_hz <= 120, "a rate from 1 to 120 Hz", rate_hz)
                     self._osc.set_rate(float(rate_hz), self._target(target))
                     answer(True, f"{rate_hz:g} Hz")
                 case ["smoothing", str(kind), *rest]:
@@ -93,7 +93,7 @@ class Controls:
                 case ["record/stop"]:
                     self._requests.put(lambda recognition: recognition.stop_recording(), answer)
                 case ["delay", float(delay_ms) | int(delay_ms)]:
-                    _require(0 <= delay_ms <= 10_000, "A delay from 0 to 10000 ms", delay_ms)
+                    _require(0 <= delay_ms <= 10_000, "a delay from 0 to 10000 ms", delay_ms)
                     self._osc.set_delay(delay_ms / 1000.0)
                     answer(True, f"{delay_ms:g} ms")
                 case ["mark", *text]:
@@ -108,7 +108,7 @@ class Controls:
 
     def _pausable(self) -> Pausable:
         if not isinstance(self._source, Pausable):
-            raise RefusedError("What is heard cannot be paused.")
+            raise RefusedError("This input cannot be paused.")
         return self._source
 
     def _start_recording(self, folder: list[float | int | str], answer: Answer) -> None:
@@ -136,7 +136,7 @@ class Controls:
 
         def prepared(ok: bool, text: str) -> None:
             if ok:
-                # In a thread of its own: neither the recognising thread nor the asking one waits for a disk.
+                # In a thread of its own, so that no other thread waits for a disk.
                 try:
                     threading.Thread(target=open_recorder, name="new recording", daemon=True).start()
                 except RuntimeError as error:  # no more threads
@@ -147,25 +147,25 @@ class Controls:
         self._requests.put(lambda recognition: recognition.prepare_recording(), prepared)
 
     def _set_smoothing(self, kind: str, rest: list[float | int | str]) -> str:
-        _require(kind in SMOOTHINGS, f"One of {', '.join(SMOOTHINGS)}", kind)
+        _require(kind in SMOOTHINGS, f"one of {', '.join(SMOOTHINGS)}", kind)
         settle_s = float(rest[0]) if rest else 0.0
-        _require(settle_s == 0 or 0.05 <= settle_s <= 60, "A time of 0, or from 0.05 to 60 s,", settle_s)
+        _require(settle_s == 0 or 0.05 <= settle_s <= 60, "a time of 0 or from 0.05 to 60 s", settle_s)
         self._osc.set_smoothing(kind, settle_s or None, self._target(rest[1:]))
         return f"{kind}, {settle_s:g} s" if settle_s else kind
 
     def _target(self, values: list[float | int | str]) -> int | None:
-        """The number of a target, from 1 on; None where none is given: all."""
+        """The number of a target, from 1 on; None for all."""
         if not values:
             return None
         number, n_targets = int(values[0]), self._osc.n_targets
         if not n_targets:
             raise RefusedError("There are no targets.")
-        _require(1 <= number <= n_targets, f"A target from 1 to {n_targets}", number)
+        _require(1 <= number <= n_targets, f"a target from 1 to {n_targets}", number)
         return number
 
 
 def pause_toggle(source: Source) -> Callable[[], None] | None:
-    """What pauses and resumes the source in turn; None where it cannot rest."""
+    """A function that pauses and resumes the source in turn; None if it cannot be paused."""
     if not isinstance(source, Pausable):
         return None
 
@@ -180,12 +180,10 @@ def pause_toggle(source: Source) -> Callable[[], None] | None:
 
 def _folder_name(values: list[float | int | str]) -> str:
     name = str(values[0]) if values else f"recording {datetime.now():%Y-%m-%d %H.%M.%S}"
-    _require(bool(_FOLDER_NAME.fullmatch(name)), "A folder's plain name, of letters, digits, spaces and _ . -,", name)
+    _require(bool(_FOLDER_NAME.fullmatch(name)), "a folder name of letters, digits, spaces and _ . -", name)
     return name
 
 
-def _require(holds: bool, expected: str, came: object) -> None:
+def _require(holds: bool, expected: str, value: object) -> None:
     if not holds:
-        raise RefusedError(
-            f"{expected} was expected, not {shown(round(came, 6) if isinstance(came, float) else came)}."
-        )
+        raise RefusedError(f"Expected {expected}, got {shown(round(value, 6) if isinstance(value, float) else value)}.")

@@ -1,4 +1,4 @@
-"""The input's level: a meter, what its state says of the input, which frames are silence, and where music begins."""
+"""The input's level: a meter and its state, which frames are silence, and where music begins."""
 
 from __future__ import annotations
 
@@ -14,23 +14,22 @@ from realtime_mer.types import FloatArray
 from realtime_mer.updates import InputLevel, LevelState
 
 LOWEST_DB = -120.0
-# Levels are measured over hops of this length, whatever the blocks.
+# Levels are measured over hops of this length, independent of the blocks.
 _HOPS_PER_S = 10
 LEVEL_HOP_S = 1.0 / _HOPS_PER_S
-# Where music begins is looked for more finely: 50 ms of silence before it move the model's predictions by 0.04, and
-# 10 ms by 0.01.
+# The beginning of music is found more exactly: 50 ms of silence before it move the predictions by 0.04, 10 ms by 0.01.
 _ENTRANCE_HOPS_PER_S = 100
-# Two seconds of silence end what was playing: what comes after is heard afresh. Less can be a general pause.
+# After two seconds of silence the model starts afresh. A shorter silence can be a general pause.
 _ENDING_HOPS = 2 * _ENTRANCE_HOPS_PER_S
-# A converter that clips gives runs of its largest value; a single full-scale sample is mastering.
+# A clipping converter gives runs of its largest value; a single full-scale sample comes from mastering.
 _CLIPPED = 1.0 - 2.0**-15
 _CLIPPED_RUN_SAMPLES = 3
-# What the meter shows is the loudest of the last hops; what the state says is about longer.
+# The meter shows the loudest of the last hops; the state covers a longer time.
 _SHOWN_HOPS = 3
 _CLIPPING_HOPS = 20
 _QUIET_HOPS = 50
 _FRAME_HOPS = 10
-# Hops kept for the frames that are still on their way through openSMILE, the last three seconds' and some more.
+# Hops kept for the frames that openSMILE still works on: at least its last three seconds.
 _KEPT_HOPS = 200
 
 
@@ -47,10 +46,10 @@ def to_db(amplitude: float) -> float:
 
 
 class LevelMeter:
-    """Measures a segment's samples in hops of 0.1 s; the same however they are cut into blocks. A reset is a new one.
+    """Measures a segment's samples in hops of 0.1 s, however they are cut into blocks. Use a new one per segment.
 
-    Peak and clipping are those of the loudest channel; the RMS is that of the mean of the channels, which is what the
-    model hears (two channels in antiphase are silence to it).
+    Peak and clipping are those of the loudest channel. The RMS is that of the mean of the channels, the model's input,
+    in which two channels in antiphase are silence.
     """
 
     def __init__(self, settings: LevelMeterSettings, rate_hz: int) -> None:
@@ -75,7 +74,7 @@ class LevelMeter:
         )
 
     def is_silent(self, start_s: float, end_s: float) -> bool:
-        """Whether nothing in this stretch of the segment, already heard, was louder than silence."""
+        """Whether this part of the segment, already measured, is silence throughout."""
         oldest = self._cutter.n_hops - len(self._hops)
         first = max(math.floor(start_s * _HOPS_PER_S + 1e-6) - oldest, 0)
         last = math.ceil(end_s * _HOPS_PER_S - 1e-6) - oldest
@@ -100,18 +99,18 @@ class Passage:
 
 
 class Entrances:
-    """Finds where music begins: after two seconds of silence, or at the start of a segment, in the first hop of 10 ms
-    that is no silence, at its first sample that is louder than silence.
+    """Finds where music begins: after two seconds of silence, or at the start of a segment, at the first sample above
+    the silence level in the first hop of 10 ms that is not silence.
 
-    All samples pass, in order. In such a silence each hop waits until it is whole, since only then its level is known;
-    music passes at once. The entrances lie where they lie however the samples are cut. A reset is a new one.
+    All samples pass through, in order. In a long silence each hop waits until it is complete, since its level is known
+    only then; music passes at once. The result does not depend on how the samples are cut. Use a new one per segment.
     """
 
     def __init__(self, settings: LevelMeterSettings, rate_hz: int) -> None:
         self._silence_db = settings.silence_db
         self._silence = 10.0 ** (settings.silence_db / 20.0)
         self._cutter = _HopCutter(rate_hz, _ENTRANCE_HOPS_PER_S)
-        # How much of the hop that is not whole yet has passed.
+        # How many samples of the incomplete hop have passed.
         self._passed_samples = 0
         self._silent_hops = _ENDING_HOPS
 
@@ -132,19 +131,19 @@ class Entrances:
         return [passage for passage in passages if len(passage.samples)]
 
     def flush(self) -> list[Passage]:
-        """The samples of a last hop that was never whole."""
+        """The samples of the last, incomplete hop."""
         return [self._rest()]
 
     def _rest(self) -> Passage:
-        """What has not passed yet of the hop that is not whole."""
+        """The samples of the incomplete hop that have not passed yet."""
         passed, self._passed_samples = self._passed_samples, len(self._cutter.rest)
         return Passage(self._cutter.rest[passed:], False)
 
 
 class _HopCutter:
-    """Cuts samples into whole hops, the same ones however they come.
+    """Cuts samples into complete hops, the same ones however the samples come.
 
-    n_hops: how many so far. rest: the samples of the hop that is not whole yet.
+    n_hops: how many so far. rest: the samples of the incomplete hop.
     """
 
     def __init__(self, rate_hz: int, hops_per_s: int) -> None:
@@ -154,7 +153,7 @@ class _HopCutter:
         self.rest: FloatArray = np.empty((0, 1), dtype=np.float32)
 
     def step(self, samples: FloatArray) -> list[FloatArray]:
-        """samples: float32, shape (n_samples, n_channels). Returns the hops that they complete, of that shape each."""
+        """samples: float32, shape (n_samples, n_channels). Returns the hops that they complete, each of that shape."""
         waiting = np.concatenate([self.rest, samples]) if len(self.rest) else samples
         hops = []
         while len(waiting) >= (hop_samples := self._start(self.n_hops + 1) - self._start(self.n_hops)):
@@ -165,7 +164,7 @@ class _HopCutter:
         return hops
 
     def _start(self, number: int) -> int:
-        # By whole numbers, so that at rates that the hops do not divide nothing adds up over a night.
+        # In whole numbers, so that no rounding error adds up over a night at rates that are not divisible.
         return number * self._rate_hz // self._hops_per_s
 
 

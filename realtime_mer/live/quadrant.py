@@ -1,4 +1,4 @@
-"""Which quadrant the music is in."""
+"""The quadrant of the music, without flicker."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ _NUMBERS = {signs: number for number, signs in QUADRANTS.items()}
 class QuadrantTracker:
     """Which quadrant the music is in, without flicker: a key of QUADRANTS, 0 before any music.
 
-    Valence and arousal change sides where they are past the axis by more than the hysteresis; after a change of
-    quadrant, the next comes no sooner than after the dwell time. The very first is simply where the music is.
+    Valence and arousal change sides if they are past the axis by more than the hysteresis. After a change of quadrant,
+    the next comes no sooner than after the dwell time. The first one is simply that of the first prediction.
     """
 
     def __init__(self, hysteresis: float, dwell_s: float) -> None:

@@ -1,4 +1,4 @@
-"""What only the recognising thread may do, and others ask for."""
+"""Requests to the recognition thread."""
 
 from __future__ import annotations
 
@@ -16,30 +16,30 @@ _MOST_REQUESTS = 64
 
 
 class RefusedError(Exception):
-    """Something that was asked for and is not done: why, in a sentence."""
+    """A refused request; the message is a sentence with the reason."""
 
 
 class Requests:
-    """What only the recognising thread may do, and others ask for: a bounded queue."""
+    """What other threads ask of the recognition thread: a bounded queue."""
 
     def __init__(self) -> None:
         self._queue: queue.SimpleQueue[tuple[Callable[[Recognition], str], Answer]] = queue.SimpleQueue()
         self._ended = False
 
     def put(self, request: Callable[[Recognition], str], answer: Answer) -> None:
-        """Any thread may ask. Raises RefusedError where too much is being asked for."""
+        """From any thread. Raises RefusedError if too many requests are waiting."""
         if self._queue.qsize() >= _MOST_REQUESTS:
-            raise RefusedError("Too much was asked for at once.")
+            raise RefusedError("Too many requests at once.")
         self.follow_up(request, answer)
 
     def follow_up(self, request: Callable[[Recognition], str], answer: Answer) -> None:
-        """What comes of a request that was carried out; never refused. Any thread may ask, once for each."""
+        """The second part of a request that was carried out; never refused. From any thread, once for each."""
         self._queue.put((request, answer))
         if self._ended:
             self.refuse_all()
 
     def carry_out(self, recognition: Recognition) -> None:
-        """All that were asked for so far; the recognising thread calls this. Raises what they raise, once answered."""
+        """Carries out all waiting requests, in the recognition thread. Raises what they raise, after answering."""
         for _ in range(self._queue.qsize()):
             request, answer = self._queue.get()
             try:
@@ -53,9 +53,9 @@ class Requests:
                 answer(True, text)
 
     def refuse_all(self) -> None:
-        """Answers what was not carried out before the end, and from now on whatever is asked for."""
+        """At the end of the run: refuses all waiting requests, and all later ones."""
         self._ended = True
         with contextlib.suppress(queue.Empty):
             while True:
                 _, answer = self._queue.get_nowait()
-                answer(False, "The program ends.")
+                answer(False, "The program is ending.")

@@ -1,4 +1,4 @@
-"""What the log is told of a live run: its source, its level, its recording, its targets, its commands, and counts."""
+"""Logs the events of a run: source, level, recording, OSC targets, commands, and counts."""
 
 from __future__ import annotations
 
@@ -15,19 +15,21 @@ if TYPE_CHECKING:
     from realtime_mer.config.space import Values
     from realtime_mer.osc.status import TargetStatus
 
-# How often the same thing is told at most: a count that rises, a level that is wrong; how the run is in all.
+# How often a rising count, a wrong level and the summary are logged at most.
 _COUNT_INTERVAL_S, _LEVEL_INTERVAL_S, _SUMMARY_INTERVAL_S = 10.0, 60.0, 600.0
-# How often the targets are asked for, and for how long one has to be as it is.
+# How often the targets are checked, and how long a target's state must last before it is logged: looking up a name
+# takes a moment.
 _OSC_INTERVAL_S, _OSC_PATIENCE_S = 1.0, 2.0
+_SUMMARY, _TARGETS = "summary", "targets"
 
-# As Controls has it: a command's name, its values, and who takes the answer.
+# As in Controls: a command's name, its values, and a function that takes the answer.
 CarryOut = Callable[[str, "Values", Answer], None]
 
 
 class LogSink:
-    """The sink that tells the log what becomes of a run.
+    """The sink that logs a run.
 
-    osc: OscSink.target_statuses. clock_s: never goes back; it decides only how often something is told.
+    osc: OscSink.target_statuses. clock_s: monotonic; it only limits how often lines are repeated.
     """
 
     def __init__(
@@ -40,11 +42,11 @@ class LogSink:
         self._lost_s = 0.0
         self._n_updates = 0
         self._longest_latency_s = 0.0
-        self._counts: dict[str, _Count] = {}
-        self._levels_told_s: dict[LevelState, float] = {}
-        self._targets = [_Target() for _ in osc()]
-        self._asked_s = float("-inf")
-        self._summary_s = clock_s()
+        self._counts: dict[str, int] = {}
+        # By index: the last state, and since when; the last state that was logged.
+        self._seen_targets: dict[int, tuple[TargetStatus, float]] = {}
+        self._logged_targets: dict[int, TargetStatus] = {}
+        self._logged_s: dict[str, float] = {_SUMMARY: clock_s()}
 
     def update(self, update: Update) -> None:
         self._n_updates += 1
@@ -52,134 +54,116 @@ class LogSink:
         if update.held != self._held:
             self._held = update.held
             LOGGER.info("silence: the prediction holds" if update.held else "music")
-        latency = "" if update.latency_s is None else f", {1000 * update.latency_s:.0f} ms after its sound"
+        latency = "" if update.latency_s is None else f", latency {1000 * update.latency_s:.0f} ms"
         valence, arousal = update.prediction.valence, update.prediction.arousal
         LOGGER.debug("prediction %d: valence %+.3f, arousal %+.3f%s", update.index, valence, arousal, latency)
 
     def status(self, status: Status) -> None:
         log.set_stream_time(status.time_s)
         before, self._before = self._before, status
-        now_s = self._clock_s()
-        self._tell_source(before, status)
-        _tell_recording(before, status)
-        self._tell_level(before, status, now_s)
-        self._tell_counts(status, now_s)
-        if now_s - self._asked_s >= _OSC_INTERVAL_S:
-            self._asked_s = now_s
-            for target, osc in zip(self._targets, self._osc(), strict=True):
-                if target.is_due(osc.without_counts(), now_s):
-                    LOGGER.log(logging.INFO if osc.is_up else logging.WARNING, "OSC to %s", osc.without_counts())
-        if now_s - self._summary_s >= _SUMMARY_INTERVAL_S:
-            self._summary_s = now_s
-            self._tell_summary("so far")
+        self._log_source(before, status)
+        _log_recording(before, status)
+        self._log_level(before, status)
+        self._log_counts(status, _COUNT_INTERVAL_S)
+        if self._is_due(_TARGETS, _OSC_INTERVAL_S):
+            self._log_targets()
+        if self._is_due(_SUMMARY, _SUMMARY_INTERVAL_S):
+            self._log_summary("so far", status)
             self._longest_latency_s = 0.0
 
     def close(self) -> None:
         if self._before is not None:
-            self._tell_counts(self._before, float("inf"))
-            self._tell_summary("in all")
+            self._log_counts(self._before, 0.0)
+            self._log_summary("in all", self._before)
             self._before = None
 
-    def _tell_source(self, before: Status | None, status: Status) -> None:
-        lost = status.state is SourceState.LOST
-        if before is None or _is_of_source(before) != _is_of_source(status):
-            again = status.losses and status.lost_s > self._lost_s and status.state is SourceState.RUNNING
-            words = f" again after {status.lost_s - self._lost_s:.1f} s" if again else ""
-            words += f": {status.detail}" if status.detail else ""
+    def _is_due(self, what: str, interval_s: float) -> bool:
+        """Whether `what` was not logged within the interval; if so, it is logged now."""
+        now_s = self._clock_s()
+        if now_s - self._logged_s.get(what, float("-inf")) < interval_s:
+            return False
+        self._logged_s[what] = now_s
+        return True
+
+    def _log_source(self, before: Status | None, status: Status) -> None:
+        is_lost = status.state is SourceState.LOST
+        if before is None or _source_of(before) != _source_of(status):
+            is_back = status.losses and status.lost_s > self._lost_s and status.state is SourceState.RUNNING
+            more = f" again after {status.lost_s - self._lost_s:.1f} s" if is_back else ""
+            more += f": {status.detail}" if status.detail else ""
             verb = "has" if status.state is SourceState.ENDED else "is"
-            grave = logging.WARNING if lost else logging.INFO
-            LOGGER.log(grave, "%s %s %s%s", status.source, verb, status.state, words)
-        if not lost:
+            level = logging.WARNING if is_lost else logging.INFO
+            LOGGER.log(level, "%s %s %s%s", status.source, verb, status.state, more)
+        if not is_lost:
             self._lost_s = status.lost_s
 
-    def _tell_level(self, before: Status | None, status: Status, now_s: float) -> None:
+    def _log_level(self, before: Status | None, status: Status) -> None:
         level = status.level
         if level is None or (before is not None and before.level is not None and before.level.state is level.state):
             return
-        LOGGER.debug("the input is %s: %.1f dBFS, peak %.1f", level.state, level.rms_db, level.peak_db)
-        cure = {LevelState.QUIET: "up", LevelState.CLIPPING: "down"}.get(level.state)
-        told_s = self._levels_told_s.get(level.state)
-        if cure is not None and (told_s is None or now_s - told_s >= _LEVEL_INTERVAL_S):
-            self._levels_told_s[level.state] = now_s
-            LOGGER.warning(
-                *("the input is %s (%.1f dBFS, peak %.1f): turn it %s", level.state, level.rms_db, level.peak_db, cure)
-            )
+        values = f"{level.rms_db:.1f} dBFS, peak {level.peak_db:.1f}"
+        LOGGER.debug("the input is %s: %s", level.state, values)
+        remedy = {LevelState.QUIET: "up", LevelState.CLIPPING: "down"}.get(level.state)
+        if remedy is not None and self._is_due(level.state, _LEVEL_INTERVAL_S):
+            LOGGER.warning("the input is %s (%s): turn it %s", level.state, values, remedy)
 
-    def _tell_counts(self, status: Status, now_s: float) -> None:
-        for count, what, words in (
+    def _log_counts(self, status: Status, interval_s: float) -> None:
+        for count, what, more in (
             (status.dropped_blocks, "blocks dropped", f", {status.dropped_s:.2f} s: this machine cannot keep up"),
             (status.overflows, "overflows of the sound card's buffer", ": this machine is too busy"),
-            (status.replaced_samples, "samples replaced", ": they were no numbers"),
-            (status.ignored_packets, "packets to the control port ignored", ": they were no commands"),
+            (status.replaced_samples, "samples replaced", ": they were not numbers"),
+            (status.ignored_packets, "packets to the control port ignored", ": they were not commands"),
         ):
-            if self._counts.setdefault(what, _Count()).is_due(count, now_s):
-                LOGGER.warning("%d %s%s", count, what, words)
+            if count != self._counts.get(what, 0) and self._is_due(what, interval_s):
+                self._counts[what] = count
+                LOGGER.warning("%d %s%s", count, what, more)
 
-    def _tell_summary(self, words: str) -> None:
-        status = self._before
-        assert status is not None
+    def _log_targets(self) -> None:
+        now_s = self._clock_s()
+        for index, target in enumerate(self._osc()):
+            state = target.without_counts()
+            seen, since_s = self._seen_targets.get(index, (None, now_s))
+            if state != seen:
+                since_s = now_s
+                self._seen_targets[index] = state, now_s
+            if state != self._logged_targets.get(index) and now_s - since_s >= _OSC_PATIENCE_S:
+                self._logged_targets[index] = state
+                LOGGER.log(logging.INFO if state.is_up else logging.WARNING, "OSC to %s", state)
+
+    def _log_summary(self, label: str, status: Status) -> None:
         LOGGER.info(
             "%s: %d predictions, %d blocks dropped, device lost %d times for %.1f s%s%s; OSC to %s",
-            *(words, self._n_updates, status.dropped_blocks, status.losses, status.lost_s),
+            *(label, self._n_updates, status.dropped_blocks, status.losses, status.lost_s),
             f", latency {1000 * self._longest_latency_s:.0f} ms at most" if self._longest_latency_s else "",
             "" if status.level is None else f", level {status.level.rms_db:.1f} dBFS, gain {status.gain_db:+.1f} dB",
-            ", ".join(map(str, self._osc())) or "nobody",
+            ", ".join(map(str, self._osc())) or "no target",
         )
 
 
-class _Count:
-    """A count that rises, and is told every ten seconds at most."""
+def log_commands(carry_out: CarryOut) -> CarryOut:
+    """The same function, which also logs each command with its answer."""
 
-    _told = 0
-    _told_s = float("-inf")
-
-    def is_due(self, count: int, now_s: float) -> bool:
-        if count == self._told or now_s - self._told_s < _COUNT_INTERVAL_S:
-            return False
-        self._told, self._told_s = count, now_s
-        return True
-
-
-class _Target:
-    """What is known of an OSC target, told once it has been so for two seconds: looking up a name takes a moment."""
-
-    _told: TargetStatus | None = None
-    _seen: TargetStatus | None = None
-    _since_s = 0.0
-
-    def is_due(self, status: TargetStatus, now_s: float) -> bool:
-        if status != self._seen:
-            self._seen, self._since_s = status, now_s
-        if status == self._told or now_s - self._since_s < _OSC_PATIENCE_S:
-            return False
-        self._told = status
-        return True
-
-
-def commands_told(carry_out: CarryOut) -> CarryOut:
-    """The same, and the log is told what came of each command."""
-
-    def carry_out_and_tell(name: str, values: Values, answer: Answer) -> None:
+    def carry_out_and_log(name: str, values: Values, answer: Answer) -> None:
         command = " ".join(map(str, (name, *values)))
 
-        def tell(ok: bool, text: str) -> None:
+        def log_answer(ok: bool, text: str) -> None:
             LOGGER.info("command %s: %s%s", command, "" if ok else "refused: ", text)
             answer(ok, text)
 
         try:
-            carry_out(name, values, tell)
+            carry_out(name, values, log_answer)
         except Exception:
             LOGGER.exception("command %s: this should not have happened", command)
             raise
 
-    return carry_out_and_tell
+    return carry_out_and_log
 
 
-def _is_of_source(status: Status) -> tuple[str, SourceState, str]:
+def _source_of(status: Status) -> tuple[str, SourceState, str]:
     return status.source, status.state, status.detail
 
 
-def _tell_recording(before: Status | None, status: Status) -> None:
+def _log_recording(before: Status | None, status: Status) -> None:
     was, fault_was = (None, "") if before is None else (before.recording, before.recording_fault)
     if was is not None and was != status.recording:
         LOGGER.info("recorded into %s", was)

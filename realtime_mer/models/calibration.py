@@ -1,4 +1,4 @@
-"""How far a prediction may be off: what `python -m train calibrate` found of a model, frozen with it."""
+"""The expected error of a prediction, as `python -m train calibrate` found it; it belongs to the model."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _MAX_DECAY_S = 3600.0
 class Uncertainty(NamedTuple):
     """valence_sd, arousal_sd: expected standard deviation of the error, > 0.
 
-    confidence: 1 - (valence_sd² + arousal_sd²) / variance of the labels, cut off at 0: 0 is no better than always
-    saying the average song, 1 would be no error at all.
+    confidence: 1 - (valence_sd² + arousal_sd²) / variance of the labels, at least 0: 0 is no better than always
+    predicting the average song, 1 would be no error.
     """
 
     valence_sd: float
@@ -29,11 +29,11 @@ class Uncertainty(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ErrorVariance:
-    """The variance of a dimension's error: settled + early · exp(-heard_s / decay_s).
+    """The variance of a dimension's error: settled + early · exp(-sound_s / decay_s).
 
-    heard_s: how long the model has heard since it began, at the end of the frame that it speaks of.
+    sound_s: how much sound the model has processed since it began, up to the end of the predicted frame.
 
-    Raises TypeError for what is no number, ValueError for one that cannot be.
+    Raises TypeError for a value that is not a number, ValueError for one that is out of range.
     """
 
     settled: float
@@ -45,18 +45,18 @@ class ErrorVariance:
         _check("early", self.early, 0.0, _MAX_ERROR_VARIANCE)
         _check("decay_s", self.decay_s, 1e-3, _MAX_DECAY_S)
 
-    def at(self, heard_s: float) -> float:
+    def at(self, sound_s: float) -> float:
         """The variance after that much sound."""
-        return self.settled + self.early * math.exp(-heard_s / self.decay_s)
+        return self.settled + self.early * math.exp(-sound_s / self.decay_s)
 
 
 @dataclass(frozen=True, slots=True)
 class Calibration:
-    """How far a model's predictions were off on songs that it had not been trained on.
+    """The errors of a model on songs that it was not trained on.
 
     valence, arousal: their errors' variance. label_variance: of those songs' labels, both dimensions together.
 
-    Raises TypeError or ValueError for a label_variance that cannot be.
+    Raises TypeError or ValueError for a label_variance that is not a number or out of range.
     """
 
     valence: ErrorVariance
@@ -66,9 +66,9 @@ class Calibration:
     def __post_init__(self) -> None:
         _check("label_variance", self.label_variance, _MIN_VARIANCE, _MAX_LABEL_VARIANCE)
 
-    def after(self, heard_s: float) -> Uncertainty:
-        """What to expect of a prediction after that much sound (0 or more) since the model began."""
-        valence, arousal = self.valence.at(heard_s), self.arousal.at(heard_s)
+    def after(self, sound_s: float) -> Uncertainty:
+        """The expected error of a prediction after that much sound since the model began, in seconds, at least 0."""
+        valence, arousal = self.valence.at(sound_s), self.arousal.at(sound_s)
         confidence = max(0.0, 1.0 - (valence + arousal) / self.label_variance)
         return Uncertainty(math.sqrt(valence), math.sqrt(arousal), confidence)
 
@@ -78,7 +78,7 @@ class Calibration:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> Calibration:
-        """What `to_dict` gave. Raises TypeError or ValueError for anything else."""
+        """The inverse of `to_dict`. Raises TypeError or ValueError for other values."""
         parts = dict(values)
         for dimension in ("valence", "arousal"):
             if dimension in parts:

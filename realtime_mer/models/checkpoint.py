@@ -8,7 +8,6 @@ was trained, with which library versions, and, once `python -m train calibrate` 
 from __future__ import annotations
 
 import json
-import math
 import platform
 from collections import Counter
 from collections.abc import Mapping
@@ -17,8 +16,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import msgspec
 import numpy as np
 import numpy.typing as npt
+from msgspec import UNSET, Struct, UnsetType
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save as to_safetensors
 
@@ -35,37 +36,42 @@ if TYPE_CHECKING:
     from realtime_mer.models.architectures import StreamingModel
 
 FORMAT_VERSION = 1
-# A live model has a few megabytes; whatever is larger than this is something else, and is not read at all.
+# A live model has a few megabytes. A larger file is not a checkpoint and is not read.
 MAX_FILE_BYTES = 64 * 2**20
 
 _METADATA_ENTRY = "realtime_mer"
-_METADATA_FIELDS: dict[str, type] = {
-    "format_version": int,
-    "model": str,
-    "model_arguments": dict,
-    "features": list,
-    "scaler": str,
-    "extraction": dict,
-    "training": dict,
-    "libraries": dict,
-}
-_OPTIONAL_FIELDS: dict[str, type] = {"calibration": dict}
 _WEIGHTS, _SCALER = "weights.", "scaler."
 # The types of tensors, as safetensors and as numpy call them.
 _DTYPES = {"F32": "float32", "F64": "float64", "I64": "int64"}
 _DTYPE_NAMES = ", ".join(_DTYPES.values())
-# How many offending names a message lists.
+# How many names a message lists.
 _NAMES_SHOWN = 3
-# Letters of what a library, or a file, says.
+# How many characters of a library's message, or of a name in a file, are shown.
 _MOST_REASON = 300
 
 
+class _Metadata(Struct, forbid_unknown_fields=True):
+    format_version: int
+    model: str
+    model_arguments: dict[str, Any]
+    features: list[str]
+    scaler: str
+    extraction: dict[str, Any]
+    training: dict[str, Any]
+    libraries: dict[str, str]
+    calibration: dict[str, Any] | UnsetType = UNSET
+
+
+class _Version(Struct):
+    format_version: int
+
+
 class CheckpointError(RealtimeMerError, ValueError):
-    """A file that is no checkpoint, is damaged, or does not fit this version; or contents that make none."""
+    """A file that is not a checkpoint, is damaged or does not fit this version; or parts that do not fit together."""
 
 
 def library_versions() -> dict[str, str]:
-    """The versions of whatever decides a model's numbers, as installed here."""
+    """The versions of the libraries that decide a model's numbers, as installed here."""
     versions = {"python": platform.python_version(), "realtime-mer": __version__}
     for library in ("torch", "numpy", "opensmile", "soxr"):
         try:
@@ -81,7 +87,7 @@ def default_checkpoint_path() -> Path:
 
 
 def chosen_checkpoint_path(given: str | Path | None) -> Path:
-    """The model that was asked for; None: the one that comes with the package."""
+    """The given model, or for None the one that comes with the package."""
     return default_checkpoint_path() if given is None else Path(given)
 
 
@@ -91,11 +97,11 @@ class Checkpoint:
 
     model_name: a key of realtime_mer.models.MODELS; model_arguments: its constructor's.
     weights: the model's state_dict as arrays of float32, float64 or int64.
-    scaler: knows the names of the features that the model takes, and their order.
-    extraction: how the frames are extracted from which those features are taken.
-    training: whatever should be known about the training (data, protocol, seeds, scores); what JSON can say.
-    libraries: versions, library_versions() of the machine that trained.
-    calibration: how far its predictions are off; None where nobody has looked.
+    scaler: has the names of the model's features, in order.
+    extraction: how the frames with those features are extracted.
+    training: facts about the training (data, protocol, seeds, scores), as JSON values.
+    libraries: library_versions() of the machine that trained it.
+    calibration: how large its errors are; None if it was not calibrated.
     """
 
     model_name: str
@@ -116,7 +122,7 @@ class Checkpoint:
 
         names = [name for name, architecture in MODELS.items() if type(model) is architecture]
         if not names:
-            raise CheckpointError(f"{type(model).__name__} is none of the models {', '.join(MODELS)}.")
+            raise CheckpointError(f"{type(model).__name__} is not one of the models {', '.join(MODELS)}.")
         weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
         return cls(names[0], model.arguments(), weights, scaler, extraction, training)
 
@@ -128,7 +134,7 @@ class Checkpoint:
     def build_model(self) -> StreamingModel:
         """The model with its weights, in evaluation mode.
 
-        Raises CheckpointError where there is no such model, or the arguments, weights and features do not fit.
+        Raises CheckpointError if there is no such model, or the arguments, weights and features do not fit.
         """
         import torch
 
@@ -136,11 +142,11 @@ class Checkpoint:
 
         if self.model_name not in MODELS:
             raise CheckpointError(
-                f"its model {self.model_name!r} is none that realtime-mer {__version__} has: {', '.join(MODELS)}."
+                f"its model is {self.model_name!r}; realtime-mer {__version__} has {', '.join(MODELS)}."
             )
         architecture = MODELS[self.model_name]
         try:
-            # First without memory, since the arguments may ask for any amount of it.
+            # First without memory: the arguments may ask for any amount of it.
             with torch.device("meta"):
                 outline = architecture(**self.model_arguments)
         except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
@@ -165,7 +171,7 @@ class Checkpoint:
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
     """Writes the file, whole or not at all.
 
-    Raises CheckpointError where the checkpoint could not be loaded again, or the file cannot be written.
+    Raises CheckpointError if the checkpoint could not be loaded again, or the file cannot be written.
     """
     try:
         content = _serialized(checkpoint)
@@ -177,9 +183,9 @@ def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
 
 
 def load_checkpoint(path: Path) -> Checkpoint:
-    """The checkpoint in the file, checked as a whole: it can be used.
+    """The checkpoint in the file, checked completely.
 
-    Raises CheckpointError, naming the file, in every other case; FeatureEngineError where openSMILE cannot be loaded.
+    Raises CheckpointError, naming the file, if it cannot be used; FeatureEngineError if openSMILE cannot be loaded.
     """
     try:
         checkpoint = _deserialized(*_read(path))
@@ -196,7 +202,7 @@ def _check(checkpoint: Checkpoint) -> None:
         if level is not None:
             GainStage(level, ENGINE_RATE_HZ)
     except (ArithmeticError, TypeError, ValueError) as error:
-        raise CheckpointError(f"its level stage's settings are not usable: {_reason(error)}.") from error
+        raise CheckpointError(f"its gain stage's settings are not usable: {_reason(error)}.") from error
     names = checkpoint.feature_names
     repeated = sorted(name for name, count in Counter(names).items() if count > 1)
     if repeated:
@@ -228,10 +234,10 @@ def _serialized(checkpoint: Checkpoint) -> bytes:
     try:
         text = json.dumps(metadata, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
-        raise CheckpointError(f"JSON cannot hold what it says about itself: {error}.") from error
+        raise CheckpointError(f"its metadata cannot be written as JSON: {error}.") from error
     strange = sorted(name for name, array in checkpoint.weights.items() if array.dtype.name not in _DTYPES.values())
     if strange:
-        raise CheckpointError(f"its weights may be {_DTYPE_NAMES}, which some are not: {_listed(strange)}.")
+        raise CheckpointError(f"its weights must be {_DTYPE_NAMES}; others are {_listed(strange)}.")
     tensors = {_WEIGHTS + name: np.asarray(array, order="C") for name, array in checkpoint.weights.items()}
     tensors |= {_SCALER + name: np.asarray(array, order="C") for name, array in checkpoint.scaler.arrays().items()}
     content = to_safetensors(tensors, {_METADATA_ENTRY: text})
@@ -259,7 +265,7 @@ def _read(path: Path) -> tuple[str, dict[str, npt.NDArray[Any]]]:
             dtypes = {name: file.get_slice(name).get_dtype() for name in file.keys()}  # noqa: SIM118
             strange = sorted(name for name, dtype in dtypes.items() if dtype not in _DTYPES)
             if strange:
-                raise CheckpointError(f"its tensors may be {_DTYPE_NAMES}, which some are not: {_listed(strange)}.")
+                raise CheckpointError(f"its tensors must be {_DTYPE_NAMES}; others are {_listed(strange)}.")
             return text, {name: file.get_tensor(name) for name in dtypes}
     except FileNotFoundError:
         raise CheckpointError("there is no such file.") from None
@@ -277,69 +283,48 @@ def _deserialized(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> Checkpo
     scaler_arrays = {name.removeprefix(_SCALER): array for name, array in tensors.items() if name.startswith(_SCALER)}
     others = sorted(name for name in tensors if not name.startswith((_WEIGHTS, _SCALER)))
     if others:
-        raise CheckpointError(f"it has tensors that belong to nothing: {_listed(others)}.")
-    for entry, values in (("features", metadata["features"]), ("libraries", metadata["libraries"].values())):
-        if not all(isinstance(value, str) for value in values):
-            raise CheckpointError(f"its metadata's {entry} must all be text.")
+        raise CheckpointError(f"it has unknown tensors: {_listed(others)}.")
     try:
-        scaler = Scaler.from_arrays(metadata["scaler"], metadata["features"], scaler_arrays)
+        scaler = Scaler.from_arrays(metadata.scaler, metadata.features, scaler_arrays)
     except ValueError as error:
         raise CheckpointError(f"its scaler is not usable: {_reason(error)}.") from error
     try:
-        extraction = ExtractionSettings.from_dict(metadata["extraction"])
+        extraction = ExtractionSettings.from_dict(metadata.extraction)
     except (KeyError, TypeError, ValueError) as error:
         raise CheckpointError(f"its extraction settings are not usable: {_reason(error)}.") from error
     calibration = None
-    if "calibration" in metadata:
+    if metadata.calibration is not UNSET:
         try:
-            calibration = Calibration.from_dict(metadata["calibration"])
+            calibration = Calibration.from_dict(metadata.calibration)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"its calibration is not usable: {_reason(error)}.") from error
     return Checkpoint(
-        metadata["model"],
-        metadata["model_arguments"],
+        metadata.model,
+        metadata.model_arguments,
         weights,
         scaler,
         extraction,
-        metadata["training"],
-        metadata["libraries"],
+        metadata.training,
+        metadata.libraries,
         calibration,
     )
 
 
-def _parse_metadata(text: str) -> dict[str, Any]:
-    """The metadata's fields, each of its type; which they are is settled only once the format version is known."""
+def _parse_metadata(text: str) -> _Metadata:
     try:
-        metadata = json.loads(text, parse_float=_finite, parse_constant=_finite)
-    except (ValueError, RecursionError) as error:
-        raise CheckpointError(f"its metadata is no usable JSON: {error}.") from error
-    format_version = metadata.get("format_version") if isinstance(metadata, dict) else None
-    if format_version is None:
-        raise CheckpointError("its metadata has no format version.")
-    if format_version != FORMAT_VERSION:
-        raise CheckpointError(
-            f"it has the format version {format_version!r}, but realtime-mer {__version__} reads {FORMAT_VERSION}. "
-            "Use the version of realtime-mer that wrote it."
-        )
-    odd = sorted((metadata.keys() - _OPTIONAL_FIELDS.keys()) ^ _METADATA_FIELDS.keys())
-    if odd:
-        raise CheckpointError(f"its metadata has fields missing or unknown: {_listed(odd)}.")
-    kinds = _METADATA_FIELDS | _OPTIONAL_FIELDS
-    wrong = sorted(name for name, value in metadata.items() if type(value) is not kinds[name])
-    if wrong:
-        raise CheckpointError(f"its metadata has fields of the wrong type: {_listed(wrong)}.")
-    return dict(metadata)
-
-
-def _finite(text: str) -> float:
-    number = float(text)
-    if not math.isfinite(number):
-        raise ValueError(f"the number {text} is not finite")
-    return number
+        version = msgspec.json.decode(text, type=_Version).format_version
+        if version != FORMAT_VERSION:
+            raise CheckpointError(
+                f"it has the format version {version}, but realtime-mer {__version__} reads {FORMAT_VERSION}. "
+                "Use the version of realtime-mer that wrote it."
+            )
+        return msgspec.json.decode(text, type=_Metadata)
+    except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+        raise CheckpointError(f"its metadata is not usable: {_reason(error)}.") from error
 
 
 def _reason(error: Exception) -> str:
-    """Without a full stop, and on one line, however much it says."""
+    """The message on one line, shortened, without its full stop."""
     return " ".join(str(error).split())[:_MOST_REASON].rstrip(".")
 
 

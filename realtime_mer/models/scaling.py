@@ -1,7 +1,7 @@
 """The feature scaler: fitted once on training frames, frozen with the model, the same arithmetic everywhere.
 
-DEAM's features span fourteen orders of magnitude; a model sees them on one scale, and bounded: on stage a feature can
-lie far outside anything that training had, and must not drown the other 259.
+DEAM's features span fourteen orders of magnitude. Scaling brings them to one scale and bounds them: live, a feature can
+lie far outside its training range and must not drown the others.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ Float64Array = npt.NDArray[np.float64]
 ScalerKind = Literal["min_max", "signed_log_standard"]
 
 # The largest magnitude that a scaled feature can have: training ranges for min_max, standard deviations for
-# signed_log_standard. The published min-max scaling has no bound; held-out DEAM songs reach 4 at most (300 random
-# splits), so that this one changes nothing of the published protocol.
+# signed_log_standard. The published min-max scaling has no bound, but held-out DEAM songs reach at most 4 (300 random
+# splits), so this one has no effect in the published protocol.
 BOUND = 10.0
 
 
@@ -34,9 +34,9 @@ class Scaler:
         absolute training values that are not 0; the training frames have mean 0 and standard deviation 1.
     names: the features' names, in order.
     offset, spread, log_scale: shape (n_features,), float64; a spread of 0 marks a feature that was constant in
-        training, which becomes 0 whatever its value. log_scale is None for min_max.
+        training, which always becomes 0. log_scale is None for min_max.
 
-    Scaled values lie within ±BOUND. Raises ValueError where the arrays do not fit the kind and the names.
+    Scaled values lie within ±BOUND. Raises ValueError if the arrays do not fit the kind and the names.
     """
 
     kind: ScalerKind
@@ -78,7 +78,7 @@ class Scaler:
         _check_kind(kind)
         frames = np.asarray(values, dtype=np.float64)
         if frames.ndim != 2 or len(frames) == 0:
-            raise ValueError(f"A scaler is fitted on frames of shape (n_frames, n_features), not {frames.shape}.")
+            raise ValueError(f"Expected frames of shape (n_frames, n_features), got {frames.shape}.")
         _check_features(frames, tuple(names))
         lowest, highest = frames.min(axis=0), frames.max(axis=0)
         if kind == "min_max":
@@ -92,12 +92,12 @@ class Scaler:
     def transform(self, values: npt.ArrayLike) -> FloatArray:
         """values: features as extracted, shape (..., n_features). Returns float32 of the same shape, within ±BOUND.
 
-        Raises ValueError where the number of features does not fit, or for a NaN or infinite value, naming the first
-        such feature.
+        Raises ValueError if the number of features does not fit, or for a NaN or infinite value, naming the first such
+        feature.
         """
         frames = np.asarray(values, dtype=np.float64)
         _check_features(frames, self.names)
-        # An absurd value may overflow on its way; the bound brings it back.
+        # A huge value may overflow here; the bound brings it back.
         with np.errstate(over="ignore"):
             if self.log_scale is not None:
                 frames = _signed_log(frames, self.log_scale)
@@ -113,11 +113,11 @@ class Scaler:
 
     @classmethod
     def from_arrays(cls, kind: str, names: Sequence[str], arrays: Mapping[str, npt.ArrayLike]) -> Self:
-        """The scaler that `arrays()` came from. Raises ValueError where they are not a scaler's."""
+        """The scaler with these `arrays()`. Raises ValueError if they are not a scaler's."""
         _check_kind(kind)
         expected = {"offset", "spread"} | ({"log_scale"} if kind == "signed_log_standard" else set())
         if set(arrays) != expected:
-            raise ValueError(f"A {kind} scaler consists of {sorted(expected)}, not of {sorted(arrays)}.")
+            raise ValueError(f"A {kind} scaler: expected {sorted(expected)}, got {sorted(arrays)}.")
         numbers = {field: np.asarray(array, dtype=np.float64) for field, array in arrays.items()}
         return cls(cast(ScalerKind, kind), tuple(names), **numbers)
 
@@ -129,7 +129,7 @@ def _check_kind(kind: str) -> None:
 
 def _check_features(values: Float64Array, names: tuple[str, ...]) -> None:
     if values.ndim == 0 or values.shape[-1] != len(names):
-        raise ValueError(f"Expected {len(names)} features per frame, but the values have shape {values.shape}.")
+        raise ValueError(f"Expected {len(names)} features per frame, got values of shape {values.shape}.")
     finite = np.isfinite(values)
     if not finite.all():
         bad = ~finite.reshape(-1, len(names)).all(axis=0)
@@ -142,7 +142,7 @@ def _check_features(values: Float64Array, names: tuple[str, ...]) -> None:
 
 
 def _typical_magnitude(column: Float64Array) -> float:
-    """The median absolute value of what is not 0, which unlike that of all values is never 0; 1 where all are 0."""
+    """The median absolute value of the non-zero values; 1 if all are 0."""
     magnitudes = np.abs(column[column != 0])
     return float(np.median(magnitudes)) if len(magnitudes) else 1.0
 

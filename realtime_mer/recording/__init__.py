@@ -1,14 +1,14 @@
-"""Recordings: a folder with the sound that was heard, bit for bit, and what was predicted from it.
+"""Recordings: a folder with the input's sound, bit for bit, and the predictions.
 
 settings.toml: the settings in force. recording.json: what made it, where in the run it began, its segments, and whether
 it is whole.
 audio-000.flac, …: each segment's sound, 24 bits, with the segment's own rate and channels.
 drops.csv: where sound was lost to overload, so that a replay has the same stream times.
-predictions.csv: every update; its numbers, read as floats, are those that went out, to the last bit.
-details.csv: what else was known with each update, rounded, for who looks at it again; empty where it was not known.
-attention: oldest frame first, with spaces in between. Recordings of earlier versions have no such table.
-events.csv: what happened to the source and its level, by stream time and time of day; for people.
-marks.csv: the moments that somebody marked, in the same way; for people too.
+predictions.csv: every update; its numbers, read as floats, are exactly those that were sent.
+details.csv: further values of each update, rounded, for the viewer; empty if not known. attention: oldest frame first,
+separated by spaces. Recordings of earlier versions have no such table.
+events.csv: changes of the source's state and level, by stream time and time of day; for people.
+marks.csv: the marked moments, in the same way; for people too.
 """
 
 from __future__ import annotations
@@ -28,15 +28,15 @@ MARKS_FILE, MARKS_HEADER = "marks.csv", "time_s,time_of_day,number,text"
 
 
 class RecordingError(RealtimeMerError, RuntimeError):
-    """A folder that cannot be recorded into, or that holds no recording that can be used."""
+    """A folder that cannot be recorded into, or that holds no usable recording."""
 
 
 @dataclass(frozen=True, slots=True)
 class Beginning:
-    """What goes on from before a recording that begins in the middle of a run; the defaults: nothing, it is the start.
+    """The state of the run at the beginning of a recording; the defaults are those of a run's start.
 
     index: of its first update. time_s: stream time of its first sample. held: valence and arousal of the last music
-    before, each in [-1, 1], which hold for as long as it is silent.
+    before, each in [-1, 1], which are held in silence.
     """
 
     index: int = 0
@@ -53,5 +53,5 @@ def reason_of(error: Exception) -> str:
     """Why a file could not be written or read, without a full stop."""
     if isinstance(error, OSError):
         return error.strerror or str(error)
-    # libsndfile's own words.
+    # libsndfile's own message.
     return str(getattr(error, "error_string", error)).rstrip(".")

@@ -7,7 +7,7 @@ from realtime_mer.updates import Status, Update
 
 
 class ReplayCheck:
-    """The sink that compares a replay's updates with the recorded ones, to the last bit of all that is recorded."""
+    """The sink that compares a replay's updates with the recorded ones, bit for bit."""
 
     def __init__(self, recording: Recording) -> None:
         self._recording = recording
@@ -38,14 +38,14 @@ class ReplayCheck:
 
     @property
     def identical(self) -> bool:
-        """Whether the replay gave what was recorded: all of it where the recording is whole, and no more unless it has
-        an open end."""
+        """Whether the replay gave the recorded updates: all of them if the recording is whole, and no more if it has no
+        open end."""
         more = self._n_updates - len(self._recording.updates)
         as_many = more == 0 or (more > 0 and self._recording.open_end)
         return self._n_different == 0 and (as_many or bool(self._recording.fault))
 
     def verdict(self) -> str:
-        """What came out, in a sentence or two."""
+        """The result, in a sentence or two."""
         n_recorded = len(self._recording.updates)
         n_compared = min(self._n_updates, n_recorded)
         counts = "" if self._n_updates == n_recorded else f" {n_recorded} were recorded, {self._n_updates} replayed."

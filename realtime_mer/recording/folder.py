@@ -1,4 +1,4 @@
-"""The files of a recording that is being made, and what is written into them."""
+"""The files of a recording that is being made."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ from realtime_mer.recording.samples import to_pcm
 from realtime_mer.sources import Capture
 from realtime_mer.updates import Update
 
-# Of a mark's text; the rest of a longer one is left out.
+# How much of a mark's text is kept.
 _MARK_CHARACTERS = 200
 
 
@@ -62,18 +62,18 @@ class Mark:
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """A row of predictions.csv and one of details.csv: an update, and the level stage's gain then; None: not known."""
+class Predicted:
+    """A row of predictions.csv and one of details.csv: an update, and the gain stage's gain; None: not known."""
 
     update: Update
     gain_db: float | None
 
 
-Entry = Beginning | Capture | Told | Event | Mark
+Entry = Beginning | Capture | Predicted | Event | Mark
 
 
 class Folder:
-    """The files of a recording that is being made. What cannot be written raises, mostly OSError."""
+    """The files of a recording that is being made. Every method raises if it cannot write, mostly OSError."""
 
     def __init__(self, directory: Path, settings: LiveSettings, facts: dict[str, Any]) -> None:
         self._directory = directory
@@ -101,7 +101,7 @@ class Folder:
                 "valence": valence,
                 "arousal": arousal,
             }
-        elif isinstance(entry, Told):
+        elif isinstance(entry, Predicted):
             update, prediction = entry.update, entry.update.prediction
             held = "true" if update.held else "false"
             numbers = (float(update.time_s), float(prediction.valence), float(prediction.arousal))
@@ -117,14 +117,14 @@ class Folder:
             self._events.add(f"{entry.time_s:.3f},{','.join(words)}")
 
     def flush(self) -> None:
-        """Whatever was written has left this process, and its files are still there."""
+        """Hands everything to the system, and raises if a file is gone."""
         if self._audio is not None:
             self._audio.check()
         for table in self._tables:
             table.flush()
 
     def finish(self, fault: str, lost_s: float, *, open_end: bool) -> None:
-        """Ends every file, and says that the recording is whole, if it is; open_end: as in Recorder.finish."""
+        """Ends every file and marks the recording as whole if it is; open_end: as in Recorder.finish."""
         self._finish_segment()
         for table in self._tables:
             table.flush()
@@ -133,12 +133,12 @@ class Folder:
         self.write_facts(fault, lost_s, whole=not fault)
 
     def abandon(self) -> None:
-        """Closes every file as it is, with what still goes into the tables: they may fit where sound does not."""
+        """Closes every file as it is, after a last attempt to write the tables, which may fit where sound does not."""
         for table in self._tables:
             with contextlib.suppress(OSError):
                 table.flush()
         for file in (self._audio, *self._tables):
-            # What was wrong with it was said before.
+            # Its error was reported before.
             with contextlib.suppress(OSError, soundfile.SoundFileError):
                 if file is not None:
                     file.close()
@@ -171,16 +171,16 @@ class Folder:
 
 
 class _File:
-    """A new file. After an error it takes nothing more; `check` raises that error, or says that the file is gone."""
+    """A new file. After an error it takes nothing more; `check` raises that error, also if the file is gone."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        # Without a buffer, an error comes with the write that it belongs to.
+        # Unbuffered, so that an error is raised by the write that caused it.
         self._raw = FileIO(path, "xb")
         self._error: OSError | None = None
 
     def write(self, content: bytes) -> int:
-        """Returns how many bytes were taken, all or none; libsndfile could pass no error on."""
+        """Returns how many bytes were written, all or none, without raising: libsndfile passes no exception on."""
         if self._error is not None:
             return 0
         rest = memoryview(content)
@@ -205,7 +205,7 @@ class _File:
             raise OSError(f"{self._path.name} was removed")
 
     def close(self) -> None:
-        """Raises what `check` would. Harmless when called twice."""
+        """Raises what `check` would. Can be called twice."""
         if self._raw.closed:
             return
         try:
@@ -216,7 +216,7 @@ class _File:
 
 
 class _AudioFile:
-    """A new FLAC file of 24 bits. `close` raises where not all of it was written."""
+    """A new FLAC file of 24 bits. `close` raises if it was not written completely."""
 
     def __init__(self, path: Path, rate_hz: int, n_channels: int) -> None:
         self.n_samples = 0
@@ -228,7 +228,7 @@ class _AudioFile:
         """pcm: shape (n_samples, n_channels), as `to_pcm` gives it."""
         try:
             self._sound.write(pcm)
-        # soundfile asserts that everything was taken; the file knows why not.
+        # soundfile asserts that everything was written; the file has the reason.
         except (soundfile.SoundFileError, AssertionError):
             self._file.check()
             raise
@@ -245,7 +245,7 @@ class _AudioFile:
 
 
 class _Table:
-    """A new CSV file; its lines are whole ones unless the disk is full."""
+    """A new CSV file; its lines are complete unless the disk is full."""
 
     def __init__(self, path: Path, header: str) -> None:
         self._file = _File(path)
@@ -270,7 +270,7 @@ def _rounded(value: float | None) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A text as a CSV field on one line, that does nothing to a terminal."""
+    """A text as a CSV field on one line, without control characters."""
     words = " ".join(text.split()).replace('"', '""')
     printable = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in words)
     return f'"{printable}"'

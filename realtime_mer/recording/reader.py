@@ -1,18 +1,19 @@
-"""Reads a recording, and trusts nothing that stands in it."""
+"""Reads a recording, without trusting any of its contents."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import math
 import os
 import re
 from collections.abc import Generator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import msgspec
 import soundfile
+from msgspec import Meta, Struct
 
 from realtime_mer import __version__
 from realtime_mer.config import ConfigError, LiveSettings, load_settings
@@ -36,7 +37,7 @@ from realtime_mer.updates import Update
 
 # FLAC files are read in pieces of libFLAC's block: of a damaged file, soundfile gives only the reads before it.
 _FLAC_BLOCK_SAMPLES = 4096
-# A month's recording stays below these; whatever is larger is something else, and is not read at all.
+# A month's recording stays below these. A larger file is not read.
 _MAX_FACTS_BYTES = 2**22
 _MAX_TABLE_BYTES = 2**28
 _MAX_NUMBER = 10**15
@@ -45,7 +46,45 @@ _MAX_RATE_HZ = 655_350
 _MAX_SEGMENT = 10**6
 
 _HELD = {"false": False, "true": True}
-_FROM_THE_START = {"index": 0, "time_s": 0.0, "valence": 0.0, "arousal": 0.0}
+
+_Count = Annotated[int, Meta(ge=0, le=_MAX_NUMBER)]
+_Rating = Annotated[float, Meta(ge=-1, le=1)]
+
+
+class _Began(Struct, frozen=True, forbid_unknown_fields=True):
+    """The entry `began` of recording.json."""
+
+    index: _Count
+    time_s: Annotated[float, Meta(ge=0, le=_MAX_NUMBER)]
+    valence: _Rating
+    arousal: _Rating
+
+
+class _Segment(Struct, forbid_unknown_fields=True):
+    """One of the segments of recording.json. samples: per channel; None: it was cut off."""
+
+    segment: Annotated[int, Meta(ge=0, le=_MAX_SEGMENT)]
+    rate_hz: Annotated[int, Meta(ge=LOWEST_RATE_HZ, le=_MAX_RATE_HZ)]
+    channels: Annotated[int, Meta(ge=1, le=MAX_CHANNELS)]
+    samples: _Count | None
+
+
+class _Facts(Struct):
+    """recording.json. Recordings of earlier versions have neither `began` nor `open_end`."""
+
+    realtime_mer_version: str
+    checkpoint_sha256: Annotated[str, Meta(pattern=r"\A[0-9a-f]{64}\Z")]
+    source: str
+    started: str
+    segments: list[_Segment]
+    whole: bool
+    fault: str
+    began: _Began = _Began(0, 0.0, 0.0, 0.0)
+    open_end: bool = False
+
+
+class _Version(Struct):
+    format_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,11 +109,11 @@ class RecordedSegment:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """A recording, checked as far as that goes without decoding its sound.
+    """A recording, checked as far as possible without decoding its sound.
 
-    settings: those in force then. updates: what was predicted, with no latency. fault: why it is not whole, or nothing.
-    source, started: the source's name, and when, as text for people. checkpoint_sha256: of the model's file.
-    began: where in the run. open_end: whether it ends within a segment, of which a replay gives a few updates more.
+    settings: those of the run. updates: the predictions, without latency. fault: why it is not whole, or empty.
+    source, started: the source's name and the start time, as text for people. checkpoint_sha256: of the model's file.
+    began: where in its run. open_end: whether it ends within a segment; then a replay has a few updates more.
     """
 
     directory: Path
@@ -91,9 +130,9 @@ class Recording:
 
 
 def read_recording(directory: Path) -> Recording:
-    """The recording in the folder. Raises RecordingError, naming the folder, for whatever is wrong with it.
+    """The recording in the folder. Raises RecordingError, naming the folder, if anything is wrong with it.
 
-    One that is not whole is read as far as it goes. File names are this module's own, never those in a file.
+    One that is not whole is read as far as it goes. File names are never taken from a file.
     """
     try:
         return _read(directory)
@@ -104,9 +143,9 @@ def read_recording(directory: Path) -> Recording:
 
 
 def read_segment(segment: RecordedSegment) -> Generator[FloatArray, None, None]:
-    """A segment's samples as they were heard, in pieces, float32, shape (n, n_channels).
+    """A segment's recorded samples, in pieces, float32, shape (n, n_channels).
 
-    Raises RecordingError where they are not all there; those of a segment that was cut off end where it breaks off.
+    Raises RecordingError if some are missing; a segment that was cut off ends where its file does.
     """
     position = 0
     try:
@@ -125,16 +164,12 @@ def read_segment(segment: RecordedSegment) -> Generator[FloatArray, None, None]:
 def _read(directory: Path) -> Recording:
     if not directory.is_dir():
         raise RecordingError("there is no such folder.")
-    facts = _Facts(_text(directory / FACTS_FILE, _MAX_FACTS_BYTES))
-    whole = facts.entry("whole", bool)
-    fault = _shown(facts.entry("fault", str))
+    facts = _facts(_text(directory / FACTS_FILE, _MAX_FACTS_BYTES))
+    whole, fault = facts.whole, _shown(facts.fault)
     if whole and fault:
-        raise RecordingError(f"{FACTS_FILE} says that it is whole, and that it is not.")
-    checkpoint_sha256 = facts.entry("checkpoint_sha256", str)
-    if not re.fullmatch("[0-9a-f]{64}", checkpoint_sha256):
-        raise RecordingError(f"{FACTS_FILE}: checkpoint_sha256 is no SHA-256 in hexadecimal.")
-    began = _began(facts.entry("began", dict, _FROM_THE_START))
-    segments = _segments(directory, facts.entry("segments", list), whole=whole)
+        raise RecordingError(f"{FACTS_FILE} calls it whole, but has a fault: {fault}")
+    began = Beginning(facts.began.index, facts.began.time_s, (facts.began.valence, facts.began.arousal))
+    segments = _segments(directory, facts.segments, whole=whole)
     if not (directory / SETTINGS_FILE).is_file():
         raise RecordingError(f"{SETTINGS_FILE} is missing.")
     try:
@@ -143,64 +178,33 @@ def _read(directory: Path) -> Recording:
         raise RecordingError(str(error)) from error
     return Recording(
         directory,
-        _shown(facts.entry("realtime_mer_version", str)),
-        checkpoint_sha256,
-        _shown(facts.entry("source", str)),
-        _shown(facts.entry("started", str)),
+        _shown(facts.realtime_mer_version),
+        facts.checkpoint_sha256,
+        _shown(facts.source),
+        _shown(facts.started),
         settings,
         segments,
         _updates(directory / PREDICTIONS_FILE, began, whole=whole),
         fault if fault or whole else "The recording was cut off: realtime-mer did not come to its end.",
         began,
-        facts.entry("open_end", bool, False),
+        facts.open_end,
     )
 
 
-class _Facts:
-    """What recording.json says, of this format's version. Raises RecordingError for anything else."""
-
-    def __init__(self, text: str) -> None:
-        try:
-            values = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise RecordingError(f"{FACTS_FILE} is no usable JSON: {error}.") from error
-        if not isinstance(values, dict):
-            raise RecordingError(f"{FACTS_FILE} holds no object.")
-        self._values = values
-        version = self.entry("format_version", int)
+def _facts(text: str) -> _Facts:
+    try:
+        version = msgspec.json.decode(text, type=_Version).format_version
         if version != FORMAT_VERSION:
             raise RecordingError(
                 f"it has the format version {version}, but realtime-mer {__version__} reads {FORMAT_VERSION}. "
                 "Use the version of realtime-mer that made it."
             )
-
-    def entry(self, name: str, kind: type, default: object = None) -> Any:
-        """default: where it may be absent."""
-        if name not in self._values and default is None:
-            raise RecordingError(f"{FACTS_FILE} has no {name}.")
-        value = self._values.get(name, default)
-        if type(value) is not kind:
-            raise RecordingError(f"{FACTS_FILE}: {name} is of the type {type(value).__name__}, not {kind.__name__}.")
-        return value
+        return msgspec.json.decode(text, type=_Facts)
+    except (msgspec.MsgspecError, RecursionError, ValueError) as error:
+        raise RecordingError(f"{FACTS_FILE} is not usable: {_shown(str(error))}.") from error
 
 
-def _began(entry: dict[str, Any]) -> Beginning:
-    if set(entry) != set(_FROM_THE_START):
-        raise RecordingError(f"{FACTS_FILE}: began has {', '.join(_FROM_THE_START)}, and no more.")
-    index, time_s, valence, arousal = (entry[name] for name in _FROM_THE_START)
-    if type(index) is not int or not 0 <= index <= _MAX_NUMBER:
-        raise RecordingError(f"{FACTS_FILE}: index in began is a whole number from 0 to {_MAX_NUMBER}.")
-    for name, value, lowest, highest in (
-        ("time_s", time_s, 0, _MAX_NUMBER),
-        ("valence", valence, -1, 1),
-        ("arousal", arousal, -1, 1),
-    ):
-        if type(value) is not float or not lowest <= value <= highest:
-            raise RecordingError(f"{FACTS_FILE}: {name} in began is a number from {lowest} to {highest}, such as 0.5.")
-    return Beginning(index, time_s, (valence, arousal))
-
-
-def _segments(directory: Path, entries: list[Any], *, whole: bool) -> tuple[RecordedSegment, ...]:
+def _segments(directory: Path, entries: list[_Segment], *, whole: bool) -> tuple[RecordedSegment, ...]:
     segments: list[RecordedSegment] = []
     for i, entry in enumerate(entries):
         last = i + 1 == len(entries)
@@ -212,7 +216,7 @@ def _segments(directory: Path, entries: list[Any], *, whole: bool) -> tuple[Reco
     for where, fields in _rows(directory / DROPS_FILE, DROPS_HEADER, whole=whole):
         number, at_sample, n_samples = (_whole_number(field, where) for field in fields)
         before = drops.get(number)
-        # Of a recording that was cut off, the segment may be missing.
+        # In a recording that was cut off, the segment may be missing.
         if before is None and whole:
             raise RecordingError(f"{where}: there is no segment {number}.")
         if before is not None:
@@ -226,35 +230,24 @@ def _segments(directory: Path, entries: list[Any], *, whole: bool) -> tuple[Reco
     return tuple(replace(segment, drops=tuple(drops[segment.segment])) for segment in segments)
 
 
-def _segment(directory: Path, entry: Any, *, cut_off_allowed: bool) -> RecordedSegment:
-    """Without its drops; its file is there and fits, unless it was cut off before that had a beginning."""
-    names = ("segment", "rate_hz", "channels", "samples")
-    if not isinstance(entry, dict) or set(entry) != set(names):
-        raise RecordingError(f"{FACTS_FILE}: each of its segments has {', '.join(names)}, and no more.")
-    number, rate_hz, n_channels, n_samples = (entry[name] for name in names)
-    if n_samples is None and not cut_off_allowed:
+def _segment(directory: Path, entry: _Segment, *, cut_off_allowed: bool) -> RecordedSegment:
+    """The segment without its drops. Checks its file, unless it was cut off before the file had a header."""
+    if entry.samples is None and not cut_off_allowed:
         raise RecordingError(f"{FACTS_FILE}: only the last segment of a recording that is not whole can be cut off.")
-    for name, value, lowest, highest in (
-        ("segment", number, 0, _MAX_SEGMENT),
-        ("rate_hz", rate_hz, LOWEST_RATE_HZ, _MAX_RATE_HZ),
-        ("channels", n_channels, 1, MAX_CHANNELS),
-        ("samples", n_samples or 0, 0, _MAX_NUMBER),
-    ):
-        if type(value) is not int or not lowest <= value <= highest:
-            raise RecordingError(f"{FACTS_FILE}: {name} of a segment is a whole number from {lowest} to {highest}.")
-    segment = RecordedSegment(number, directory / audio_name(number), rate_hz, n_channels, n_samples, ())
-    if n_samples == 0:
+    path = directory / audio_name(entry.segment)
+    segment = RecordedSegment(entry.segment, path, entry.rate_hz, entry.channels, entry.samples, ())
+    if entry.samples == 0:
         return segment
-    if not segment.path.is_file():
-        raise RecordingError(f"{segment.path.name} is missing.")
+    if not path.is_file():
+        raise RecordingError(f"{path.name} is missing.")
     try:
         with _open_audio(segment) as file:
-            found = (file.format, file.subtype, file.samplerate, file.channels)
-            if found != ("FLAC", "PCM_24", rate_hz, n_channels) or (n_samples is not None and file.frames != n_samples):
-                raise RecordingError(f"{segment.path.name} is not the file that {FACTS_FILE} says it is.")
+            expected = ("FLAC", "PCM_24", entry.rate_hz, entry.channels, entry.samples or file.frames)
+            if (file.format, file.subtype, file.samplerate, file.channels, file.frames) != expected:
+                raise RecordingError(f"{path.name} is not the file that {FACTS_FILE} describes.")
     except (soundfile.SoundFileError, OSError) as error:
-        if n_samples is not None:
-            raise RecordingError(f"{segment.path.name} cannot be read: {reason_of(error)}.") from error
+        if entry.samples is not None:
+            raise RecordingError(f"{path.name} cannot be read: {reason_of(error)}.") from error
     return segment
 
 
@@ -262,7 +255,7 @@ def _open_audio(segment: RecordedSegment) -> Any:
     """The segment's file, for reading from its beginning to its end."""
     # As bytes: a name that is no valid text in this locale opens too.
     file = soundfile.SoundFile(segment.path if os.name == "nt" else os.fsencode(segment.path))
-    # After every read, soundfile seeks to where it is; where a file breaks off, that fails, and takes the read with it.
+    # After every read soundfile seeks to its position; in a file that breaks off that fails, and the read with it.
     file.seekable = lambda: False
     return file
 
@@ -273,7 +266,7 @@ def _updates(path: Path, began: Beginning, *, whole: bool) -> tuple[Update, ...]
     for where, (index, *numbers, held) in _rows(path, PREDICTIONS_HEADER, whole=whole):
         expected = began.index + len(updates)
         if _whole_number(index, where) != expected:
-            raise RecordingError(f"{where}: its index is {index}, where {expected} is next.")
+            raise RecordingError(f"{where}: expected the index {expected}, got {index}.")
         before_s = time_s
         time_s, valence, arousal = (_number(text, where) for text in numbers)
         if time_s < before_s or max(abs(valence), abs(arousal)) > 1.0 or held not in _HELD:
@@ -283,21 +276,21 @@ def _updates(path: Path, began: Beginning, *, whole: bool) -> tuple[Update, ...]
 
 
 def _rows(path: Path, header: str, *, whole: bool) -> Generator[tuple[str, list[str]], None, None]:
-    """The rows of a table without quotes, each with where it is."""
+    """The rows of a table without quotes, each with its place for messages."""
     content = _text(path, _MAX_TABLE_BYTES)
-    # What stands behind the last line's end: nothing, or what a full disk still took of a line.
+    # After the last line's end there may be a part of a line, from a full disk.
     end = content.rfind("\n") + 1
     if whole and end < len(content):
         raise RecordingError(f"{path.name} breaks off in its last line.")
     if (whole or end) and not content.startswith(f"{header}\n"):
         raise RecordingError(f"{path.name} does not begin with {header}.")
-    # One by one: a list of short lines would take forty times as much memory as the file.
+    # One by one: a list of short lines would need forty times the memory of the file.
     at, n_fields = len(header) + 1, header.count(",") + 1
     for i in itertools.count(2):
         if at >= end:
             return
         line_end = content.index("\n", at)
-        # No more pieces than it takes to see that there are too many.
+        # Split only as far as needed to see that there are too many fields.
         where, fields = f"{path.name}, line {i}", content[at:line_end].split(",", n_fields)
         at = line_end + 1
         if len(fields) != n_fields:
@@ -306,7 +299,7 @@ def _rows(path: Path, header: str, *, whole: bool) -> Generator[tuple[str, list[
 
 
 def _text(path: Path, max_bytes: int) -> str:
-    """A whole file. Raises RecordingError where it is missing, too large or no text."""
+    """A whole file. Raises RecordingError if it is missing, too large or not text."""
     try:
         if not path.is_file():
             raise RecordingError(f"{path.name} is missing.")
@@ -322,14 +315,14 @@ def _text(path: Path, max_bytes: int) -> str:
 
 
 def _whole_number(text: str, where: str) -> int:
-    # Long digits are not even converted.
+    # Long numbers are not even converted.
     if not re.fullmatch("0|[1-9][0-9]{0,15}", text) or int(text) > _MAX_NUMBER:
         raise RecordingError(f"{where}: {_shown(text)!r} is no whole number from 0 to {_MAX_NUMBER}.")
     return int(text)
 
 
 def _number(text: str, where: str) -> float:
-    """Only as Python writes it: then it is the number that was written."""
+    """A number in the form that Python writes."""
     try:
         value = float(text)
     except ValueError:
@@ -340,5 +333,5 @@ def _number(text: str, where: str) -> float:
 
 
 def _shown(text: str) -> str:
-    """A text from a file, fit for a terminal."""
+    """A text from a file, shortened, without control characters."""
     return "".join(character if character.isprintable() else "?" for character in text[:200])

@@ -1,4 +1,4 @@
-"""The recorder: the sink that records, with a thread that writes, so that nobody waits for the disk."""
+"""The recorder: the sink that records, with a thread of its own for writing, so that no other waits for the disk."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ from pathlib import Path
 from realtime_mer import __version__
 from realtime_mer.config import LiveSettings
 from realtime_mer.recording import FORMAT_VERSION, Beginning, RecordingError, reason_of
-from realtime_mer.recording.folder import Entry, Event, Folder, Mark, Told
+from realtime_mer.recording.folder import Entry, Event, Folder, Mark, Predicted
 from realtime_mer.sources import Capture
 from realtime_mer.updates import Status, Update
 
-# How much may wait for the disk, in sound and in entries of all kinds.
+# How much may wait for the disk: seconds of sound, and entries of all kinds.
 _QUEUE_S = 20.0
 _QUEUE_ENTRIES = 2**17
-# How often what waits is written, and how much of it does not wait for that.
+# How often waiting entries are written, and how much sound is written earlier.
 _FLUSH_S = 1.0
 _EARLY_S = 5.0
-# A disk that is slower than this is given up at the end.
+# At the end, don't wait longer than this for the disk.
 _CLOSE_TIMEOUT_S = 5.0
 
 
 class Recorder:
     """The sink that records: `capture` takes the sound, `update` and `status` the results.
 
-    None of them waits: a thread writes, at most a second later. Where it cannot (the disk is full or too slow, the
-    folder is gone), the recording stops there and what it holds until then can be replayed; `fault` says why, `lost_s`
-    counts the sound that came since, and everything else goes on. Sound or an update after `close` is such a fault too.
+    None of them waits: a thread writes, at most a second later. If it cannot (the disk is full or too slow, the folder
+    is gone), the recording stops there and can be replayed up to that point; `fault` has the reason, `lost_s` counts
+    the sound since, and everything else goes on. Sound or an update after `close` is such a fault too.
     A recording of a part of a run begins with `begin` and ends with `finish`.
 
-    directory: where to; it must be empty, or not exist yet. checkpoint_sha256: of the model's file, in hexadecimal.
-    Raises RecordingError where the folder cannot be used; nothing there is ever overwritten.
+    directory: must be empty or not exist yet. checkpoint_sha256: of the model's file, in hexadecimal.
+    Raises RecordingError if the folder cannot be used; nothing there is ever overwritten.
     """
 
     def __init__(self, directory: Path, settings: LiveSettings, source_name: str, checkpoint_sha256: str) -> None:
@@ -68,24 +68,24 @@ class Recorder:
 
     @property
     def lost_s(self) -> float:
-        """How much sound came since the recording stopped, and is not in it."""
+        """How much sound came since the recording stopped, in seconds."""
         return self._lost_s
 
     @property
     def is_ended(self) -> bool:
-        """Whether its thread has written the end."""
+        """Whether its thread has finished."""
         return not self._thread.is_alive()
 
     def begin(self, beginning: Beginning) -> None:
-        """In the middle of a run, before anything else: the first capture must begin a segment, of any number."""
+        """In the middle of a run, before anything else. The first capture must begin a segment, of any number."""
         self._put(beginning, 0.0)
 
     def capture(self, capture: Capture) -> None:
-        """Sound, in the order in which it is recognised; its samples must not be changed afterwards."""
+        """Takes sound, in the order of recognition. Its samples must not be changed afterwards."""
         self._put(capture, _duration_s(capture))
 
     def update(self, update: Update) -> None:
-        self._put(Told(update, self._gain_db), 0.0)
+        self._put(Predicted(update, self._gain_db), 0.0)
 
     def status(self, status: Status) -> None:
         self._gain_db = status.gain_db
@@ -95,14 +95,14 @@ class Recorder:
             self._put(Event(status.time_s, _time_of_day(), *event), 0.0)
 
     def mark(self, number: int, time_s: float, text: str) -> None:
-        """A moment of stream time that somebody marked; of a long text, the first 200 characters."""
+        """Takes a marked moment of stream time; only the first 200 characters of the text are kept."""
         self._put(Mark(time_s, _time_of_day(), number, text), 0.0)
 
     def finish(self, *, open_end: bool) -> None:
-        """Ends it in the middle of a run, without waiting; `close` still has to be called, and waits for the disk.
+        """Ends it in the middle of a run, without waiting; `close` must still be called, and waits for the disk.
 
-        What comes afterwards is not for this recording: that is no fault, and no lost sound.
-        open_end: whether the last segment goes on in the run. A replay ends it there, and so gives a few updates more.
+        Later sound does not belong to this recording: it is neither a fault nor lost.
+        open_end: whether the last segment goes on in the run. A replay ends it there, and so has a few updates more.
         """
         with self._condition:
             self._finished, self._open_end = True, open_end
@@ -123,7 +123,7 @@ class Recorder:
                 return
             full = self._queued_s + duration_s > _QUEUE_S or len(self._entries) >= _QUEUE_ENTRIES
             if full and not self._stopped:
-                # Without a gap in it, it can be replayed until here.
+                # Without a gap, it can be replayed up to here.
                 self._stopped = True
                 self.fault = self._fault_text("the disk is too slow")
             if not self._stopped:
@@ -136,8 +136,8 @@ class Recorder:
             self._lost_s += duration_s
             if not self._closing or self.fault or isinstance(entry, Event | Mark):
                 return
-            self.fault = self._fault_text("it was closed before everything had come")
-        # The recording may count as whole already. After `close`, this may wait for the disk.
+            self.fault = self._fault_text("it was closed before the end")
+        # The recording may already be marked as whole. After `close`, this may wait for the disk.
         self._thread.join(_CLOSE_TIMEOUT_S)
         if not self._thread.is_alive():
             with contextlib.suppress(OSError):
@@ -159,13 +159,13 @@ class Recorder:
                     closing = self._closing
                 self._write_queued()
             self._folder.finish(self.fault, self._lost_s, open_end=self._open_end)
-        # Whatever happens here, the music goes on.
+        # An error here must not end the run.
         except Exception as error:  # noqa: BLE001
             self._fail(reason_of(error))
             self._folder.abandon()
             with self._condition:
                 self._condition.wait_for(lambda: self._closing)
-            # Perhaps the disk takes this again.
+            # The disk may have room again.
             with contextlib.suppress(OSError):
                 self._folder.write_facts(self.fault, self._lost_s)
 
@@ -202,4 +202,4 @@ def _make_empty(directory: Path) -> None:
         raise RecordingError(f"{directory} is a file; a recording needs a folder of its own.")
     directory.mkdir(parents=True, exist_ok=True)
     if any(directory.iterdir()):
-        raise RecordingError(f"The folder {directory} is not empty, and nothing in it is overwritten: name a new one.")
+        raise RecordingError(f"The folder {directory} is not empty. Nothing is overwritten: give a new folder.")

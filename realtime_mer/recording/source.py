@@ -1,4 +1,4 @@
-"""A recording as a source: what was heard then, heard again."""
+"""A recording as a source."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from realtime_mer.sources.paced import PacedSource
 class RecordingSource(PacedSource):
     """The captures of a recording, in other pieces: the same samples, segments and drops, at the same positions.
 
-    In real time, what was dropped takes its time; what passed between two segments is not known, and takes none.
-    `read` raises SourceError where the recorded sound is damaged.
+    In real time, dropped sound takes its time; the time between two segments is unknown and takes none.
+    `read` raises SourceError if the recorded sound is damaged.
     """
 
     def __init__(self, recording: Recording, *, fast: bool) -> None:

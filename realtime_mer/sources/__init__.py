@@ -9,12 +9,12 @@ from realtime_mer.errors import RealtimeMerError
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import SourceState
 
-# FLAC's own limit: what is heard live can be recorded.
+# FLAC's own limit, so that all input can be recorded.
 MAX_CHANNELS = 8
 
 
 class SourceError(RealtimeMerError, RuntimeError):
-    """A source that cannot be opened, or that ended in another way than by its end."""
+    """A source that cannot be opened, or that broke off before its end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,10 +23,10 @@ class Capture:
 
     samples: float32, shape (n_samples, n_channels), full scale at -1 and 1, on the 24-bit grid (sources/grid.py).
     rate_hz: samples per second and channel; constant within a segment.
-    segment: 0, 1, 2, …: where it changes, sound was interrupted (a device lost and found, paused, or exchanged for
-        another), and a new stream begins.
-    dropped_samples: how many samples per channel were lost right before these, in the same segment, by overload.
-    captured_s: time.monotonic() when the last of them came in; None where the sound is not live.
+    segment: 0, 1, 2, …: a change means that the sound was interrupted (a device was lost and found, paused, or replaced
+        by another), and a new stream begins.
+    dropped_samples: how many samples per channel were lost to overload right before these, in the same segment.
+    captured_s: time.monotonic() when the last of them came in; None if the sound is not live.
     """
 
     samples: FloatArray
@@ -37,11 +37,10 @@ class Capture:
 
 
 class Source(Protocol):
-    """Where sound comes from. One thread calls all of this; `state` and what else is read-only may be read by any.
+    """Where sound comes from. One thread calls the methods; any thread may read the properties.
 
-    name: for people. state, detail: what it is doing, and why (a sentence, or nothing). overflows: as in Status.
-    dropped_blocks: whole blocks lost by overload so far. replaced_samples: samples that were no numbers so far.
-    interrupted_by_pause: whether sound goes on meanwhile, so that what comes after a pause is another segment.
+    name: for people. state, detail: as in Status. overflows, dropped_blocks, replaced_samples: as in Status, so far.
+    interrupted_by_pause: whether the sound goes on during a pause, so that another segment begins after it.
     """
 
     @property
@@ -66,16 +65,16 @@ class Source(Protocol):
     def replaced_samples(self) -> int: ...
 
     def start(self) -> None:
-        """Opens it. Raises SourceError, in a sentence with the cure, where that is impossible."""
+        """Opens it. Raises SourceError with a sentence and the remedy if that is impossible."""
         ...
 
     def read(self) -> Capture | None:
-        """What has come in since the last call; None when nothing has. Never waits for sound.
+        """The sound since the last call, or None. Never waits for sound.
 
-        Raises SourceError where the source breaks. After the end, `state` is ENDED and nothing comes any more.
+        Raises SourceError if the source breaks. After the end, `state` is ENDED and there is no more sound.
         """
         ...
 
     def close(self) -> None:
-        """Gives everything back, within a second. Harmless when called twice."""
+        """Frees everything, within a second. Can be called twice."""
         ...

@@ -1,11 +1,11 @@
-"""The process that captures: all that this program has to do with PortAudio's inputs happens in one of these.
+"""The capturing process: all use of PortAudio's inputs happens in one of these.
 
-PortAudio's ALSA host can loop for ever, or abort, where a device dies while it is being opened or closed
-(https://github.com/PortAudio/portaudio/issues/1037), and a thread inside it cannot be ended. A process can. And
-PortAudio lists devices when it starts, and at no other time; in here nothing is lost by starting it again.
+PortAudio's ALSA host can loop forever, or abort, if a device dies while it is being opened or closed
+(https://github.com/PortAudio/portaudio/issues/1037). A thread inside it cannot be ended, but a process can. And
+PortAudio lists devices only when it starts; in this process it can be restarted without losing sound.
 
-Requests come as lines of JSON on standard input, each is answered by such a line on standard output; once a device is
-open, blocks follow, each with a header. The end of standard input ends the process.
+Requests are lines of JSON on standard input; each gets a line of JSON on standard output. Once a device is open, blocks
+follow, each with a header. The end of standard input ends the process.
 """
 
 from __future__ import annotations
@@ -37,24 +37,24 @@ from realtime_mer.sources.devices import (
 from realtime_mer.sources.ring import BlockRing
 from realtime_mer.types import FloatArray
 
-# Before the samples of some blocks: time.monotonic() when the last of them came in, how many they are, how many were
-# dropped right before them, and how often the sound card's own buffer ran over since those.
+# Before some blocks' samples: time.monotonic() when the last of them came in, how many blocks there are, how many were
+# dropped right before them, and how often the sound card's own buffer overflowed since the blocks before.
 HEADER = struct.Struct("<dIII")
 _DEFAULT_BLOCK_S = 0.01
 _DEFAULT_CHANNELS = 2
-# How often it is looked whether there is sound to be sent: half a block's time.
+# How often to check for sound: half a block's time.
 _REST_S = 0.005
-# PortAudio's error codes (portaudio.h) that have a cure of their own.
+# PortAudio's error codes (portaudio.h) with a remedy of their own.
 _INVALID_CHANNELS, _INVALID_RATE, _UNAVAILABLE = -9998, -9997, -9985
 
 
 class PerhapsOursError(DeviceError):
-    """A device that does not open for a reason that may lie in this program: it may hold it under another name."""
+    """A device that may fail to open because this program holds it under another name."""
 
 
 @dataclass(slots=True)
 class Opened:
-    """An open stream: what it is, and what its callback writes."""
+    """An open stream."""
 
     device: InputDevice
     rate_hz: int
@@ -67,29 +67,29 @@ class Opened:
     finished: bool = False
 
     def callback(self, samples: FloatArray, _n_samples: int, _time: object, status: Any) -> None:
-        """PortAudio's: copies and counts. It wakes nobody: that would take a lock."""
+        """PortAudio's callback: copies and counts. It wakes no thread, which would need a lock."""
         self.ring.write(samples)
         if status.input_overflow:
             self.overflows += 1
 
     def on_finished(self) -> None:
-        """PortAudio's, when the stream has ended by itself."""
+        """PortAudio's callback when the stream has ended by itself."""
         self.finished = True
 
 
 def command() -> list[str]:
-    """What starts such a process."""
-    # -P: whatever lies in the working folder is none of its modules.
+    """The command that starts such a process."""
+    # -P: don't import modules from the working folder.
     return [sys.executable, "-P", "-c", f"from {__name__} import main; main()"]
 
 
 def main() -> None:
-    """The process."""
-    # Ctrl-C and the like are for the process that started this one: at its end, standard input ends.
+    """The process's main function."""
+    # Signals are for the parent process: when it ends, standard input ends.
     for name in ("SIGINT", "SIGTERM", "SIGHUP"):
         if hasattr(signal, name):
             signal.signal(getattr(signal, name), signal.SIG_IGN)
-    # Some sound systems say something of their own on standard output.
+    # Some sound systems print messages to standard output.
     answers = os.fdopen(os.dup(1), "wb")
     with Path(os.devnull).open("wb") as nowhere:
         os.dup2(nowhere.fileno(), 1)
@@ -115,14 +115,14 @@ def main() -> None:
                 }
         except DeviceError as error:
             answer = {"error": str(error), "perhaps_ours": isinstance(error, PerhapsOursError)}
-        except Exception as error:  # noqa: BLE001 - a night's run must not end with a strange answer of a driver
+        except Exception as error:  # noqa: BLE001 - a strange error of a driver must not end the run
             answer = {"error": f"{type(error).__name__}: {error}.", "perhaps_ours": False}
         n_answered += 1
         answers.write(json.dumps(answer).encode() + b"\n")
         answers.flush()
         if opened is not None:
             _send(opened, answers)
-            # Not by way of PortAudio's own good-bye, which may hang.
+            # Skips PortAudio's own exit handler, which may hang.
             os._exit(0)
 
 
@@ -133,10 +133,10 @@ def _receive(requests: queue.SimpleQueue[bytes]) -> None:
 
 
 def _look_for_devices_again() -> None:
-    """sounddevice offers no public way to that."""
+    """Restarts PortAudio; sounddevice has no public function for it."""
     sounddevice = portaudio()
     try:
-        # A start that failed left nothing to end.
+        # After a failed start there is nothing to end.
         if sounddevice._initialized:
             sounddevice._terminate()
         sounddevice._initialize()
@@ -155,19 +155,19 @@ def _open(request: dict[str, Any]) -> Opened:
 
 
 def _send(opened: Opened, answers: BinaryIO) -> None:
-    """Until the stream ends, or nobody listens any more. A reader that is late makes this wait, and the ring drop."""
+    """Sends blocks until the stream or the reader ends. If the reader is late, this waits and the ring drops blocks."""
     n_overflows = 0
     while True:
-        # Before the read: what came before the end is then sure to be sent.
+        # Before the read, so that everything before the end is sent.
         finished = opened.finished
-        heard = opened.ring.read()
-        if heard.captured_s is not None:
+        blocks = opened.ring.read()
+        if blocks.captured_s is not None:
             overflows = opened.overflows
-            n_blocks = len(heard.samples) // opened.block_samples
-            header = HEADER.pack(heard.captured_s, n_blocks, heard.dropped_blocks, overflows - n_overflows)
+            n_blocks = len(blocks.samples) // opened.block_samples
+            header = HEADER.pack(blocks.captured_s, n_blocks, blocks.dropped_blocks, overflows - n_overflows)
             n_overflows = overflows
             try:
-                answers.write(header + heard.samples[:, opened.columns].tobytes())
+                answers.write(header + blocks.samples[:, opened.columns].tobytes())
                 answers.flush()
             except OSError:
                 return
@@ -177,7 +177,7 @@ def _send(opened: Opened, answers: BinaryIO) -> None:
 
 
 def open_stream(sounddevice: ModuleType, device: InputDevice, settings: AudioSettings) -> Opened:
-    """Opens the device and starts it. Raises DeviceError, in a sentence with the cure."""
+    """Opens the device and starts it. Raises DeviceError with a sentence and the remedy."""
     rate_hz = settings.rate_hz or device.rate_hz
     channels = settings.channels or tuple(range(1, min(device.n_channels, _DEFAULT_CHANNELS) + 1))
     n_channels = max(device.n_channels if device.remixes else 1, *channels)
@@ -213,8 +213,8 @@ def _why_not(error: Exception, device: InputDevice, n_channels: int, rate_hz: in
     name = f"The input {device.name!r}"
     if code == _UNAVAILABLE:
         return PerhapsOursError(
-            f"{name} is in use by another program, or gone. Close that program, or choose another input: if it is the "
-            "sound server that holds it, the one that `realtime-mer devices` lists under PulseAudio."
+            f"{name} is in use by another program, or gone. Close that program or choose another input. If the sound "
+            "server uses it, choose the one that `realtime-mer devices` lists under PulseAudio."
         )
     if code == _INVALID_CHANNELS:
         return DeviceError(_too_few_channels(device, n_channels))
@@ -231,6 +231,6 @@ def _why_not(error: Exception, device: InputDevice, n_channels: int, rate_hz: in
 
 def _too_few_channels(device: InputDevice, n_channels: int) -> str:
     return (
-        f"The input {device.name!r} has no {n_channels} channels; it has {device.n_channels}. "
+        f"The input {device.name!r} cannot give {n_channels} channels; it has {device.n_channels}. "
         "Choose others with --channels."
     )

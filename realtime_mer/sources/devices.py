@@ -1,7 +1,7 @@
 """The inputs of this machine's sound cards and sound server, and which one `--device` means.
 
-PortAudio lists sound cards; it knows nothing of the sources inside a PulseAudio or PipeWire server, among them the
-monitors that hear what is playing. Those are asked of the server, and reached through PortAudio's ALSA device `pulse`.
+PortAudio lists sound cards, but not the sources inside a PulseAudio or PipeWire server, such as the monitors of its
+outputs. The server lists those, and they are opened through PortAudio's ALSA device `pulse`.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from typing import Any
 from realtime_mer.sources import SourceError
 
 DEFAULT = "default"
-# The ALSA plug-in's device that leads to the sound server, and the one that usually does.
+# The ALSA plug-in's device that leads to the sound server, and one that usually does.
 _PULSE_DEVICE = "pulse"
 _LED_TO_PULSE = (_PULSE_DEVICE, DEFAULT)
 _PULSE_HOST_API = "PulseAudio"
 _SERVER_TIMEOUT_S = 2.0
-# What an input is called that hears what is playing: virtual cables on macOS and Windows, PortAudio's WASAPI loopback.
+# Names of inputs that carry this machine's output: virtual cables on macOS and Windows, PortAudio's WASAPI loopback.
 _LOOPBACK_NAMES = ("blackhole", "soundflower", "loopback", "stereo mix", "what u hear", "cable output", "monitor of")
 _PORTAUDIO_CURE = {
     "linux": "Install it: apt-get install libportaudio2 (Debian, Ubuntu), dnf install portaudio (Fedora).",
@@ -47,19 +47,19 @@ _CARD_NUMBER = re.compile(r" \(hw:\d+,\d+\)$")
 
 
 class DeviceError(SourceError):
-    """A device that is not there, is ambiguous, or cannot be opened; or no PortAudio."""
+    """A device that is missing, ambiguous or cannot be opened; or no PortAudio."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputDevice:
     """An input that can be opened.
 
-    name: what people know it by, and what `--device` takes. index: PortAudio's.
-    n_channels, rate_hz: its own. is_default: what `--device default` opens, or leads to; is_host_api_default: the same
-    where its host API is asked for.
-    hears_playback: whether it hears what this machine is playing.
-    remixes: whether opening it with fewer channels mixes all of them into those, as a sound server does.
-    pulse_source: the sound server's name for it, where it is a source inside one.
+    name: for people and for `--device`. index: PortAudio's.
+    n_channels, rate_hz: its own. is_default: whether `--device default` opens it; is_host_api_default: the same for its
+    host API.
+    hears_playback: whether it carries this machine's output.
+    remixes: whether opening it with fewer channels mixes all channels into those, as a sound server does.
+    pulse_source: the sound server's name for it, if it is a source inside one.
     """
 
     name: str
@@ -75,13 +75,13 @@ class InputDevice:
 
     @property
     def argument(self) -> str:
-        """What to type after `--device`, and sure to mean this one."""
+        """An unambiguous value for `--device`."""
         return self.pulse_source or str(self.index)
 
 
 @dataclass(frozen=True, slots=True)
 class PulseSource:
-    """A source of the sound server, in its own words."""
+    """A source of the sound server, as it describes it."""
 
     name: str
     description: str
@@ -93,14 +93,14 @@ class PulseSource:
 
 
 def portaudio() -> ModuleType:
-    """The module sounddevice. Raises DeviceError where PortAudio's library is missing or does not start."""
+    """The module sounddevice. Raises DeviceError if PortAudio's library is missing or does not start."""
     try:
         import sounddevice
     except OSError as error:
         cure = _PORTAUDIO_CURE.get(sys.platform, "Reinstall the Python package sounddevice, which brings it.")
         raise DeviceError(f"The library PortAudio cannot be used ({error}). {cure}") from error
     except Exception as error:
-        # sounddevice starts PortAudio when it is imported; what that raises cannot be imported from it then.
+        # The import starts PortAudio; the class of its error cannot be imported then.
         if type(error).__name__ != "PortAudioError":
             raise
         raise DeviceError(f"PortAudio does not start: {error}") from error
@@ -109,7 +109,7 @@ def portaudio() -> ModuleType:
 
 
 def pulse_sources() -> list[PulseSource]:
-    """What the PulseAudio or PipeWire server of this session offers; nothing where none answers within two seconds."""
+    """The sources of this session's PulseAudio or PipeWire server; none if it does not answer within two seconds."""
     try:
         described = json.loads(_ask_server("--format=json", "list", "sources"))
         default = _ask_server("get-default-source").strip()
@@ -117,7 +117,7 @@ def pulse_sources() -> list[PulseSource]:
         return []
     sources = []
     for source in described if isinstance(described, list) else ():
-        # One that says something strange of itself is left out, and no reason to leave out the others.
+        # A source with a strange description is left out.
         with contextlib.suppress(AttributeError, LookupError, TypeError, ValueError):
             sources.append(_pulse_source(source, default))
     return sources
@@ -133,7 +133,7 @@ def muted_source(input_name: str) -> PulseSource | None:
 
 
 def is_gone(pulse_source: str) -> bool:
-    """Whether the sound server says that it has no such source; False where it says nothing."""
+    """Whether the sound server has no such source; False if it does not answer."""
     try:
         lines = _ask_server("list", "short", "sources").splitlines()
     except (OSError, subprocess.SubprocessError):
@@ -142,8 +142,8 @@ def is_gone(pulse_source: str) -> bool:
 
 
 def _ask_server(*request: str) -> str:
-    # In a process of its own, since libpulse waits for ever for a server that hangs; and not in the user's language,
-    # into which pactl translates even the sample rates.
+    # In a process of its own, since libpulse waits forever for a hanging server. Not in the user's language: pactl
+    # translates even the sample rates.
     environment = {**os.environ, "LC_ALL": "C.UTF-8"}
     answer = subprocess.run(
         ["pactl", *request], env=environment, capture_output=True, check=True, timeout=_SERVER_TIMEOUT_S
@@ -201,28 +201,28 @@ def list_inputs() -> list[InputDevice]:
 
 
 def find_input(wanted: str, host_api: str | None = None) -> InputDevice:
-    """The input that `wanted` means: `default`, an index, a name, or a part of one (in any case).
+    """The input called `wanted`: `default`, an index, a name or a part of one (case is ignored).
 
-    host_api: a part of the name of the host API that it must belong to. Raises DeviceError where there is none, or
-    more than one, naming those there are.
+    host_api: a part of the name of its host API. Raises DeviceError, listing the inputs, if there is none or more than
+    one.
     """
     return choose(list_inputs(), wanted, host_api)
 
 
 def find_again(lost: InputDevice) -> InputDevice:
-    """The input that was lost, known by its name and host API: it may have come back with other numbers.
+    """The lost input, found by its name and host API: its index may have changed.
 
-    Raises DeviceError while it is not there.
+    Raises DeviceError while it is missing.
     """
     inputs = list_inputs()
     same = [device for device in inputs if _identity(device) == _identity(lost)]
     if not same:
-        raise DeviceError(f"The input {lost.name!r} is not there. Waiting for its return.")
+        raise DeviceError(f"The input {lost.name!r} is missing. Waiting for its return.")
     return next((device for device in same if device.index == lost.index), same[0])
 
 
 def choose(inputs: Sequence[InputDevice], wanted: str, host_api: str | None) -> InputDevice:
-    """As find_input, among these."""
+    """Like find_input, among these."""
     if not inputs:
         raise _none_at_all()
     among = [device for device in inputs if (host_api or "").casefold() in device.host_api.casefold()]
@@ -247,9 +247,9 @@ def choose(inputs: Sequence[InputDevice], wanted: str, host_api: str | None) -> 
 
 
 def devices_table(inputs: Sequence[InputDevice]) -> str:
-    """What `realtime-mer devices` prints: a line for each input, with what to type for it.
+    """The output of `realtime-mer devices`: a line for each input, with its value for `--device`.
 
-    Raises DeviceError where there is none.
+    Raises DeviceError if there is none.
     """
     if not inputs:
         raise _none_at_all()
@@ -280,9 +280,9 @@ def devices_table(inputs: Sequence[InputDevice]) -> str:
 
 @contextlib.contextmanager
 def pulse_source_chosen(name: str | None) -> Iterator[None]:
-    """While a device is opened in here, the ALSA plug-in connects to this source of the sound server.
+    """Inside this context, the ALSA plug-in opens this source of the sound server.
 
-    The plug-in itself takes no name, but libpulse takes one from the environment.
+    The plug-in has no parameter for it, but libpulse takes the name from the environment.
     """
     if name is None:
         yield
@@ -306,12 +306,12 @@ def _default_of(inputs: Sequence[InputDevice], host_api: str | None) -> InputDev
     defaults = [d for d in inputs if d.is_default or (host_api is not None and d.is_host_api_default)]
     if not defaults:
         raise DeviceError(f"None of these inputs is the default; choose one. {_listed(inputs)}")
-    # PortAudio's own before the server's source behind it: the former follows when its user chooses another source.
+    # PortAudio's own before the server's source behind it: it follows if the user changes the server's default.
     return min(defaults, key=lambda device: (not device.is_default, device.pulse_source is not None))
 
 
 def _identity(device: InputDevice) -> tuple[str, str, bool, str | None]:
-    # What led to a sound server does not count as found where the same name leads to a card, while the server is away.
+    # If the name led to a sound server, a card of the same name, while the server is away, is not the same input.
     return _CARD_NUMBER.sub("", device.name), device.host_api, device.remixes, device.pulse_source
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -105,10 +106,26 @@ def _samples(frame: av.AudioFrame) -> FloatArray:
     return samples
 
 
+class _Readable:
+    """The file as FFmpeg reads it. An impossible position gives -1, not an exception, which PyAV would print."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.read = file.read
+        self._file = file
+        if file.seekable():
+            self.seek, self.tell = self._seek, file.tell
+
+    def _seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        try:
+            return self._file.seek(offset, whence)
+        except (OSError, ValueError):
+            return -1
+
+
 def _opened(file: IO[bytes]) -> InputContainer:
     if file.seekable():
         file.seek(0)
-    return av.open(file, mode="r", options=_OPTIONS, metadata_errors="replace")
+    return av.open(_Readable(file), mode="r", options=_OPTIONS, metadata_errors="replace")
 
 
 def _mp3_length_s(file: IO[bytes]) -> float:

@@ -15,7 +15,7 @@ class FileSource(PacedSource):
     """Any file that soundfile reads, in real time or as fast as possible.
 
     loop: at its end it begins again, without a gap, in the same segment.
-    `start` raises SourceError for a file that is missing, no audio, empty or of more than eight channels; `read`, for
+    `start` raises SourceError for a file that is missing, not audio, empty or has more than eight channels; `read`, for
     one that breaks off or changes.
     """
 
@@ -36,7 +36,7 @@ def _file_captures(path: Path, *, loop: bool) -> Generator[Capture, None, None]:
                     _check_channels(path, form[1])
                 if found != form:
                     changed = f"it had {_form_text(form)}, and now {_form_text(found)}"
-                    raise SourceError(f"{path} was changed while it was played: {changed}.")
+                    raise SourceError(f"{path} was changed during playback: {changed}.")
                 n_samples += len(block.samples)
                 yield Capture(block.samples, block.rate_hz, 0, 0, None)
         except AudioFileError as error:
@@ -48,7 +48,7 @@ def _file_captures(path: Path, *, loop: bool) -> Generator[Capture, None, None]:
 
 
 def _check_is_file(path: Path) -> None:
-    """What is no regular file could keep whoever opens it waiting for ever."""
+    """Opening a pipe, for example, could wait forever."""
     try:
         there, is_file = path.exists(), path.is_file()
     except OSError as error:
@@ -56,7 +56,7 @@ def _check_is_file(path: Path) -> None:
     if not there:
         raise SourceError(f"{path}: there is no such file.")
     if not is_file:
-        raise SourceError(f"{path} is no audio file. Sound from a pipe comes in as raw PCM: --input -")
+        raise SourceError(f"{path} is not a regular file. Pipe raw PCM to standard input instead: --input -")
 
 
 def _check_channels(path: Path, n_channels: int) -> None:

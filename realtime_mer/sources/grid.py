@@ -1,4 +1,4 @@
-"""The 24-bit grid: every sample of the live path is one that a recording can hold, so that a replay hears the same."""
+"""The 24-bit grid: every live sample is one that a recording can hold, so that a replay gets the same samples."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import numpy as np
 from realtime_mer.types import FloatArray
 
 STEPS = 2**23
-# Beyond this (+200 dBFS) a float is no sample but a device's rubbish. The largest honest ones, 32-bit integers that
-# somebody forgot to scale, lie below; and a stage behind this one can still add up squares without an overflow.
+# Above this (+200 dBFS) a float is not a sample but a driver's error. Unscaled 32-bit integers are smaller, and the
+# squares of such samples can be added up without an overflow.
 LARGEST_SAMPLE = 1e10
 
 
 def with_numbers_only(samples: FloatArray) -> tuple[FloatArray, int]:
-    """The samples with 0 for whatever is NaN, infinite or larger than LARGEST_SAMPLE, and how many those were.
+    """The samples with 0 in place of NaN, infinity and values above LARGEST_SAMPLE, and how many were replaced.
 
-    samples: float32 of any shape; returned as they are where all are numbers.
+    samples: float32 of any shape; returned as they are if nothing is replaced.
     """
     usable = np.abs(samples) <= LARGEST_SAMPLE
     n_replaced = int(samples.size - np.count_nonzero(usable))
@@ -26,10 +26,10 @@ def with_numbers_only(samples: FloatArray) -> tuple[FloatArray, int]:
 
 
 def on_grid(samples: FloatArray) -> tuple[FloatArray, int]:
-    """The samples as 24-bit PCM holds them, still as floats, and how many were no numbers and became 0.
+    """The samples rounded to 24-bit PCM, still as floats, and how many were unusable and became 0.
 
-    samples: float32, any shape, full scale at -1 and 1. What lies beyond is clipped, as a converter clips it; what is
-    no number (`with_numbers_only`) becomes 0. 16-bit and 24-bit sound passes untouched.
+    samples: float32, any shape, full scale at -1 and 1; values beyond are clipped, unusable ones (`with_numbers_only`)
+    become 0. 16-bit and 24-bit sound is unchanged.
     """
     numbers, n_replaced = with_numbers_only(samples)
     gridded: FloatArray = np.clip(np.rint(numbers * np.float32(STEPS)), -STEPS, STEPS - 1) / np.float32(STEPS)

@@ -1,4 +1,4 @@
-"""Sound that is there already, given at the pace of real time, or as fast as it is asked for; it can be paused."""
+"""Sources of existing sound, in real time or as fast as possible; they can be paused."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from realtime_mer.sources.grid import on_grid
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import SourceState
 
-# As a sound card gives it.
+# As from a sound card.
 _BLOCK_S = 0.01
 # After a longer stall (a busy machine, a suspended process), the rest of the sound comes that much later.
 _MOST_BEHIND_S = 0.5
 
 
 class PacedSource:
-    """A source whose sound comes from a generator of captures; what it plays is up to that.
+    """A source whose sound comes from a generator of captures.
 
-    In real time, `read` gives what is due by the clock since `start`, without the pauses, in pieces of 10 ms and more;
-    `captured_s` is the time at which the last of it was due. Sound that was dropped takes its time too. A reader that
-    comes late gets half a second at most; beyond that, its lateness moves the schedule: nothing is lost or piled up.
-    When fast, `read` gives the generator's next piece, and `captured_s` is None.
+    In real time, `read` returns the sound that is due by the clock since `start`, without the pauses, in pieces of at
+    least 10 ms; `captured_s` is the time at which the last of it was due. Dropped sound takes its time too. A late
+    reader gets at most half a second; beyond that, the schedule moves: nothing is lost or piled up.
+    When fast, `read` returns the generator's next piece, and `captured_s` is None.
 
-    open_captures: begins to play. Its pieces should be half a second at most; they are put on the 24-bit grid here.
-    It raises SourceError where that is impossible, and so do its pieces.
-    `pause` and `resume` may be called by any thread.
+    open_captures: starts the generator. Its pieces should be at most half a second; they are put on the 24-bit grid
+    here. It may raise SourceError, and so may its pieces.
+    Any thread may call `pause` and `resume`.
     """
 
     overflows = 0
@@ -86,7 +86,7 @@ class PacedSource:
             if self._fast:
                 return self._take(len(piece.samples), None)
             now_s = time.monotonic()
-            # At the strangest rates, one sample is longer than that.
+            # At very low rates, one sample is longer than that.
             self._next_due_s = max(self._next_due_s, now_s - max(_MOST_BEHIND_S, 2.0 / piece.rate_hz))
             remaining_samples = len(piece.samples) - self._given_samples
             n_samples = min(int((now_s - self._next_due_s) * piece.rate_hz), remaining_samples)
@@ -96,13 +96,13 @@ class PacedSource:
             return self._take(n_samples, self._next_due_s)
 
     def pause(self) -> None:
-        """Nothing comes until `resume`, and the time until then does not count. Harmless when it is paused."""
+        """Stops the sound and the clock until `resume`. Can be called twice."""
         with self._lock:
             if self._paused_s is None:
                 self._paused_s = time.monotonic()
 
     def resume(self) -> None:
-        """Goes on where `pause` stopped it. Harmless when it is not paused."""
+        """Goes on where `pause` stopped it. Has no effect otherwise."""
         with self._lock:
             if self._paused_s is not None:
                 self._next_due_s += time.monotonic() - self._paused_s

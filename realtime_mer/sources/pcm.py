@@ -15,12 +15,12 @@ from realtime_mer.sources.grid import on_grid
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import SourceState
 
-# How much waits for `read` at most, how much `read` gives at most, and how long a read from the pipe is at most.
+# The most sound that waits for `read`, that `read` returns, and that is read from the pipe at once.
 _QUEUE_S = 2.0
 _CAPTURE_S = 0.5
 _READ_BYTES = 2**16
 _SAMPLE_BYTES = {"s16le": 2, "s24le": 3, "s32le": 4, "f32le": 4}
-# How files begin that hold their sound in another way; played as PCM they would be noise.
+# The first bytes of other formats, which would be noise if played as PCM.
 _OTHER_FORMATS = {b"RIFF": "WAV", b"RF64": "WAV", b"fLaC": "FLAC", b"OggS": "Ogg", b"FORM": "AIFF", b"ID3": "MP3"}
 _HOW_TO = "Pipe raw PCM into it: ffmpeg -re -i SONG -f s16le -ar 44100 -ac 2 - | realtime-mer --input -"
 
@@ -28,11 +28,11 @@ _HOW_TO = "Pipe raw PCM into it: ffmpeg -re -i SONG -f s16le -ar 44100 -ac 2 - |
 class PcmSource:
     """Raw PCM as it comes in through a pipe (or from a file), without a header.
 
-    A thread reads the pipe and hands over what came, however little. Nothing is ever dropped: when two seconds wait
-    for `read`, the thread reads no further, the pipe fills, and whoever writes into it waits. `captured_s` is the time
-    at which the sound came out of the pipe. A last frame that is not whole is left out, and `detail` says so.
+    A thread reads the pipe and passes on each piece at once. Nothing is ever dropped: while two seconds wait for
+    `read`, the thread stops reading, so the pipe fills and its writer waits. `captured_s` is the time at which the
+    sound was read from the pipe. An incomplete last frame is left out, and `detail` reports it.
 
-    stream: what has the pipe's file descriptor, which is read itself, past the stream's buffer; it stays open.
+    stream: its file descriptor is read directly, without the stream's buffer; it stays open.
     pcm_format: one of config.PCM_FORMATS: little-endian integers of 16, 24 or 32 bits, or 32-bit floats.
     rate_hz: samples per second and channel. n_channels: how many samples, interleaved, make a frame.
     """
@@ -66,22 +66,22 @@ class PcmSource:
         self.replaced_samples = 0
 
     def start(self) -> None:
-        """Raises SourceError where standard input is closed, or a terminal."""
+        """Raises SourceError if standard input is closed or a terminal."""
         try:
-            # Python has no standard input where the process was given none.
+            # None if the process has no standard input.
             fd = -1 if self._stream is None else self._stream.fileno()
             is_terminal = os.isatty(fd)
             os.fstat(fd)
         except (OSError, ValueError) as error:
             raise SourceError(f"Standard input is closed. {_HOW_TO}") from error
         if is_terminal:
-            raise SourceError(f"Standard input is a terminal, which brings no sound. {_HOW_TO}")
+            raise SourceError(f"Standard input is a terminal, not a pipe with sound. {_HOW_TO}")
         self.state = SourceState.RUNNING
-        # Nothing can wake it while it waits for the pipe, so that it must not keep the process from ending.
+        # A daemon: nothing can wake it while it waits for the pipe.
         threading.Thread(target=self._take_in, args=(fd,), name="standard input", daemon=True).start()
 
     def read(self) -> Capture | None:
-        """As for every source. Raises SourceError where the pipe breaks, or brings another format than raw PCM."""
+        """As for every source. Raises SourceError if the pipe breaks, or its content is not raw PCM."""
         if self.state is not SourceState.RUNNING:
             return None
         chunks, ended = self._next_chunks()
@@ -107,7 +107,7 @@ class PcmSource:
         self.state = SourceState.ENDED
 
     def _next_chunks(self) -> tuple[list[bytes], bool]:
-        """The oldest chunks that make one capture, and whether nothing comes after them."""
+        """The oldest chunks, for one capture, and whether they are the last."""
         chunks: list[bytes] = []
         n_bytes = len(self._rest)
         with self._condition:
@@ -123,7 +123,7 @@ class PcmSource:
         for beginning, format_name in _OTHER_FORMATS.items():
             if content.startswith(beginning):
                 self.close()
-                raise SourceError(f"Standard input brings a file in the {format_name} format, not raw PCM. {_HOW_TO}")
+                raise SourceError(f"Standard input: expected raw PCM, got the {format_name} format. {_HOW_TO}")
 
     def _end(self) -> None:
         self.state = SourceState.ENDED
@@ -132,8 +132,8 @@ class PcmSource:
             raise SourceError(f"Standard input broke off: {failure.strerror or failure}.") from failure
         if self._rest:
             self.detail = (
-                f"Standard input ended within a frame; left out at its end: {len(self._rest)} B. "
-                f"Does it really bring {self._n_channels} channels of {self._pcm_format}?"
+                f"Standard input ended within a frame; its last {len(self._rest)} B were left out. "
+                f"Is it really {self._n_channels} channels of {self._pcm_format}?"
             )
         elif self._at_beginning:
             self.detail = "Standard input ended without any sound."
@@ -149,7 +149,7 @@ class PcmSource:
             try:
                 chunk = os.read(fd, min(room_bytes, _READ_BYTES, self._capture_bytes))
             except BlockingIOError:
-                # Whoever gave us this pipe had another way of reading it in mind.
+                # The pipe was set to non-blocking by another program.
                 os.set_blocking(fd, True)
                 continue
             except OSError as error:

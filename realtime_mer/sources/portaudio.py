@@ -1,4 +1,4 @@
-"""What PortAudio's streams need: to be watched, and those that play also to be let go of where PortAudio is stuck."""
+"""Helpers for PortAudio's streams: detecting a stalled one, and closing one even if PortAudio is stuck."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ import time
 from types import ModuleType
 from typing import Any
 
-# How often a keeper looks at its stream.
+# How often a keeper checks its stream.
 LOOK_S = 0.1
-# A first callback may take this long: a sound server has to wake its card up, and the monitor of an idle PulseAudio
-# sink gives nothing for up to two seconds.
+# The first callback may take this long: a sound server may have to wake its card, and the monitor of an idle
+# PulseAudio sink gives nothing for up to two seconds.
 _FIRST_CALLBACK_S = 4.0
 _CLOSE_TIMEOUT_S = 0.7
 
 
 class CallbackWatch:
-    """Tells when a stream's callback has not been called for too long; begins with the stream."""
+    """Detects that a stream's callback has not been called for too long. Create it with the stream."""
 
     def __init__(self) -> None:
         self._n_callbacks = 0
@@ -26,12 +26,12 @@ class CallbackWatch:
         self._looked_s = time.monotonic()
 
     def is_stalled(self, n_callbacks: int, stalled_s: float) -> bool:
-        """n_callbacks: how often it has been called so far. stalled_s: how long is too long, once it has been called.
+        """n_callbacks: how often it has been called so far. stalled_s: the limit, after the first call.
 
-        To be asked every LOOK_S.
+        Call this every LOOK_S.
         """
         now_s = time.monotonic()
-        # No more than the asking thread's own turn: where the whole process was suspended, the callback was too.
+        # At most two turns: if the whole process was suspended, so was the callback.
         self._waited_s += min(now_s - self._looked_s, 2.0 * LOOK_S)
         self._looked_s = now_s
         if n_callbacks != self._n_callbacks:
@@ -40,7 +40,7 @@ class CallbackWatch:
 
 
 def shut(stream: Any) -> None:
-    """Ends a stream of sounddevice's at once. A device that is gone may refuse even that."""
+    """Ends a sounddevice stream at once, and ignores errors, as from a lost device."""
     with contextlib.suppress(Exception):
         stream.abort()
     with contextlib.suppress(Exception):
@@ -48,12 +48,12 @@ def shut(stream: Any) -> None:
 
 
 def end_keeper(keeper: threading.Thread, sounddevice: ModuleType | None) -> None:
-    """Waits for a thread that has been told to end; not for long, and not at the end of the process either.
+    """Waits for a thread that is ending, but not for long, and not at the end of the process either.
 
-    sounddevice: the module, once the keeper has it.
+    sounddevice: the module, if the keeper has imported it.
     """
     if keeper.ident is not None:
         keeper.join(_CLOSE_TIMEOUT_S)
     if keeper.is_alive() and sounddevice is not None:
-        # It is stuck inside PortAudio, where its own good-bye at the end of the process would be stuck too.
+        # It is stuck inside PortAudio, where sounddevice's exit handler would get stuck too.
         atexit.unregister(sounddevice._exit_handler)

@@ -12,11 +12,11 @@ from realtime_mer.types import FloatArray
 
 @dataclass(frozen=True, slots=True)
 class RingRead:
-    """What the reader got.
+    """What `read` returned.
 
     samples: a copy, float32, shape (n_blocks · block_samples, n_channels), oldest first.
     dropped_blocks: how many blocks, right before these, the writer had overwritten or the reader skipped.
-    captured_s: time.monotonic() when the last block was written; None where there is none.
+    captured_s: time.monotonic() when the last block was written; None if there is none.
     """
 
     samples: FloatArray
@@ -27,11 +27,11 @@ class RingRead:
 class BlockRing:
     """A ring of blocks of one size, for exactly one writing and one reading thread.
 
-    The writer never waits and never looks at the reader: it copies the block, then counts it. A reader that has fallen
-    behind by the whole ring finds that out by the count, and goes on with the newer half: the oldest whole blocks are
-    dropped, and the delay shrinks where dropping one block at a time would keep it at its worst.
+    The writer never waits and never looks at the reader: it copies the block, then counts it. If the reader has fallen
+    behind by the whole ring, which the count shows, it goes on with the newer half: the oldest blocks are dropped. To
+    drop one block at a time would keep the delay at its maximum.
 
-    capacity_blocks: at least 2. One block more is allocated, the one that may be under the writer's hands.
+    capacity_blocks: at least 2. One block more is allocated, for the one that is being written.
     Raises ValueError for sizes that are not positive.
     """
 
@@ -61,7 +61,7 @@ class BlockRing:
         self._written += 1
 
     def read(self) -> RingRead:
-        """Everything written and not yet read, copied; possibly nothing. Never waits."""
+        """A copy of everything written and not yet read; possibly nothing. Never waits."""
         written = self._written
         first = self._read
         if written - first > self._n_slots - 1:
@@ -69,7 +69,7 @@ class BlockRing:
         slots = np.arange(first, written) % self._n_slots
         samples = self._samples[slots]
         captured_s = float(self._captured_s[slots[-1]]) if len(slots) else None
-        # Whatever the writer reached while the blocks were being copied is not to be trusted.
+        # Blocks that the writer reached during the copy may be torn.
         torn = min(max(self._written - self._n_slots + 1 - first, 0), len(slots))
         dropped = first + torn - self._read
         self._read = written

@@ -1,1 +1,1 @@
-"""What a recording or an audio file looked like live: to move about in, and as a picture or a video."""
+"""Shows a recording or an audio file as it looked live: in a window, or as a picture or a video."""

@@ -1,4 +1,4 @@
-"""A view that nobody sees: its pictures, in pixels or as lines and text."""
+"""A view that is drawn without a window: as pixels, or as SVG."""
 
 from __future__ import annotations
 
@@ -8,24 +8,22 @@ from xml.sax.saxutils import escape
 from realtime_mer.viewer.moments import Moments
 from realtime_mer.viewer.projector import Projector
 from realtime_mer.window.application import application
+from realtime_mer.window.pictures import png
 from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
-from realtime_mer.window.view import VIEWS, Look, theme_for
+from realtime_mer.window.remembered import Look
+from realtime_mer.window.view import VIEWS, theme_for
 
 if TYPE_CHECKING:
     from PyQt5 import QtSvg
 else:
     from pyqtgraph.Qt import QtSvg
 
-
-# A small picture is one of everything, not a part of it in a readable size.
+# A small picture shows everything, however small.
 _SMALLEST = 0.25
 
 
 class Canvas:
-    """Draws the moments of a take, one at a time, in a size in pixels.
-
-    Makes the QApplication where there is none. For the main thread.
-    """
+    """Draws the moments of a take, one at a time. Creates the QApplication if there is none. For the main thread."""
 
     def __init__(self, moments: Moments, look: Look, width_px: int, height_px: int) -> None:
         application()
@@ -37,9 +35,9 @@ class Canvas:
         self._view.show()
         self._projector = Projector(moments)
         self._projector.use(self._view, look.span_s)
-        # Parts of it are only made once there is something to be shown in them.
+        # Some parts are only created once they have something to show.
         self._projector.show(moments.take.start_s)
-        # The layout, and what the layout sets off.
+        # The layout, and what it triggers.
         for _ in range(3):
             QtWidgets.QApplication.processEvents()
         self._image = QtGui.QImage(width_px, height_px, QtGui.QImage.Format.Format_RGB32)
@@ -58,7 +56,7 @@ class Canvas:
         return self._image
 
     def pixels(self, time_s: float) -> bytes:
-        """A moment: blue, green, red and a byte of no meaning for each pixel, row by row."""
+        """A moment: blue, green, red and an unused byte for each pixel, row by row."""
         image = self.image(time_s)
         bits = image.constBits()
         if bits is None:
@@ -68,23 +66,19 @@ class Canvas:
 
     def png(self, time_s: float) -> bytes:
         """A moment as a PNG file."""
-        buffer = QtCore.QBuffer()
-        buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
-        if not self.image(time_s).save(buffer, "PNG"):
-            raise MemoryError("There is no room for a picture of this size.")
-        return bytes(buffer.data())
+        return png(self.image(time_s))
 
     def svg(self, time_s: float) -> bytes:
-        """A moment as an SVG file, in which text is text."""
+        """A moment as an SVG file; text stays text."""
         self._show(time_s)
         buffer = QtCore.QBuffer()
         generator = QtSvg.QSvgGenerator()
         generator.setOutputDevice(buffer)
-        # Qt writes it as it is.
+        # Qt does not escape it.
         generator.setTitle(escape(self._title))
         generator.setSize(self._view.size())
         generator.setViewBox(self._view.rect())
-        # Else text would be of another size than in pixels.
+        # Else text would have another size than in pixels.
         generator.setResolution(self._view.logicalDpiX())
         painter = QtGui.QPainter(generator)
         self._view.render(painter)
@@ -92,11 +86,11 @@ class Canvas:
         return bytes(buffer.data())
 
     def close(self) -> None:
-        """Ends it; harmless when called twice."""
+        """Closes the view and the sound file. Harmless when called twice."""
         self._projector.close()
         self._view.close()
 
     def _show(self, time_s: float) -> None:
         self._projector.show(time_s)
-        # New texts may need another layout; nothing else that is due would be seen.
+        # New texts may need another layout; no other pending event has a visible effect.
         QtWidgets.QApplication.sendPostedEvents(None, QtCore.QEvent.Type.LayoutRequest)

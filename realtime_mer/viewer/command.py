@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,11 +18,11 @@ from realtime_mer.window import display_fault
 
 
 def view(source: Path, wish: Wish, checkpoint_path: Path | None) -> None:
-    """Shows the source in a window, or, where the wish has a path, writes it there.
+    """Shows the source in a window or, if the wish has a path, writes it there. Progress goes to standard error.
 
-    source: a recording's folder, or an audio file, which is predicted first. checkpoint_path: with this model; None:
-    with the one that comes with realtime-mer. Progress goes to standard error.
-    Raises UsageError, OutputError, RecordingError, what take_of_file raises, and KeyboardInterrupt where an export was
+    source: a recording's folder, or an audio file, which is predicted first. checkpoint_path: the model for that; None:
+    the one that comes with realtime-mer.
+    Raises UsageError, OutputError, RecordingError, the errors of take_of_file, and KeyboardInterrupt if an export is
     interrupted.
     """
     if wish.path is None:
@@ -36,22 +35,16 @@ def view(source: Path, wish: Wish, checkpoint_path: Path | None) -> None:
     else:
         check_wish(wish, source)
     take = _load(source, checkpoint_path)
-    # Before the first picture: a moment that is not there is told at once.
-    moment_of(wish.at_s, take, default_s=take.start_s)
+    at_s = moment_of(wish.at_s, take, default_s=take.start_s)
     with ending_by_signal() as stop:
         if wish.path is None:
-            _show(wish, take, stop)
-            return
-        with _progress(f"Writing {wish.path.name}") as tell:
-            export(wish, take, tell, stop)
+            # Imported late, since it imports Qt.
+            from realtime_mer.viewer.window import run_viewer
 
-
-def _show(wish: Wish, take: Take, stop: threading.Event) -> None:
-    # Late, with Qt.
-    from realtime_mer.viewer.window import run_viewer
-
-    at_s = moment_of(wish.at_s, take, default_s=take.start_s)
-    run_viewer(take, mode=wish.mode, theme=wish.theme, at_s=at_s, size_px=wish.size_px, stop=stop)
+            run_viewer(take, mode=wish.mode, theme=wish.theme, at_s=at_s, size_px=wish.size_px, stop=stop)
+        else:
+            with _progress(f"Writing {wish.path.name}") as report:
+                export(wish, take, report, stop)
 
 
 def _load(source: Path, checkpoint_path: Path | None) -> Take:
@@ -61,13 +54,13 @@ def _load(source: Path, checkpoint_path: Path | None) -> Take:
         return take_of_recording(read_recording(source))
     from realtime_mer.models.checkpoint import chosen_checkpoint_path
 
-    with _progress(f"Predicting {source.name}") as tell:
-        return take_of_file(source, chosen_checkpoint_path(checkpoint_path), tell)
+    with _progress(f"Predicting {source.name}") as report:
+        return take_of_file(source, chosen_checkpoint_path(checkpoint_path), report)
 
 
 @contextmanager
 def _progress(what: str) -> Iterator[Callable[[float], None]]:
-    """A bar on standard error, where that is a terminal, and what takes the share that is done, 0 to 1."""
+    """A progress bar on standard error, if that is a terminal; yields what takes the share done, 0 to 1."""
     console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
     with Progress(
         TextColumn("{task.description}", markup=False),

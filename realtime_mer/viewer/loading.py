@@ -1,4 +1,4 @@
-"""Makes a take of a recording, or of an audio file, which is predicted first."""
+"""Loads a recording as a take, or an audio file, which is predicted first."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import csv
 import math
 import os
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -26,17 +27,17 @@ from realtime_mer.recording.reader import RecordedSegment, Recording
 from realtime_mer.updates import Marked, SourceState, Update
 from realtime_mer.viewer.moments import Loss, Piece, Take, with_quadrants
 
-# A month's table for people stays below this.
+# The table of a month stays below this.
 _LARGEST_TABLE_BYTES = 2**29
-# Of a prediction's attention.
+# The most attention weights of a prediction.
 _MOST_WEIGHTS = 64
 
 
 def take_of_recording(recording: Recording) -> Take:
-    """What was heard and predicted. Of a recording that was cut off, as far as its predictions go.
+    """The recording's sound and predictions. One that was cut off ends with its last prediction.
 
-    Marks, losses of the device, and what is known of an update beside valence and arousal come from the tables for
-    people; rows there that make no sense are left out.
+    Marks, losses of the device, and all details of an update except valence and arousal come from the CSV tables;
+    invalid rows are left out.
     """
     details = dict(_details(recording.directory / DETAILS_FILE))
     start_s = recording.began.time_s
@@ -66,7 +67,7 @@ def take_of_recording(recording: Recording) -> Take:
         gains_db=tuple(
             one.gain_db if (one := details.get(update.index)) is not None else None for update in recording.updates
         ),
-        tells_errors=bool(details),
+        has_errors=bool(details),
         pieces=tuple(pieces),
         meter=recording.settings.level,
         trail_s=recording.settings.display.trail_s,
@@ -79,12 +80,12 @@ def take_of_recording(recording: Recording) -> Take:
     )
 
 
-def take_of_file(path: Path, checkpoint_path: Path, tell: Callable[[float], None]) -> Take:
-    """An audio file, predicted as it would have been live. tell: is told what share of it is done, 0 to 1.
+def take_of_file(path: Path, checkpoint_path: Path, report: Callable[[float], None]) -> Take:
+    """An audio file, predicted as it would have been live. report: gets the share done, 0 to 1.
 
-    Raises AudioFileError, CheckpointError, and what Session raises.
+    Raises AudioFileError, CheckpointError, and the errors of Session.
     """
-    # torch takes a second to import; a recording needs none of it.
+    # torch takes a second to import, and a recording does not need it.
     from realtime_mer.live.session import process_file
     from realtime_mer.models.checkpoint import load_checkpoint
     from realtime_mer.sources.reading import AudioFileError
@@ -98,7 +99,7 @@ def take_of_file(path: Path, checkpoint_path: Path, tell: Callable[[float], None
         updates += part.updates
         gains_db += len(part.updates) * [part.gain_db]
         n_samples, rate_hz = n_samples + part.n_samples, part.rate_hz
-        tell(min(n_samples / n_promised, 1.0))
+        report(min(n_samples / n_promised, 1.0))
     piece = Piece(path, rate_hz, 0, n_samples, 0.0)
     end_s = max(piece.end_s, updates[-1].time_s)
     name = "".join(character if character.isprintable() else "?" for character in path.name)
@@ -107,14 +108,14 @@ def take_of_file(path: Path, checkpoint_path: Path, tell: Callable[[float], None
 
 
 def _n_promised(path: Path) -> int:
-    """How many samples per channel the file says that it has; at least 1."""
+    """The samples per channel according to the file's header; at least 1."""
     with contextlib.suppress(soundfile.SoundFileError, OSError, TypeError):
         return max(int(soundfile.info(path if os.name == "nt" else os.fsencode(path)).frames), 1)
     return 1
 
 
 def _parts(segment: RecordedSegment, start_s: float, last_s: float) -> Iterator[Piece | Loss]:
-    """A segment's sound, and what was dropped, in order. last_s: the time of the recording's last update."""
+    """A segment's sound and what was dropped, in order. last_s: the time of the recording's last update."""
     rate_hz = segment.rate_hz
     first, now_s = 0, start_s
     for drop in segment.drops:
@@ -126,7 +127,7 @@ def _parts(segment: RecordedSegment, start_s: float, last_s: float) -> Iterator[
         yield Loss(now_s, drop.n_samples / rate_hz)
     n_samples = segment.n_samples
     if n_samples is None:
-        # How much there is of it would take reading all of it.
+        # The real length would take reading the whole file.
         n_samples = first + max(math.ceil((last_s - now_s) * rate_hz), 0)
     if n_samples > first:
         yield Piece(segment.path, rate_hz, first, n_samples - first, now_s)
@@ -148,7 +149,7 @@ def _losses(path: Path) -> Iterator[Loss]:
             elif lost is not None:
                 since_s, since = lost
                 lost = None
-                # Naive and aware times cannot be subtracted: only a hand that edits mixes them.
+                # Naive and aware times cannot be subtracted. Only an edited table mixes them.
                 if (since.tzinfo is None) == (time_of_day.tzinfo is None):
                     yield Loss(since_s, max((time_of_day - since).total_seconds(), 0.0))
     if lost is not None:
@@ -157,7 +158,7 @@ def _losses(path: Path) -> Iterator[Loss]:
 
 @dataclass(frozen=True, slots=True)
 class _Details:
-    """What a row of details.csv says; errors: standard deviation of valence, of arousal, and the confidence."""
+    """A row of details.csv. errors: standard deviation of valence, of arousal, and the confidence."""
 
     errors: tuple[float, float, float] | None
     gain_db: float | None
@@ -165,7 +166,7 @@ class _Details:
 
 
 def _details(path: Path) -> Iterator[tuple[int, _Details]]:
-    """By the update's index."""
+    """With the update's index."""
     for index, *errors, gain_db, attention in _rows(path, DETAILS_HEADER):
         with contextlib.suppress(ValueError):
             weights = tuple(_within(text, 0.0, 1.0) for text in attention.split()[:_MOST_WEIGHTS])
@@ -192,15 +193,15 @@ def _with(details: _Details | None, update: Update) -> Update:
 
 
 def _within(text: str, least: float, most: float) -> float:
-    """Raises ValueError where it is no number from `least` to `most`."""
+    """Raises ValueError if it is not a number from `least` to `most`."""
     value = float(text)
     if not least <= value <= most:
-        raise ValueError(f"{text} is not from {least} to {most}.")
+        raise ValueError(f"expected {least} to {most}, got {text}")
     return value
 
 
 def _rows(path: Path, header: str) -> Iterator[list[str]]:
-    """The rows with as many fields as the header; none where there is no such table."""
+    """The rows with as many fields as the header; none if there is no such table."""
     names = header.split(",")
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_TABLE_BYTES:
@@ -212,8 +213,5 @@ def _rows(path: Path, header: str) -> Iterator[list[str]]:
 
 
 def _time_s(text: str) -> float:
-    """Raises ValueError where it is no stream time."""
-    time_s = float(text)
-    if not 0.0 <= time_s < math.inf:
-        raise ValueError(f"{text} is no stream time.")
-    return time_s
+    """Raises ValueError if it is not a stream time."""
+    return _within(text, 0.0, sys.float_info.max)

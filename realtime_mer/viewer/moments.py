@@ -1,4 +1,4 @@
-"""A recording by stream time: what was known, and how things were, at any moment of it. Pure; no Qt, no files opened.
+"""A recording by stream time: the predictions and the status at any moment. No Qt, no files opened.
 
 All times are seconds of stream time, as in a recording's tables.
 """
@@ -16,16 +16,14 @@ from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.live.quadrant import QuadrantTracker
 from realtime_mer.updates import InputLevel, Marked, SourceState, Status, Update
 
-# Two moments that differ by less are one: what a sum of many durations may be off by.
+# Moments that differ by less are the same: a sum of many durations may be off by this.
 _SAME_S = 1e-6
 
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """Sound in a file, without a gap in it.
-
-    first_sample, n_samples: per channel, which part of the file at `path` it is. start_s: of its first sample.
-    """
+    """A part of a sound file without a gap: n_samples per channel from first_sample on. start_s: of its first
+    sample."""
 
     path: Path
     rate_hz: int
@@ -41,8 +39,8 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Loss:
-    """Sound that is not there. For dropped sound, duration_s lies before time_s; while the device was lost, stream time
-    stood still."""
+    """Missing sound. For dropped sound, duration_s is before time_s; while the device was lost, stream time stood
+    still."""
 
     time_s: float
     duration_s: float
@@ -50,8 +48,7 @@ class Loss:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """From start_s to end_s: music in a quadrant, 1 to 4, or, where held, silence, in which the quadrant is that of
-    before; 0 is none."""
+    """A stretch in one quadrant, 1 to 4 (0: none). held: silence, in which the quadrant stays that of before."""
 
     start_s: float
     end_s: float
@@ -61,13 +58,14 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Take:
-    """What there is to be seen and heard, from start_s to end_s.
+    """Everything to show and play, from start_s to end_s.
 
-    name: the sound's source, for people. updates: rising in time. pieces: rising in time, gaps in between are silent.
-    folder: of the recording, None for an audio file. fault: why it is not whole, or nothing.
+    name: the sound's source, as text. updates: rising in time. pieces: rising in time; gaps in between are silent.
+    folder: of the recording; None for an audio file. fault: why it is incomplete, or empty.
     breaks: where the sound was interrupted. drops: sound lost to overload. losses: of the device.
-    trail_s: for how long the point's trail was to be seen. gains_db: of the level stage, one for each update, None
-    where it is not known; none at all where none is. tells_errors: whether one without an expected error had none.
+    trail_s: how long the point's trail takes to fade. gains_db: the gain stage's, one for each update (None: unknown);
+    empty if all are unknown. has_errors: whether the expected errors are known, so that a prediction without one had
+    none.
     """
 
     name: str
@@ -84,23 +82,23 @@ class Take:
     drops: tuple[Loss, ...] = ()
     losses: tuple[Loss, ...] = ()
     gains_db: tuple[float | None, ...] = ()
-    tells_errors: bool = True
+    has_errors: bool = True
 
     @property
     def length_s(self) -> float:
-        """From its start to its end."""
+        """From start to end, in seconds."""
         return self.end_s - self.start_s
 
 
 class Moments:
-    """Looks up what was known at a moment of a take: at an update's time, that update is."""
+    """Looks up what was known at a moment of a take. At an update's time, that update is known."""
 
     def __init__(self, take: Take) -> None:
         self.take = take
         self._times_s = [update.time_s for update in take.updates]
 
     def clamped(self, time_s: float) -> float:
-        """The moment, or the end of the take that it lies beyond."""
+        """The moment, limited to the take."""
         return min(max(time_s, self.take.start_s), self.take.end_s)
 
     def n_known(self, time_s: float) -> int:
@@ -108,17 +106,17 @@ class Moments:
         return bisect_right(self._times_s, time_s + _SAME_S)
 
     def next_s(self, time_s: float) -> float:
-        """When the next update came; the end where none did."""
+        """The time of the next update; the end if there is none."""
         index = self.n_known(time_s)
         return self._times_s[index] if index < len(self._times_s) else self.take.end_s
 
     def previous_s(self, time_s: float) -> float:
-        """When the last update before this moment came; the start where none did."""
+        """The time of the last update before this moment; the start if there is none."""
         index = bisect_left(self._times_s, time_s - _SAME_S)
         return self._times_s[index - 1] if index else self.take.start_s
 
     def status(self, time_s: float, level: InputLevel | None) -> Status:
-        """How things were; level: of the sound then."""
+        """The status at that time; level: of the sound then."""
         take = self.take
         dropped = [drop for drop in take.drops if drop.time_s <= time_s + _SAME_S]
         lost = [loss for loss in take.losses if loss.time_s <= time_s + _SAME_S]
@@ -139,7 +137,7 @@ class Moments:
         )
 
     def runs(self) -> list[Run]:
-        """The whole take from its first update on, in as few runs as it has."""
+        """The whole take from its first update on."""
         updates = self.take.updates
         runs = []
         kinds = itertools.groupby(updates, key=lambda update: (update.quadrant, update.held))
@@ -150,7 +148,7 @@ class Moments:
 
 
 def with_quadrants(updates: Iterable[Update], settings: QuadrantSettings) -> Iterator[Update]:
-    """The updates, each with the quadrant that went out with it; a recording has none."""
+    """The updates, each with the quadrant that was sent with it; a recording does not hold it."""
     tracker = QuadrantTracker(settings.hysteresis, settings.dwell_s)
     for update in updates:
         if not update.held:

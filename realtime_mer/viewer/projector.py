@@ -1,4 +1,4 @@
-"""Shows the moments of a take in the views of the live window, as they were there."""
+"""Shows the moments of a take in the live window's views, as they looked live."""
 
 from __future__ import annotations
 
@@ -12,20 +12,17 @@ from realtime_mer.window.meter import LevelMeter
 from realtime_mer.window.timelines import Timeline
 from realtime_mer.window.view import View
 
-# Further ahead than this, what lies in between is not gone through.
+# Beyond this, the time in between is skipped.
 _LEAP_S = 1.0
-# Before the trail, for its point to be on its way as it was; and what the level's peaks need.
+# How long before the trail to start, so that its point moves as it did live; and how long the level's peaks need.
 _RUN_UP_S, _PEAKS_S = 5.0, 3.0
 _STEP_S = 0.1
-# What the plane needs to know of the past, besides its own: its ellipse is about ten seconds.
+# The updates that the plane needs: its ellipse covers ten seconds.
 _NEAR = 64
 
 
 class Projector:
-    """Brings a view to a moment of a take.
-
-    The same moment looks the same however it was got to: played up to, or jumped to.
-    """
+    """Brings a view to a moment of a take, which looks the same whether it was played up to or jumped to."""
 
     def __init__(self, moments: Moments) -> None:
         self._moments = moments
@@ -39,10 +36,10 @@ class Projector:
         self._near, self._history = History(_NEAR), History()
 
     def use(self, view: View, span_s: float | None) -> None:
-        """From now on shows in this view. span_s: of its timelines, one of remembered.ZOOMS_S."""
+        """Shows in this view from now on. span_s: of its timelines, one of remembered.ZOOMS_S."""
         self._view = view
-        if not self._moments.take.tells_errors:
-            view.plane.show_told_errors_only()
+        if not self._moments.take.has_errors:
+            view.plane.show_expected_errors_only()
         self._timelines, self._meters = view.findChildren(Timeline), view.findChildren(LevelMeter)
         self._span_s = span_s
         view.show_span(span_s)
@@ -51,33 +48,33 @@ class Projector:
     def show(self, time_s: float) -> None:
         """Shows this moment."""
         if self._view is None:
-            raise ValueError("There is no view to show it in.")
+            raise ValueError("Call use() first.")
         time_s = self._moments.clamped(time_s)
-        # Not the other way round: nan is no number to compare with.
+        # Written so that nan counts as far away.
         if not 0.0 <= time_s - self._shown_s <= _LEAP_S:
             self._begin_before(self._view, time_s)
         self._go_on(self._view, time_s)
 
     def close(self) -> None:
-        """Closes what it reads from."""
+        """Closes the sound file."""
         self._levels.close()
 
     def _begin_before(self, view: View, time_s: float) -> None:
-        """A little before this moment, with a trail behind it."""
+        """Starts again a little before this moment, with a trail."""
         updates = self._moments.take.updates
         start_s = time_s - self._moments.take.trail_s - _RUN_UP_S
         goal_s = max(time_s - _PEAKS_S, self._moments.take.start_s)
         first, end = self._moments.n_known(start_s), self._moments.n_known(goal_s)
         self._near, self._history = History(_NEAR), History()
-        # One more, from which a line comes into view.
+        # One more, so that the line starts outside the view.
         first_shown = 0 if self._span_s is None else max(self._moments.n_known(goal_s - self._span_s) - 1, 0)
-        self._history.mark(self._moments.take.marks)
+        self._history.marks.extend(self._moments.take.marks)
         self._history.extend(updates[first_shown:end])
         view.plane.clear()
         for meter in self._meters:
-            # It forgets its peak.
+            # Resets the peak.
             meter.show_level(None, 0.0)
-        # From the prediction that was the newest then.
+        # Starts with the prediction that was the newest then.
         self._n_shown = max(first - 1, 0)
         self._shown_s = updates[self._n_shown].time_s if first else start_s
         self._near.extend(updates[max(self._n_shown - _NEAR, 0) : self._n_shown])
@@ -98,12 +95,12 @@ class Projector:
         view.show_status(self._moments.status(until_s, self._levels.at(until_s)), self._history, ())
         for meter in self._meters:
             meter.advance(until_s - before_s)
-        # The live timelines take a moment to catch up with the time; here it is known.
+        # Live timelines ease towards the present; here they are there at once.
         for timeline in self._timelines:
             timeline.advance(math.inf)
 
     def _move_plane(self, view: View, until_s: float) -> None:
-        """The point goes on its way, and gets each prediction at its time."""
+        """Moves the point, giving it each prediction at its time."""
         n_known = self._moments.n_known(until_s)
         for update in self._moments.take.updates[self._n_shown : n_known]:
             view.plane.advance(max(update.time_s - self._shown_s, 0.0))

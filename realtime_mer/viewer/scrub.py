@@ -1,4 +1,4 @@
-"""The bar below the view: the whole take, and where in it one is."""
+"""The bar below the view: the whole take and the present moment."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _LEGEND = "Space play   ← → one prediction   Shift ← → 10 s   Home End"
 
 
 class ScrubBar(QtWidgets.QWidget):
-    """A bar with the whole take on it; the mouse moves the moment. Below it the moment, the keys, and the end.
+    """A bar with the whole take; the mouse moves the moment. Below it the moment, the keys, and the end.
 
-    Coloured by quadrant; silence is grey, and thinner. Upright lines: over the whole height where the sound was
-    interrupted; above, with their numbers, what somebody marked.
-    sought: the moment that somebody points at, in seconds of stream time.
+    Coloured by quadrant; silence is grey and thinner. Upright lines show interruptions of the sound over the whole
+    height, and marks with their numbers and texts above.
+    sought: the moment that was clicked, in seconds of stream time.
     """
 
     sought = QtCore.pyqtSignal(float)
@@ -45,17 +45,17 @@ class ScrubBar(QtWidgets.QWidget):
         self.setStyleSheet(f"background-color: {theme.background}; color: {theme.text};")
 
     def show_moment(self, time_s: float, *, playing: bool) -> None:
-        """Where one is, and whether it goes on."""
+        """Shows the present moment and whether it is playing."""
         self._bar.show_moment(time_s)
         self._now.show_text(f"{'▶' if playing else '❚❚'} {_clock(time_s)}")
 
     def x_of(self, time_s: float) -> int:
-        """Where a moment lies, in Qt's pixels from the left end of the widget."""
+        """A moment's place in Qt's pixels from the left end of the widget."""
         return self._bar.x() + self._bar.x_of(time_s)
 
 
 class _Bar(QtWidgets.QWidget):
-    """The bar itself. What does not move is painted once for each size."""
+    """The bar itself. Its fixed parts are painted once for each size."""
 
     def __init__(self, moments: Moments, theme: Theme, seek: Callable[[float], object]) -> None:
         super().__init__()
@@ -134,7 +134,7 @@ class _Bar(QtWidgets.QWidget):
             left = x + 2 * line
             if left + length > self.width():
                 left = x - 2 * line - length
-            # Where they are close, the first are named.
+            # If they are close, only the first have their texts.
             if left >= free_from:
                 painter.drawText(left, painter.fontMetrics().ascent(), text)
                 free_from = left + length + 2 * line

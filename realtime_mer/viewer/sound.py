@@ -1,4 +1,4 @@
-"""A take's sound by stream time: as it is to be heard, and its level."""
+"""A take's sound by stream time: to be played, and its level."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ import soxr
 
 from realtime_mer.live.metering import LevelMeter
 from realtime_mer.recording import RecordingError, reason_of
+from realtime_mer.sources.player import N_CHANNELS
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import InputLevel
 from realtime_mer.viewer.moments import Piece, Take
 
-N_CHANNELS = 2
 _BLOCK_S = 0.1
-# What the level's state is about: five seconds, in hops of 0.1 s.
+# The level's state covers five seconds, in hops of 0.1 s.
 _HOPS_PER_S, _METER_HOPS = 10, 50
 
 
@@ -31,14 +31,14 @@ class Files:
         self._file: soundfile.SoundFile | None = None
 
     def read(self, path: Path, first_sample: int, n_samples: int) -> FloatArray:
-        """float32, shape (n, n_channels); n is less than n_samples where the file ends before.
+        """float32, shape (n, n_channels); n is less than n_samples if the file ends before.
 
-        Raises RecordingError where it cannot be read there.
+        Raises RecordingError if it cannot be read there.
         """
         try:
             if self._file is None or path != self._path:
                 self.close()
-                # As bytes: a name that is no valid text in this locale opens too.
+                # As bytes, so that names that are not valid text in this locale work too.
                 self._file, self._path = soundfile.SoundFile(path if os.name == "nt" else os.fsencode(path)), path
             if self._file.tell() != first_sample:
                 self._file.seek(first_sample)
@@ -49,7 +49,7 @@ class Files:
         return samples
 
     def close(self) -> None:
-        """Closes what is open; harmless when called twice."""
+        """Closes the open file. Harmless when called twice."""
         if self._file is not None:
             self._file.close()
         self._file = self._path = None
@@ -58,8 +58,8 @@ class Files:
 def stereo_blocks(take: Take, from_s: float, rate_hz: int) -> Generator[FloatArray, None, None]:
     """The take's sound from a moment to its end, in blocks of 0.1 s or less: float32, shape (n, 2), at rate_hz.
 
-    Every piece begins at its place, whatever the rates: sample k is that of from_s + k / rate_hz. Gaps are silent.
-    One channel is on both sides; of more than two, their mean. Raises RecordingError where the sound is damaged.
+    Sample k is that of from_s + k / rate_hz, so every piece starts at its place at any rate. Gaps are silent. Mono is
+    on both sides, and so is the mean of more than two channels. Raises RecordingError if the sound is damaged.
     """
     files = Files()
     n_given = 0
@@ -81,7 +81,7 @@ def stereo_blocks(take: Take, from_s: float, rate_hz: int) -> Generator[FloatArr
 
 
 class Levels:
-    """The input's level at any moment of a take, as the live meter had it. Cheap where moments follow one another."""
+    """The input level at any moment of a take, as the live meter showed it. Cheap if the moments rise slowly."""
 
     def __init__(self, take: Take) -> None:
         self._take = take
@@ -92,12 +92,12 @@ class Levels:
         self._next_sample = 0
 
     def at(self, time_s: float) -> InputLevel | None:
-        """None where there has been no sound to speak of, or it cannot be read."""
+        """None if there has been no sound, or it cannot be read."""
         index = bisect_left(self._starts_s, time_s) - 1
         if index < 0:
             return None
         piece = self._take.pieces[index]
-        # Sound that was dropped was not heard: in the file, one piece goes on where the last one of a segment ended.
+        # The file does not contain dropped sound: a piece starts where the last one of its segment ended.
         heard = piece.first_sample + min(round((time_s - piece.start_s) * piece.rate_hz), piece.n_samples)
         hop = heard * _HOPS_PER_S // piece.rate_hz
         least = max(hop - _METER_HOPS, 0) * piece.rate_hz // _HOPS_PER_S
@@ -131,7 +131,7 @@ def _silence(n_samples: int, rate_hz: int) -> Iterator[FloatArray]:
 def _resampled(files: Files, piece: Piece, start_s: float, rate_hz: int) -> Iterator[FloatArray]:
     first = round((start_s - piece.start_s) * piece.rate_hz)
     block = round(_BLOCK_S * piece.rate_hz)
-    # Its blocks come a little later, the last ones at the end; sample for sample it is in time.
+    # Its output comes in later blocks, but every sample is at its place.
     resampler = None if piece.rate_hz == rate_hz else soxr.ResampleStream(piece.rate_hz, rate_hz, N_CHANNELS)
     while first < piece.n_samples:
         wanted = min(block, piece.n_samples - first)

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
+from realtime_mer.sources.player import SoundPlayer
 from realtime_mer.viewer.moments import Moments, Take
-from realtime_mer.viewer.output import SoundPlayer
-from realtime_mer.viewer.playhead import Playhead
 from realtime_mer.viewer.projector import Projector
 from realtime_mer.viewer.scrub import ScrubBar
 from realtime_mer.viewer.sound import stereo_blocks
-from realtime_mer.window.application import application, faults_told
+from realtime_mer.window.application import application, faults_reported
 from realtime_mer.window.base import ViewWindow, remembered_in
 from realtime_mer.window.notices import Notices
-from realtime_mer.window.qt import QtCore, QtWidgets
+from realtime_mer.window.qt import QtWidgets
 from realtime_mer.window.shortcuts import VIEWER_KEYS, Action
 from realtime_mer.window.theme import Theme
 from realtime_mer.window.view import VIEWS, View
@@ -34,25 +32,24 @@ def run_viewer(
     size_px: tuple[int, int] | None,
     stop: threading.Event,
 ) -> None:
-    """Shows the take until the window is closed or `stop` is set. For the main thread, where there is a display.
+    """Shows the take until the window is closed or `stop` is set. For the main thread; needs a display.
 
-    mode, theme, size_px: None is as it was left. at_s: the moment that it begins at. A fault in the window is told once
-    on standard error.
+    mode, theme, size_px: None: as the window was left. at_s: the first moment. A fault in the window is printed once on
+    standard error.
     """
-    with faults_told(stop):
-        qt = application()
+    with faults_reported(stop):
+        application()
         window = ViewerWindow(take, stop, mode=mode, theme=theme, remembered=remembered_in("viewer.json"))
         window.seek(at_s)
         window.open(size_px)
-        loop = QtCore.QEventLoop()
-        window.closed.connect(loop.quit)
-        loop.exec_()
-        window.deleteLater()
-        qt.processEvents()
+        window.run_until_closed()
 
 
 class ViewerWindow(ViewWindow):
-    """A take, one moment at a time. The others: as in ViewWindow."""
+    """A take, one moment at a time. position_s: the present moment. playing: whether it goes on.
+
+    mode, theme, remembered: as in ViewWindow.
+    """
 
     def __init__(
         self,
@@ -64,15 +61,11 @@ class ViewerWindow(ViewWindow):
         remembered: Path | None = None,
     ) -> None:
         self._moments = Moments(take)
-        actions: dict[Action, Callable[[], object]] = {
-            Action.PAUSE: self._toggle,
-            Action.STEP_BACK: lambda: self.seek(self._moments.previous_s(self.position_s)),
-            Action.STEP_ON: lambda: self.seek(self._moments.next_s(self.position_s)),
-            Action.LEAP_BACK: lambda: self.seek(self.position_s - _LEAP_S),
-            Action.LEAP_ON: lambda: self.seek(self.position_s + _LEAP_S),
-            Action.START: lambda: self.seek(take.start_s),
-            Action.END: lambda: self.seek(take.end_s),
-        }
+        self._projector = Projector(self._moments)
+        self._player = SoundPlayer(partial(stereo_blocks, take, rate_hz=_SOUND_HZ), _SOUND_HZ)
+        self._fault_shown = False
+        self._bar: ScrubBar
+        self.position_s, self.playing = take.start_s, False
         super().__init__(
             stop,
             mode=mode,
@@ -80,36 +73,29 @@ class ViewerWindow(ViewWindow):
             remembered=remembered,
             notices=Notices(),
             keys=VIEWER_KEYS,
-            actions=actions,
+            actions={
+                Action.PAUSE: self._toggle,
+                Action.STEP_BACK: lambda: self.seek(self._moments.previous_s(self.position_s)),
+                Action.STEP_ON: lambda: self.seek(self._moments.next_s(self.position_s)),
+                Action.LEAP_BACK: lambda: self.seek(self.position_s - _LEAP_S),
+                Action.LEAP_ON: lambda: self.seek(self.position_s + _LEAP_S),
+                Action.START: lambda: self.seek(take.start_s),
+                Action.END: lambda: self.seek(take.end_s),
+            },
             title=f"realtime-mer: {take.name}",
         )
-        self._projector = Projector(self._moments)
-        self._playhead = Playhead(take.start_s, take.end_s)
-        self._player = SoundPlayer(partial(stereo_blocks, take), _SOUND_HZ)
-        self._told_fault = False
-        self._bar: ScrubBar
         self._begin()
 
     @property
-    def position_s(self) -> float:
-        """The moment that it is at."""
-        return self._playhead.position_s
-
-    @property
-    def playing(self) -> bool:
-        """Whether it goes on."""
-        return self._playhead.playing
-
-    @property
     def bar(self) -> ScrubBar:
-        """The bar at its foot, hidden on a stage."""
+        """The bar at the bottom, hidden in the stage display."""
         return self._bar
 
     def seek(self, time_s: float) -> None:
-        """Goes to a moment; it is shown with the next picture."""
-        self._playhead.seek(time_s)
-        if self._playhead.playing:
-            self._player.play(self._playhead.position_s)
+        """Goes to a moment, limited to the take; the next picture shows it."""
+        self.position_s = self._moments.clamped(time_s)
+        if self.playing:
+            self._player.play(self.position_s)
 
     def _new_view(self, theme: Theme) -> View:
         view = VIEWS[self._look.mode](theme, self._keys, self._moments.take.trail_s)
@@ -121,32 +107,33 @@ class ViewerWindow(ViewWindow):
         self._bar = ScrubBar(self._moments, theme)
         self._bar.sought.connect(self.seek)
         self._bar.setVisible(not self._is_stage)
-        self._show_bar()
+        self._bar.show_moment(self.position_s, playing=self.playing)
         return (self._bar,)
 
     def _show_span(self, span_s: float | None) -> None:
         super()._show_span(span_s)
-        # All of what was before may be needed now.
+        # The timelines may need more of the past now.
         self._projector.use(self._view, self._look.span_s)
 
     def _advance(self, elapsed_s: float) -> None:
-        self._playhead.advance(elapsed_s, self._player.heard_s())
-        if self._player.fault and not self._told_fault:
-            self._told_fault = True
-            self._notices.post(f"{self._player.fault} It goes on in silence.")
+        if self.playing:
+            heard_s = self._player.heard_s()
+            self.position_s = self._moments.clamped(self.position_s + elapsed_s if heard_s is None else heard_s)
+            self.playing = self.position_s < self._moments.take.end_s
+        if self._player.fault and not self._fault_shown:
+            self._fault_shown = True
+            self._notices.post(f"{self._player.fault} Playing without sound.")
         self._projector.show(self.position_s)
-        self._show_bar()
+        self._bar.show_moment(self.position_s, playing=self.playing)
 
     def _at_close(self) -> None:
         self._player.close()
         self._projector.close()
 
-    def _show_bar(self) -> None:
-        self._bar.show_moment(self.position_s, playing=self.playing)
-
     def _toggle(self) -> None:
-        self._playhead.toggle()
-        if self._playhead.playing:
-            self._player.play(self._playhead.position_s)
-        else:
+        """Plays or pauses; at the end, plays from the start."""
+        self.playing = not self.playing
+        if not self.playing:
             self._player.stop()
+            return
+        self.seek(self._moments.take.start_s if self.position_s >= self._moments.take.end_s else self.position_s)

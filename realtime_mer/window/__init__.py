@@ -1,4 +1,4 @@
-"""The window. Importing this package is cheap: Qt and pyqtgraph are loaded where a window is asked for."""
+"""The window of a live run. Importing this package is cheap: Qt and pyqtgraph are loaded only for a window."""
 
 from __future__ import annotations
 
@@ -10,46 +10,17 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-# What tells Qt where to draw, but on Windows and macOS.
+# These choose Qt's display, except on Windows and macOS.
 _CHOICES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 _PROBE = Path(__file__).with_name("probe.py")
-# A display that answers does so within a fraction of this; one far away that does not is given up.
+# A display that answers at all does so within a fraction of this.
 _PROBE_TIMEOUT_S = 5.0
-
-# The system's libraries that PyQt5's wheel asks for and does not bring, and Debian 12's and Ubuntu's packages for them.
-_PACKAGE_OF = {
-    "libGL.so.1": "libgl1",
-    "libX11-xcb.so.1": "libx11-xcb1",
-    "libX11.so.6": "libx11-6",
-    "libXext.so.6": "libxext6",
-    "libdbus-1.so.3": "libdbus-1-3",
-    "libfontconfig.so.1": "libfontconfig1",
-    "libfreetype.so.6": "libfreetype6",
-    "libglib-2.0.so.0": "libglib2.0-0",
-    "libgthread-2.0.so.0": "libglib2.0-0",
-    "libxcb-icccm.so.4": "libxcb-icccm4",
-    "libxcb-image.so.0": "libxcb-image0",
-    "libxcb-keysyms.so.1": "libxcb-keysyms1",
-    "libxcb-randr.so.0": "libxcb-randr0",
-    "libxcb-render-util.so.0": "libxcb-render-util0",
-    "libxcb-render.so.0": "libxcb-render0",
-    "libxcb-shape.so.0": "libxcb-shape0",
-    "libxcb-shm.so.0": "libxcb-shm0",
-    "libxcb-sync.so.1": "libxcb-sync1",
-    "libxcb-util.so.1": "libxcb-util1",
-    "libxcb-xfixes.so.0": "libxcb-xfixes0",
-    "libxcb-xinerama.so.0": "libxcb-xinerama0",
-    "libxcb-xkb.so.1": "libxcb-xkb1",
-    "libxcb.so.1": "libxcb1",
-    "libxkbcommon-x11.so.0": "libxkbcommon-x11-0",
-    "libxkbcommon.so.0": "libxkbcommon0",
-}
 
 
 def display_fault() -> str | None:
-    """Why no window can be shown here, and what to do about it, in sentences; None where one can.
+    """Why no window can be shown here and what to do about it, in sentences; None if one can.
 
-    Takes a fraction of a second, and 5 s at most. Leaves Qt and pyqtgraph imported where it returns None.
+    Takes a fraction of a second, and 5 s at most. If it returns None, Qt and pyqtgraph have been imported.
     """
     by_x11_or_wayland = sys.platform not in ("win32", "darwin")
     if by_x11_or_wayland and not any(map(os.environ.get, _CHOICES)):
@@ -61,15 +32,15 @@ def display_fault() -> str | None:
         if importlib.util.find_spec(package) is None:
             return f"{package}, which draws the window, is not installed: pip install PyQt5 pyqtgraph."
     try:
-        # Looks while this process imports what the window needs.
+        # Runs while this process imports what the window needs.
         probe = _start_probe() if by_x11_or_wayland else None
     except OSError as error:
-        return f"Whether there is a display cannot be found out: {sys.executable or 'Python'} does not start ({error})."
+        return f"The display cannot be checked: {sys.executable or 'Python'} does not start ({error})."
     try:
         importlib.import_module("realtime_mer.window.qt")
         return None if probe is None else _probe_fault(probe)
-    except Exception as error:  # noqa: BLE001 - whatever they raise when they do not fit together
-        return _missing_libraries_fault() or f"What draws the window cannot be loaded: {str(error).rstrip('.')}."
+    except Exception as error:  # noqa: BLE001 - packages that do not fit together raise all sorts
+        return _missing_libraries_fault() or f"Qt or pyqtgraph cannot be loaded: {str(error).rstrip('.')}."
     finally:
         if probe is not None:
             probe.kill()
@@ -91,17 +62,17 @@ def _probe_fault(probe: subprocess.Popen[str]) -> str | None:
     chosen = [name for name in _CHOICES if os.environ.get(name)]
     display = " and ".join(f"{name}={os.environ[name]}" for name in chosen)
     try:
-        _nothing, told = probe.communicate(timeout=_PROBE_TIMEOUT_S)
+        _, messages = probe.communicate(timeout=_PROBE_TIMEOUT_S)
     except subprocess.TimeoutExpired:
         return f"The display has not answered for {_PROBE_TIMEOUT_S:g} s. Is {display} right?"
     if probe.returncode == 0:
         return None
-    # What Qt says of a plugin that the dynamic linker refuses.
-    missing = _missing_libraries_fault() if "even though it was found" in told else None
+    # Qt's message for a plugin that the dynamic linker refuses.
+    missing = _missing_libraries_fault() if "even though it was found" in messages else None
     if missing is not None:
         return missing
-    # The first message has the cause, but for a usual remark; what follows lists Qt's plugins.
-    causes = [line for line in told.splitlines() if line.strip() and not line.startswith("QStandardPaths:")]
+    # The first message has the cause, after a common remark; the rest lists Qt's plugins.
+    causes = [line for line in messages.splitlines() if line.strip() and not line.startswith("QStandardPaths:")]
     cause = causes[0].strip().rstrip(".") if causes else f"Qt ended with {probe.returncode}"
     if chosen == ["WAYLAND_DISPLAY"]:
         return f"Qt cannot draw: {cause}. For Wayland, set QT_QPA_PLATFORM=wayland."
@@ -109,7 +80,7 @@ def _probe_fault(probe: subprocess.Popen[str]) -> str | None:
 
 
 def _missing_libraries_fault() -> str | None:
-    """What to install where PyQt5's wheel lacks libraries of the system; None where ldd finds all, or is not there."""
+    """What to install if PyQt5's wheel lacks system libraries; None if ldd finds all of them, or is missing."""
     spec = importlib.util.find_spec("PyQt5")
     folders = [Path(folder) for folder in spec.submodule_search_locations or ()] if spec is not None else []
     binaries = [
@@ -121,17 +92,27 @@ def _missing_libraries_fault() -> str | None:
     missing = _not_found(binaries)
     if not missing:
         return None
-    packages = sorted({_PACKAGE_OF[library] for library in missing if library in _PACKAGE_OF})
-    cure = f" On Debian and Ubuntu: sudo apt-get install {' '.join(packages)}" if packages else ""
-    return f"Qt lacks libraries of the system: {', '.join(missing)}.{cure}"
+    packages = sorted({_debian_package(library) for library in missing})
+    return (
+        f"Qt lacks these system libraries: {', '.join(missing)}. "
+        f"On Debian and Ubuntu: sudo apt-get install {' '.join(packages)}"
+    )
+
+
+def _debian_package(library: str) -> str:
+    """The package of a shared library such as libGL.so.1, by the naming rule of Debian Policy 8.1."""
+    if library.startswith(("libglib-2.0.", "libgthread-2.0.")):
+        return "libglib2.0-0"
+    name, _, version = library.lower().partition(".so.")
+    return f"{name}-{version}" if name[-1].isdigit() else f"{name}{version}"
 
 
 def _not_found(binaries: Iterable[Path]) -> list[str]:
     """The shared libraries that these need and the dynamic linker does not find."""
     try:
-        told = subprocess.run(
+        output = subprocess.run(
             ["ldd", *binaries], stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30.0, check=False
         ).stdout
     except (OSError, subprocess.TimeoutExpired):
         return []
-    return sorted({line.split()[0] for line in told.splitlines() if line.rstrip().endswith("=> not found")})
+    return sorted({line.split()[0] for line in output.splitlines() if line.rstrip().endswith("=> not found")})

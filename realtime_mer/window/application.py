@@ -1,4 +1,4 @@
-"""The process's QApplication, and what keeps Qt from disturbing the rest of the process."""
+"""The process's QApplication, and the guards that keep Qt from ending or disturbing the rest of the process."""
 
 from __future__ import annotations
 
@@ -15,33 +15,33 @@ from typing import NoReturn
 from realtime_mer.log import LOGGER
 from realtime_mer.window.qt import QtCore, QtWidgets
 
-# What Qt says before it ends the process, for lack of a server to draw on.
+# Qt's messages just before it ends the process because the display's server is gone.
 _LOST = ("The X11 connection broke", "The Wayland connection")
 
 
 @functools.cache
 def application() -> QtWidgets.QApplication:
-    """The process's one QApplication, made if need be, and kept: Qt does not survive its end."""
+    """The process's one QApplication, created on first use and kept: Qt does not survive a second one."""
     existing = QtWidgets.QApplication.instance()
     if isinstance(existing, QtWidgets.QApplication):
         return existing
     QtWidgets.QApplication.setAttribute(QtCore.Qt.ApplicationAttribute.AA_EnableHighDpiScaling)
     QtWidgets.QApplication.setAttribute(QtCore.Qt.ApplicationAttribute.AA_UseHighDpiPixmaps)
     QtWidgets.QApplication.setHighDpiScaleFactorRoundingPolicy(QtCore.Qt.HighDpiScaleFactorRoundingPolicy.PassThrough)
-    # Not the command's own arguments: Qt would take some of them for its own.
+    # Without the command's own arguments: Qt would interpret some of them.
     with _decimal_points():
         return QtWidgets.QApplication(["realtime-mer"])
 
 
 @contextlib.contextmanager
 def _decimal_points() -> Generator[None, None, None]:
-    """Keeps C's numbers as they are in here, where Qt, as it starts, turns the C library to the user's language.
+    """Keeps the C library's decimal point while Qt starts and switches it to the user's language.
 
-    openSMILE reads its configuration with the C library: from then on a decimal comma would have it refuse every new
-    engine, and another thread may be making one at this moment.
+    openSMILE reads its configuration with the C library. With a decimal comma it would refuse every new engine, and
+    another thread may be making one at this moment.
     """
     before = {name: os.environ.get(name) for name in ("LC_ALL", "LC_NUMERIC", "LANG")}
-    # LC_ALL goes before LC_NUMERIC, LANG comes after.
+    # LC_ALL takes precedence over LC_NUMERIC, LANG does not.
     if everything := os.environ.pop("LC_ALL", None):
         os.environ["LANG"] = everything
     os.environ["LC_NUMERIC"] = "C"
@@ -57,20 +57,20 @@ def _decimal_points() -> Generator[None, None, None]:
 
 @contextlib.contextmanager
 def display_watched(lost: Callable[[], NoReturn] | None) -> Generator[None, None, None]:
-    """lost: called, in the main thread, where the display's server is gone; Qt ends the process where it returns.
+    """Calls `lost` in the main thread when the display's server is gone. If `lost` returns, Qt ends the process.
 
-    Qt tells of it by nothing but a message. All its messages go to standard error, as ever.
+    Qt only prints a message about it. All its messages still go to standard error.
     """
 
-    def tell(_kind: QtCore.QtMsgType, _context: QtCore.QMessageLogContext, message: str | None) -> None:
+    def handle(_kind: QtCore.QtMsgType, _context: QtCore.QMessageLogContext, message: str | None) -> None:
         text = message or ""
         with contextlib.suppress(OSError, ValueError, AttributeError):
             print(text, file=sys.stderr)
-        # From another thread nothing can be done about it.
+        # In any other thread it is too late.
         if lost is not None and text.startswith(_LOST) and threading.current_thread() is threading.main_thread():
             lost()
 
-    before = QtCore.qInstallMessageHandler(tell)
+    before = QtCore.qInstallMessageHandler(handle)
     try:
         yield
     finally:
@@ -78,24 +78,27 @@ def display_watched(lost: Callable[[], NoReturn] | None) -> Generator[None, None
 
 
 @contextlib.contextmanager
-def faults_told(stop: threading.Event) -> Generator[None, None, None]:
-    """Takes what is raised inside Qt's calls, each fault once, to standard error. PyQt would abort the process."""
-    told: set[tuple[type[BaseException], str]] = set()
+def faults_reported(stop: threading.Event) -> Generator[None, None, None]:
+    """Prints exceptions raised inside Qt's calls, each once, and goes on: PyQt would abort the process.
 
-    def tell(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
+    Ctrl-C sets `stop` instead.
+    """
+    reported: set[tuple[type[BaseException], str]] = set()
+
+    def report(kind: type[BaseException], error: BaseException, trace: TracebackType | None) -> None:
         if issubclass(kind, KeyboardInterrupt):
             stop.set()
             return
         place = "".join(traceback.format_tb(trace)[-1:])
-        if (kind, place) not in told:
-            told.add((kind, place))
+        if (kind, place) not in reported:
+            reported.add((kind, place))
             with contextlib.suppress(OSError, ValueError):
-                print("realtime-mer: the window has a fault (told once); sound and OSC go on:", file=sys.stderr)
+                print("realtime-mer: the window has a fault (shown once); sound and OSC go on:", file=sys.stderr)
                 traceback.print_exception(kind, error, trace)
             LOGGER.error("the window has a fault", exc_info=(kind, error, trace))
 
     before = sys.excepthook
-    sys.excepthook = tell
+    sys.excepthook = report
     try:
         yield
     finally:

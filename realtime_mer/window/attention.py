@@ -1,4 +1,4 @@
-"""Which of the last frames a prediction was made from."""
+"""How much each of the last frames counts in the newest prediction."""
 
 from __future__ import annotations
 
@@ -15,34 +15,12 @@ N_FRAMES = 8
 _HEIGHT_PX, _GAP_PX, _FOOT_PX, _RIGHT_MARGIN_PX = 22, 3, 2, 14
 _TOOL_TIP = (
     "For every prediction the model looks back over the last few seconds and weighs each half second: the higher its "
-    "bar, the more that moment counts. All equally high: it listens to all of it alike."
+    "bar, the more that moment counts. All equally high: all moments count the same."
 )
 
 
-class AttentionStrip(QtWidgets.QWidget):
-    """A bar for each frame of the model's memory, from the oldest to the newest: how much it counts in the newest
-    prediction. At the left a caption, below the bars how long ago. Of a fixed height."""
-
-    def __init__(self, theme: Theme) -> None:
-        super().__init__()
-        self._bars = WeightBars(theme)
-        margin = theme.px(_RIGHT_MARGIN_PX)
-        layout = QtWidgets.QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, margin, 0)
-        layout.setSpacing(margin)
-        caption = Label("listens back to", theme.medium_pt, theme.text)
-        layout.addWidget(caption, 0, QtCore.Qt.AlignmentFlag.AlignTop)
-        layout.addWidget(self._bars, 1)
-        self.setToolTip(_TOOL_TIP)
-
-    def show_weights(self, weights: Sequence[float] | None) -> None:
-        """Of the newest prediction (Update.attention), oldest frame first; they add up to 1. Fewer than N_FRAMES at the
-        start of a run; None where the model has none to tell, or nothing has been predicted."""
-        self._bars.show_weights(weights)
-
-
-class WeightBars(QtWidgets.QWidget):
-    """The bars, over a scale of time."""
+class AttentionBars(QtWidgets.QWidget):
+    """A bar for each frame of the model's memory, oldest first, over a scale of time. Of a fixed height."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -52,17 +30,31 @@ class WeightBars(QtWidgets.QWidget):
         self.setFixedHeight(theme.px(_HEIGHT_PX) + self.fontMetrics().height())
 
     def show_weights(self, weights: Sequence[float] | None) -> None:
-        """As AttentionStrip takes them."""
+        """The newest prediction's attention, oldest frame first; the sum is 1. Fewer than N_FRAMES at the start of a
+        run; None if the model has no attention, or there is no prediction."""
         shown = tuple(weights or ())[-N_FRAMES:]
         if shown != self._weights:
             self._weights = shown
             self.update()
 
+    def captioned(self) -> QtWidgets.QWidget:
+        """A new widget with the bars and a caption to the left of them."""
+        strip = QtWidgets.QWidget()
+        margin = self._theme.px(_RIGHT_MARGIN_PX)
+        layout = QtWidgets.QHBoxLayout(strip)
+        layout.setContentsMargins(0, 0, margin, 0)
+        layout.setSpacing(margin)
+        caption = Label("listens back to", self._theme.medium_pt, self._theme.text)
+        layout.addWidget(caption, 0, QtCore.Qt.AlignmentFlag.AlignTop)
+        layout.addWidget(self, 1)
+        strip.setToolTip(_TOOL_TIP)
+        return strip
+
     def paintEvent(self, _event: QtGui.QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
         theme = self._theme
         painter = QtGui.QPainter(self)
         height, gap, foot = theme.px(_HEIGHT_PX), theme.px(_GAP_PX), theme.px(_FOOT_PX)
-        # Where all frames count alike, the bars are of half the height.
+        # If all frames count the same, the bars have half the height.
         full = max((*self._weights, 2.0 / N_FRAMES))
         weights = (None,) * (N_FRAMES - len(self._weights)) + self._weights
         for i, weight in enumerate(weights):

@@ -1,5 +1,4 @@
-"""What the window of a live run and that of the viewer have in common: a view, keys, a size, and a place to come back
-to."""
+"""The base of the live window and the viewer: a view, keys, and a size and place that are kept between runs."""
 
 from __future__ import annotations
 
@@ -16,20 +15,22 @@ from realtime_mer.window.notices import Notices
 from realtime_mer.window.pace import Pace
 from realtime_mer.window.pictures import PictureSaver
 from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
-from realtime_mer.window.remembered import SPANS_S, ZOOMS_S, Remembered, keep, recall
+from realtime_mer.window.remembered import SPANS_S, ZOOMS_S, Look, keep, recall
 from realtime_mer.window.screens import fitted, room_on
 from realtime_mer.window.shortcuts import Action, Key
 from realtime_mer.window.theme import Theme
-from realtime_mer.window.view import SIZE_PX, Look, View, theme_for
+from realtime_mer.window.view import SIZE_PX, View, theme_for
 
 _T = TypeVar("_T")
+# What keys do; None: nothing.
+Actions = Mapping[Action, Callable[[], object] | None]
 
 _LEAST_SIZE_PX = (880, 520)
-# Everything is made anew in another size once the window's has been the same for so long.
+# Everything is rebuilt in another size once the window's size has not changed for so long.
 _SETTLED_MS = 100
 # How long closing waits for a picture that is being saved.
 _PICTURE_TIMEOUT_S = 0.5
-# So long after a screen has gone, or a window has left a whole screen, everybody else has done what they do then.
+# So long after a screen was removed, or a window left full screen, the window manager has finished its own moves.
 _WHEREABOUTS_MS = 500
 
 _NORMAL, _MAXIMIZED, _FULL_SCREEN = (
@@ -43,16 +44,16 @@ _SHIFT, _KEYPAD = QtCore.Qt.KeyboardModifier.ShiftModifier, QtCore.Qt.KeyboardMo
 
 
 def remembered_in(name: str) -> Path:
-    """The file of this name, in the user's configuration, that says how a window was left."""
+    """The file of this name in the user's configuration, for a window's look."""
     return _folder(_CONFIGURATION) / "realtime-mer" / name
 
 
 class ViewWindow(QtWidgets.QWidget):
-    """A window that is filled by a View. A subclass calls `_begin` once it can make one, and `open` shows it.
+    """A window filled by a View. A subclass calls `_begin` once it can make one; `open` shows the window.
 
-    stop: ends it. mode, theme: how it begins, as config.MODES and config.THEMES name it; None: as it was left.
-    remembered: the file that says how that was; None: none does. notices: what to show for some seconds.
-    actions: what keys do beside those that all windows have; None where there is nothing to be done.
+    stop: closes it. mode, theme: the first ones, of config.MODES and config.THEMES; None: as the window was left.
+    remembered: the file that keeps how it was left; None: none. notices: messages to show. keys: all keys of the
+    window; actions: what they do besides what all windows have in common.
     """
 
     closed = QtCore.pyqtSignal()
@@ -66,41 +67,37 @@ class ViewWindow(QtWidgets.QWidget):
         remembered: Path | None,
         notices: Notices,
         keys: Sequence[Key],
-        actions: Mapping[Action, Callable[[], object] | None],
+        actions: Actions,
         title: str,
     ) -> None:
         super().__init__()
         self._stop, self._notices, self._remembered = stop, notices, remembered
         self._view: View
-        # The view, and what stands below it.
+        # The view, and what is below it.
         self._parts: tuple[QtWidgets.QWidget, ...] = ()
         self._ticked_s = time.monotonic()
-        left = Remembered() if remembered is None else recall(remembered)
-        self._look = Look(mode or left.mode, theme or left.theme, left.span_s)
-        self._place = left.place
-        # The window's, in operator mode.
+        left = Look() if remembered is None else recall(remembered)
+        self._look = replace(left, mode=mode or left.mode, theme=theme or left.theme)
+        # In operator mode.
         self._state = _FULL_SCREEN if left.full_screen else _MAXIMIZED if left.maximized else _NORMAL
         self._pictures = PictureSaver(notices, [Path(), _folder(_PICTURES)])
-        everywhere: dict[Action, Callable[[], object] | None] = {
-            Action.SCREENSHOT: self._save_picture,
-            Action.SPAN: self._next_span,
-            Action.MODE: self._next_mode,
-            Action.FULL_SCREEN: self._toggle_full_screen,
-            Action.SCREEN: self._next_screen,
-            Action.THEME: self._next_theme,
-            Action.HELP: self._toggle_key_list,
-            Action.LEAVE: self._leave,
-            Action.QUIT: self.close,
-        }
-        done = {action: do for action, do in (everywhere | dict(actions)).items() if do is not None}
-        self._keys = [key for key in keys if key.action in done]
-        self._pressed = {
-            (getattr(QtCore.Qt.Key, f"Key_{name}"), key.shifted): (done[key.action], key.repeats)
-            for key in self._keys
-            for name in key.names
-        }
+        self._bind(
+            keys,
+            {
+                Action.SCREENSHOT: self._save_picture,
+                Action.SPAN: lambda: self._show_span(_after(self._look.span_s, SPANS_S)),
+                Action.MODE: self._next_mode,
+                Action.FULL_SCREEN: self._toggle_full_screen,
+                Action.SCREEN: self._next_screen,
+                Action.THEME: self._next_theme,
+                Action.HELP: lambda: self._view.toggle_key_list(),
+                Action.LEAVE: self._leave,
+                Action.QUIT: self.close,
+                **actions,
+            },
+        )
         self.setWindowTitle(title)
-        # In Qt's pixels, of which a screen with a scale has fewer than it says.
+        # In Qt's pixels, of which a scaled screen has fewer than its resolution.
         screen = self.screen()
         room = QtCore.QSize(*SIZE_PX) if screen is None else room_on(screen).size()
         self.setMinimumSize(QtCore.QSize(*_LEAST_SIZE_PX).boundedTo(room))
@@ -116,33 +113,39 @@ class ViewWindow(QtWidgets.QWidget):
         self._timer.timeout.connect(self._tick)
         application().screenRemoved.connect(self._on_screen_removed)
 
-    # What a subclass is about
+    # For subclasses
 
     def _new_view(self, theme: Theme) -> View:
         """A view in this theme for the present look, which shows all that is known."""
         raise NotImplementedError
 
     def _parts_below(self, _theme: Theme) -> tuple[QtWidgets.QWidget, ...]:
-        """What stands below the view, from top to bottom."""
+        """The widgets below the view, from top to bottom."""
         return ()
 
     def _advance(self, elapsed_s: float) -> None:
-        """At every picture: so much time has passed since the last one."""
+        """Called at every picture, with the time since the last one."""
         raise NotImplementedError
 
     def _at_close(self) -> None:
-        """Ends what the subclass has begun."""
+        """Ends what the subclass has started."""
 
-    # What is to be known of it
+    def _begin(self) -> None:
+        """Fills the window and starts to draw."""
+        self._rebuild()
+        self._ticked_s = time.monotonic()
+        self._timer.start(self._pace.interval_ms)
+
+    # For callers
 
     @property
     def look(self) -> Look:
-        """How it is shown now."""
+        """Its present mode, theme and span."""
         return self._look
 
     @property
     def view(self) -> View:
-        """What fills it."""
+        """The view that fills it now."""
         return self._view
 
     def open(self, size_px: tuple[int, int] | None = None, screen: int | None = None) -> None:
@@ -150,8 +153,8 @@ class ViewWindow(QtWidgets.QWidget):
         screens = QtWidgets.QApplication.screens()
         if size_px is not None:
             self.resize(QtCore.QSize(*size_px))
-        elif self._place is not None and screens:
-            self.setGeometry(fitted(QtCore.QRect(*self._place), [room_on(screen) for screen in screens]))
+        elif self._look.place is not None and screens:
+            self.setGeometry(fitted(QtCore.QRect(*self._look.place), [room_on(screen) for screen in screens]))
         if screen is not None:
             if screen <= len(screens):
                 self._put_on(screens[screen - 1])
@@ -162,7 +165,15 @@ class ViewWindow(QtWidgets.QWidget):
         self.setWindowState(_FULL_SCREEN if self._is_stage else state)
         self.show()
 
-    # What Qt calls
+    def run_until_closed(self) -> None:
+        """Runs Qt's event loop until the window is closed or the desktop session ends, and deletes the window."""
+        loop = QtCore.QEventLoop()
+        self.closed.connect(loop.quit)
+        loop.exec_()
+        self.deleteLater()
+        application().sendPostedEvents(None, QtCore.QEvent.Type.DeferredDelete)
+
+    # Called by Qt
 
     def keyPressEvent(self, event: QtGui.QKeyEvent | None) -> None:  # noqa: N802 - Qt's name
         if event is None:
@@ -171,7 +182,7 @@ class ViewWindow(QtWidgets.QWidget):
         is_shifted = bool(modifiers & _SHIFT)
         found = None
         if not modifiers & ~(_SHIFT | _KEYPAD):
-            # Some keys are only reached with Shift, and some only mean something else with it.
+            # On some keyboards a key needs Shift, and some keys have another meaning with it.
             found = self._pressed.get((event.key(), is_shifted)) or self._pressed.get((event.key(), False))
         if found is None:
             super().keyPressEvent(event)
@@ -191,7 +202,7 @@ class ViewWindow(QtWidgets.QWidget):
         super().changeEvent(event)
         if event is not None and event.type() == QtCore.QEvent.Type.WindowStateChange:
             self._show_cursor()
-            # Where it was before may be on a screen that is gone.
+            # Its former place may be on a screen that was removed.
             self._whereabouts.start()
 
     def closeEvent(self, event: QtGui.QCloseEvent | None) -> None:  # noqa: N802 - Qt's name
@@ -215,7 +226,17 @@ class ViewWindow(QtWidgets.QWidget):
         self._view.show_notices(self._notices.current())
         self._advance(elapsed_s)
 
-    # What keys and the mouse do
+    # Keys and the mouse
+
+    def _bind(self, keys: Sequence[Key], actions: Actions) -> None:
+        """Leaves out keys without an action."""
+        done = {action: do for action, do in actions.items() if do is not None}
+        self._keys = [key for key in keys if key.action in done]
+        self._pressed = {
+            (getattr(QtCore.Qt.Key, f"Key_{name}"), key.shifted): (done[key.action], key.repeats)
+            for key in self._keys
+            for name in key.names
+        }
 
     @property
     def _is_stage(self) -> bool:
@@ -226,17 +247,14 @@ class ViewWindow(QtWidgets.QWidget):
         self._view.show_notices(())
         self._pictures.save(self.grab().toImage())
 
-    def _next_span(self) -> None:
-        self._show_span(_after(self._look.span_s, SPANS_S))
-
     def _zoom(self, steps: int) -> None:
-        """Nearer, or, where steps is negative, further away."""
-        # Not by `in`: None is the widest.
+        """Zooms the timelines in, or out if steps is negative."""
+        # `index` also finds None, the widest.
         index = ZOOMS_S.index(self._look.span_s) - steps
         self._show_span(ZOOMS_S[min(max(index, 0), len(ZOOMS_S) - 1)])
 
     def _show_span(self, span_s: float | None) -> None:
-        # The stage has no timelines: what cannot be seen is not changed.
+        # The stage display has no timelines, so the change would be invisible.
         if not self._is_stage:
             self._look = replace(self._look, span_s=span_s)
             self._view.show_span(span_s)
@@ -264,9 +282,6 @@ class ViewWindow(QtWidgets.QWidget):
         self._look = replace(self._look, theme=_after(self._look.theme, THEMES))
         self._rebuild()
 
-    def _toggle_key_list(self) -> None:
-        self._view.toggle_key_list()
-
     def _leave(self) -> None:
         if self._view.has_key_list:
             self._view.toggle_key_list()
@@ -275,22 +290,16 @@ class ViewWindow(QtWidgets.QWidget):
         else:
             self.close()
 
-    # How it looks, and where it is
-
-    def _begin(self) -> None:
-        """Fills it, and begins to draw."""
-        self._rebuild()
-        self._ticked_s = time.monotonic()
-        self._timer.start(self._pace.interval_ms)
+    # Its contents and its place
 
     def _refit(self) -> None:
         if self._parts and self._fitting_theme() != self._view.theme:
             self._rebuild()
 
     def _rebuild(self) -> None:
-        """Everything that is seen, anew."""
-        before, has_key_list = self._parts, bool(self._parts) and self._view.has_key_list
-        for old in before:
+        """Replaces everything in the window."""
+        has_key_list = bool(self._parts) and self._view.has_key_list
+        for old in self._parts:
             self._layout.removeWidget(old)
             old.hide()
             old.deleteLater()
@@ -300,13 +309,13 @@ class ViewWindow(QtWidgets.QWidget):
         self._parts = (self._view, *self._parts_below(theme))
         for number, part in enumerate(self._parts):
             self._layout.addWidget(part, 0 if number else 1)
-            # Every key is the window's.
+            # The window handles all keys.
             for inside in part.findChildren(QtWidgets.QWidget):
                 inside.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
         if has_key_list:
             self._view.toggle_key_list()
         self._view.show_notices(self._notices.current())
-        # Seen for a moment where the window becomes larger.
+        # Visible for a moment when the window grows.
         palette = self.palette()
         palette.setColor(QtGui.QPalette.ColorRole.Window, QtGui.QColor(theme.background))
         self.setPalette(palette)
@@ -320,14 +329,14 @@ class ViewWindow(QtWidgets.QWidget):
         self.setCursor(QtCore.Qt.CursorShape.BlankCursor if hidden else QtCore.Qt.CursorShape.ArrowCursor)
 
     def _put_on(self, screen: QtGui.QScreen) -> None:
-        """Into the middle of this screen, no larger than that; whatever it fills there as it does here."""
+        """Moves it to the middle of this screen, shrunk to fit; maximized or full screen stays so."""
         state, place = self.windowState(), self.normalGeometry()
-        # Most desktops keep a window that fills a screen where it is.
+        # Most desktops do not move a window that fills a screen.
         self.setWindowState(_NORMAL)
         room = room_on(screen)
         place.moveCenter(room.center())
         self.setGeometry(fitted(place, [room]))
-        # Wayland lets nobody choose a place, but a screen to fill.
+        # On Wayland a program cannot choose a place, only the screen to fill.
         self.winId()
         handle = self.windowHandle()
         if handle is not None:
@@ -345,7 +354,7 @@ class ViewWindow(QtWidgets.QWidget):
         self._whereabouts.start()
 
     def _come_back(self) -> None:
-        """From a screen that is gone."""
+        """Moves it to the first screen if it is on none."""
         screens = QtWidgets.QApplication.screens()
         if screens and not any(self.geometry().intersects(screen.geometry()) for screen in screens):
             self._put_on(screens[0])
@@ -353,13 +362,11 @@ class ViewWindow(QtWidgets.QWidget):
     def _state_now(self) -> QtCore.Qt.WindowState:
         return next((state for state in (_FULL_SCREEN, _MAXIMIZED) if self.windowState() & state), _NORMAL)
 
-    def _as_left(self) -> Remembered:
+    def _as_left(self) -> Look:
         state = self._state if self._is_stage else self._state_now()
         place = self.normalGeometry()
-        return Remembered(
-            mode=self._look.mode,
-            theme=self._look.theme,
-            span_s=self._look.span_s,
+        return replace(
+            self._look,
             maximized=state == _MAXIMIZED,
             full_screen=state == _FULL_SCREEN,
             place=(place.x(), place.y(), place.width(), place.height()) if place.isValid() else None,
@@ -371,5 +378,5 @@ def _folder(kind: QtCore.QStandardPaths.StandardLocation) -> Path:
 
 
 def _after(this: _T, these: Sequence[_T]) -> _T:
-    """The next one, after the last one the first again."""
+    """The next one; the first after the last."""
     return these[(these.index(this) + 1) % len(these)] if this in these else these[0]

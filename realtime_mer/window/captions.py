@@ -1,4 +1,4 @@
-"""What the window says, in words. No Qt in here."""
+"""The window's texts. No Qt in here."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from realtime_mer.window.theme import Tone
 
 @dataclass(frozen=True, slots=True)
 class Headline:
-    """What stands between the music and its prediction: a word (none where nothing does), a sentence, and its tone.
+    """The state of the run: a word (empty if all is well), a sentence, and its tone.
 
-    ghost: whether what is shown does not follow the music at present.
+    ghost: whether the display does not follow the music at present.
     """
 
     word: str
@@ -96,7 +96,7 @@ def status_fields(status: Status, newest: Update | None, network: Sequence[Netwo
 
 
 def level_text(level: InputLevel | None, gain_db: float) -> str:
-    """The level in figures: RMS and peak in dBFS, and the level stage's gain in dB where that is known."""
+    """The level in figures: RMS and peak in dBFS, and the gain stage's gain in dB if that is known."""
     if level is None:
         return "–"
     rms, peak = signed(level.rms_db, 1), signed(level.peak_db, 1)
@@ -110,7 +110,7 @@ def level_tone(level: InputLevel | None) -> Tone:
 
 
 def signed(value: float, digits: int = 2) -> str:
-    """A number with its sign always shown, the minus as wide as the plus."""
+    """A number that always has a sign, the minus as wide as the plus."""
     return f"{round(value, digits) + 0.0:+.{digits}f}".replace("-", "−")
 
 

@@ -1,4 +1,4 @@
-"""The updates so far, as arrays to draw: the latest ones exactly, all of them in a bounded number of points. No Qt."""
+"""The updates so far, as arrays to draw: the latest exactly, the whole run in a bounded number of points. No Qt."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Name = Literal["valence", "arousal"]
 
-# Ten minutes of predictions, one every 0.5 s, and a little more.
+# A little more than ten minutes of predictions, one every 0.5 s.
 _CAPACITY = 1_300
 _MOMENTS = 4_096
-# At most this many points of a curve; even, two for each bin.
+# The most points in a curve; even, two for each bin.
 _POINTS = 2_048
 _NARROWEST_BIN_S = 0.5
 
@@ -44,18 +44,16 @@ class Change:
 
 
 class Envelope:
-    """A value over any length of time in at most `points` points: the lowest and the highest of each bin, and when; and
-    one point more, the newest.
+    """A value over any length of time in at most `points` points: the lowest and the highest of each bin, with their
+    times; and one more point, the newest.
 
-    The bins are equally wide, at first narrow. Where the time no longer fits, each two neighbours become one.
-    A bin is held where all of its values were. points: even, at least 4. Raises ValueError.
+    All bins are equally wide, and narrow at first. When the time no longer fits, each two neighbours are merged.
+    A bin is held if all of its values are. points: even, at least 4.
     """
 
     def __init__(self, points: int = _POINTS) -> None:
-        if points < 4 or points % 2:
-            raise ValueError(f"An envelope has an even number of points, at least 4, not {points}.")
         self._n_bins = points // 2
-        # Time and value of the lowest and of the highest.
+        # Time and value of each bin's lowest and highest.
         self._low = np.full((self._n_bins, 2), math.nan)
         self._high = np.full((self._n_bins, 2), math.nan)
         self._held = np.ones(self._n_bins, dtype=bool)
@@ -65,13 +63,13 @@ class Envelope:
         self._newest = (-math.inf, 0.0, False)
 
     def add(self, time_s: float, value: float, *, held: bool) -> None:
-        """The next value; time_s: not before the last one's."""
+        """Adds the next value; time_s: not before the last one's."""
         if self._start_s is None:
             self._start_s = time_s
         while (time_s - self._start_s) / self._width_s >= self._n_bins:
             self._merge()
         index = max(math.floor((time_s - self._start_s) / self._width_s), self._last)
-        # So that anything is lower and higher than nothing.
+        # Written so that any value is lower and higher than nan.
         if not value >= self._low[index, 1]:
             self._low[index] = time_s, value
         if not value <= self._high[index, 1]:
@@ -81,7 +79,7 @@ class Envelope:
         self._newest = (time_s, value, held)
 
     def curve(self) -> Curve:
-        """Each bin's lowest and highest in the order in which they came, once where they are the same; the newest."""
+        """Each bin's lowest and highest in time order, once if they are the same; then the newest."""
         low, high = self._low[: self._last + 1], self._high[: self._last + 1]
         first = np.where((low[:, 0] <= high[:, 0])[:, None], low, high)
         second = np.where((low[:, 0] <= high[:, 0])[:, None], high, low)
@@ -100,7 +98,7 @@ class Envelope:
             padded = np.full((2 * n_merged, 2), math.nan)
             padded[: self._n_bins] = extremes
             pairs = padded.reshape(n_merged, 2, 2)
-            # A bin in which nothing came loses against any value.
+            # An empty bin loses against any value.
             ranks = np.where(np.isnan(pairs[..., 1]), math.inf, sign * pairs[..., 1])
             extremes[:n_merged] = pairs[np.arange(n_merged), np.argmin(ranks, axis=1)]
             extremes[n_merged:] = math.nan
@@ -113,11 +111,11 @@ class Envelope:
 
 
 class History:
-    """The latest updates, as many as its capacity, and what there is to know of all of them.
+    """The latest updates, up to `capacity`, and an envelope of all of them.
 
-    time_s, valence, arousal: float64, shape (n,), oldest first; held: bool, shape (n,). newest: the last, or None.
-    changes, marks: the latest changes of quadrant, and moments that somebody marked, oldest first; at most 4,096 of
-    each. first_s: stream time of the very first update; None before it.
+    time_s, valence, arousal: float64, shape (n,), oldest first; held: bool, shape (n,).
+    changes, marks: the latest changes of quadrant and marked moments, oldest first; at most 4,096 of each.
+    first_s: stream time of the very first update; None before it.
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
@@ -135,7 +133,7 @@ class History:
         self._arrange()
 
     def extend(self, updates: Iterable[Update]) -> None:
-        """Takes new updates, oldest first."""
+        """Adds updates, oldest first."""
         for update in updates:
             self._updates.append(update)
             self._whole["valence"].add(update.time_s, update.prediction.valence, held=update.held)
@@ -147,41 +145,31 @@ class History:
                 self.changes.append(Change(update.time_s, update.quadrant))
         self._arrange()
 
-    def mark(self, marks: Iterable[Marked]) -> None:
-        """Takes new marks, oldest first."""
-        self.marks.extend(marks)
-
     @property
     def newest(self) -> Update | None:
+        """The last update; None before the first."""
         return self._updates[-1] if self._updates else None
 
-    def latest(self, count: int) -> list[Update]:
-        """The newest updates, so many at most, oldest first."""
-        return list(itertools.islice(reversed(self._updates), count))[::-1]
-
     def curve(self, name: Name, since_s: float) -> Curve:
-        """A value from some moment before this stream time on: exactly where that still is known, else its envelope."""
+        """A value from a moment before this stream time on: exact if that is still known, else its envelope."""
         if not self._updates or (since_s < self.time_s[0] and self.time_s[0] != self.first_s):
             return self._whole[name].curve()
-        # One more, from which a line comes into view.
+        # One more, so that the line starts outside the view.
         start = max(int(np.searchsorted(self.time_s, since_s)) - 1, 0)
         values = self.valence if name == "valence" else self.arousal
         return Curve(self.time_s[start:], values[start:], self.held[start:])
 
     def _arrange(self) -> None:
-        self.time_s = self._column([update.time_s for update in self._updates])
-        self.valence = self._column([update.prediction.valence for update in self._updates])
-        self.arousal = self._column([update.prediction.arousal for update in self._updates])
-        self.held = np.array([update.held for update in self._updates], dtype=bool)
-
-    @staticmethod
-    def _column(values: list[float]) -> Values:
-        return np.array(values, dtype=np.float64)
+        predictions = [update.prediction for update in self._updates]
+        self.time_s: Values = np.array([one.time_s for one in predictions], dtype=np.float64)
+        self.valence: Values = np.array([one.valence for one in predictions], dtype=np.float64)
+        self.arousal: Values = np.array([one.arousal for one in predictions], dtype=np.float64)
+        self.held: Flags = np.array([update.held for update in self._updates], dtype=bool)
 
 
 def lasting(changes: Sequence[Change], least_s: float) -> list[Change]:
-    """The changes after which the music stayed for least_s, and the last one; without those that, where the others are
-    left out, change nothing. They are least_s apart at least, but the last."""
+    """The changes after which the music stayed for at least least_s, and the last one; without changes back to the
+    same quadrant."""
     kept: list[Change] = []
     for change, following in itertools.zip_longest(changes, itertools.islice(changes, 1, None)):
         stayed = following is None or following.time_s - change.time_s >= least_s

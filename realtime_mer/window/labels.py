@@ -1,4 +1,4 @@
-"""Text in the window. Nothing is laid out or styled anew unless it has changed: Qt takes its time over either."""
+"""Text in the window. Layout and style are only updated on a change, because both are slow in Qt."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ class Label(QtWidgets.QLabel):
     def __init__(self, text: str, points: float, colour: str, *, bold: bool = False) -> None:
         super().__init__(text)
         self._colour = ""
-        # The names of devices and folders are not for Qt to read markup in.
+        # Names of devices and folders may contain what Qt would take for markup.
         self.setTextFormat(QtCore.Qt.TextFormat.PlainText)
         self.setFont(font(points, bold=bold))
         self.show_colour(colour)
@@ -27,9 +27,9 @@ class Label(QtWidgets.QLabel):
 
 
 class CutLabel(Label):
-    """As much of a text as fits into the place that the layout gives it, however little; the tool tip has all of it.
+    """A text cut to the space that the layout gives it; the tool tip shows all of it.
 
-    lines: how many it may take; a single one ends in … where it is cut.
+    lines: how many lines it may take; a single line ends in … if it is cut.
     """
 
     def __init__(self, points: float, colour: str, *, lines: int = 1) -> None:

@@ -1,6 +1,6 @@
-"""Lends the main thread, where Qt wants to be, to a piece of work that is done in another one. No Qt in here.
+"""Runs the work in another thread and lends it the main thread, which Qt needs. No Qt in here.
 
-So the work goes on, and comes to its own end, where Qt never gives the main thread back: when its display is gone.
+The work goes on and ends by itself even if Qt never returns, which is what happens when its display is gone.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from realtime_mer.endings import leave_at_once
 
 _T = TypeVar("_T")
 
-# In turns, since on Windows a wait without end does not hear Ctrl-C.
+# On Windows, Ctrl-C does not interrupt an endless wait.
 _WAIT_S = 0.2
 
 
 class MainThreadLostError(RuntimeError):
-    """What was being done in the main thread cannot come to its end."""
+    """The job in the main thread cannot finish."""
 
 
 class MainThread:
-    """Made, and held by `run`, in the main thread."""
+    """Created in the main thread, which also calls `run`."""
 
     def __init__(self) -> None:
         self._jobs: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -35,9 +35,9 @@ class MainThread:
         self._current: Future[Any] | None = None
 
     def run(self, work: Callable[[], _T]) -> _T:
-        """Does the work in another thread, and meanwhile in this one what it asks for. Returns or raises as it does."""
+        """Does the work in another thread and its jobs in this one. Returns or raises as the work does."""
         outcome: Future[_T] = Future()
-        # So that the main thread need not be told by the clock.
+        # Wakes the main thread.
         outcome.add_done_callback(lambda _: self._jobs.put(lambda: None))
         self._outcome = outcome
         self._worker = threading.Thread(target=_into, args=(outcome, work), name="run", daemon=True)
@@ -49,30 +49,30 @@ class MainThread:
         return outcome.result()
 
     def do(self, job: Callable[[], _T]) -> _T:
-        """For the work: does this in the main thread, one job at a time, and returns or raises as it does.
+        """For the work: does this job in the main thread, one at a time. Returns or raises as the job does.
 
-        Raises MainThreadLostError where the job was left by `leave`.
+        Raises MainThreadLostError if the job called `leave`.
         """
         answer: Future[_T] = Future()
         self._jobs.put(lambda: self._carry_out(answer, job))
         return answer.result()
 
     def leave(self, exit_code: Callable[[Callable[[], Any]], int]) -> NoReturn:
-        """For a job that cannot return: the work goes on without it, and at its end the process ends.
+        """For a job that cannot return: waits until the work ends without it, and ends the process.
 
-        exit_code: called after that; it takes what returns or raises as the work did. What Python does when it exits is
-        not done: Qt's part of it wants a display.
+        exit_code: gets a function that returns or raises as the work did, and returns the process's exit code. Python's
+        own clean-up at exit is skipped: Qt's part of it needs a display.
         """
         assert self._worker is not None
         assert self._outcome is not None
         assert self._current is not None
-        self._current.set_exception(MainThreadLostError("What was done in the main thread has no end."))
+        self._current.set_exception(MainThreadLostError("The job in the main thread cannot finish."))
         while self._worker.is_alive():
-            # In turns, so that signals are handled here, as ever.
+            # With a timeout, so that signals are still handled here.
             self._worker.join(_WAIT_S)
         try:
             code = exit_code(self._outcome.result)
-        except BaseException:  # noqa: BLE001 - as Python would say it, and end
+        except BaseException:  # noqa: BLE001 - printed as Python would
             # The terminal may have gone with the display.
             with contextlib.suppress(Exception):
                 traceback.print_exc()
@@ -88,7 +88,7 @@ class MainThread:
 def _into(future: Future[_T], work: Callable[[], _T]) -> None:
     try:
         result = work()
-    except BaseException as error:  # noqa: BLE001 - it is raised where the result is waited for
+    except BaseException as error:  # noqa: BLE001 - raised by the code that waits for the result
         future.set_exception(error)
     else:
         future.set_result(result)

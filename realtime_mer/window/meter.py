@@ -1,4 +1,4 @@
-"""The input's level: its state in a word, its figures, and a bar."""
+"""The input level: its state, its figures, and a bar."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
 from realtime_mer.window.theme import Theme
 
 FLOOR_DB = -72.0
-# How long a peak is held, and how fast it falls then: as fast as on a broadcast peak meter (IEC 60268-10, type I).
+# A peak is held, then falls as fast as on a broadcast peak meter (IEC 60268-10, type I).
 HOLD_S = 1.5
 FALL_DB_PER_S = 20.0 / 1.7
 
@@ -19,7 +19,7 @@ _GAP_PX, _RIGHT_MARGIN_PX = 2, 14
 
 
 class LevelMeter(QtWidgets.QWidget):
-    """The level's state, its figures and its bar."""
+    """The level's state and figures above its bar."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class LevelMeter(QtWidgets.QWidget):
         layout.addWidget(self._bar)
 
     def show_level(self, level: InputLevel | None, gain_db: float) -> None:
-        """level: None where there is no sound to speak of. gain_db: of the level stage."""
+        """level: None if there is no sound. gain_db: of the gain stage."""
         colour = self._theme.of(level_tone(level))
         self._word.show_text("" if level is None else level.state.value)
         self._word.show_colour(colour)
@@ -49,12 +49,12 @@ class LevelMeter(QtWidgets.QWidget):
         self._bar.show_level(level, colour)
 
     def advance(self, elapsed_s: float) -> None:
-        """Lets this much time go by, in which a peak may fall."""
+        """Lets the peak fall for this much time."""
         self._bar.advance(elapsed_s)
 
 
 class LevelBar(QtWidgets.QWidget):
-    """A bar that is filled to the RMS and has a line at the highest peak of late, over a scale in dBFS."""
+    """A bar that is filled to the RMS and has a line at the held peak, over a scale in dBFS."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -66,7 +66,7 @@ class LevelBar(QtWidgets.QWidget):
         self.setFixedHeight(theme.px(_BAR_PX) + self.fontMetrics().height())
 
     def show_level(self, level: InputLevel | None, colour: str) -> None:
-        """level: None where there is no sound to speak of."""
+        """level: None if there is no sound."""
         if level is None:
             self._peak_db = FLOOR_DB
         elif level.peak_db >= self._peak_db:
@@ -76,7 +76,7 @@ class LevelBar(QtWidgets.QWidget):
             self.update()
 
     def advance(self, elapsed_s: float) -> None:
-        """Lets this much time go by: the peak is held, and then falls, though not below the present one."""
+        """Lets this much time go by: the peak is held, then falls to the present one."""
         level = self._shown[0]
         if level is None:
             return

@@ -1,4 +1,4 @@
-"""Passing messages for whoever looks at the window. No Qt in here."""
+"""Messages that the window shows for some seconds. No Qt in here."""
 
 from __future__ import annotations
 
@@ -15,17 +15,16 @@ _SHOWN_S, _FAULT_SHOWN_S = 6.0, 15.0
 
 @dataclass(frozen=True, slots=True)
 class Notice:
-    """A line of text; fault: whether it is about something that went wrong."""
+    """A line of text; fault: whether it reports an error."""
 
     text: str
     fault: bool = False
 
 
 class Notices:
-    """What is to be read just now: any thread posts, and each message lasts for some seconds, longer where it is about
-    a fault.
+    """The messages to show now. Any thread posts; each message lasts for some seconds, a fault longer.
 
-    Where there are too many at once the oldest go. dropped: how many have. now_s: a clock that never falls.
+    At most 16: the oldest go first. dropped: how many have gone early. now_s: a monotonic clock.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
@@ -36,7 +35,7 @@ class Notices:
         self._posted: deque[tuple[float, Notice]] = deque()
 
     def post(self, text: str, *, fault: bool = False) -> None:
-        """Never waits for anything. text: for people; becomes one line, and is cut where it is very long."""
+        """Never blocks. text: becomes one line, cut if it is very long."""
         line = " ".join(text.split())
         notice = Notice(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…", fault)
         end_s = self._now_s() + (_FAULT_SHOWN_S if fault else _SHOWN_S)
@@ -47,7 +46,7 @@ class Notices:
             self._posted.append((end_s, notice))
 
     def current(self) -> tuple[Notice, ...]:
-        """What is to be read now, oldest first; at most 16."""
+        """The messages to show now, oldest first."""
         now_s = self._now_s()
         with self._lock:
             self._posted = deque(timed for timed in self._posted if timed[0] > now_s)

@@ -1,4 +1,4 @@
-"""What lies over the window for a while: the list of keys, and passing messages."""
+"""Panels over the window: the list of keys, and messages that pass."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from realtime_mer.window.theme import Theme
 
 _MARGIN_PX, _GAP_PX, _FRAME_PX = 12, 6, 1
 _MOST_LINES = 4
-# Of the width that there is.
+# Of the available width.
 _WIDEST = 0.9
 
 
@@ -45,7 +45,7 @@ class KeyList(Card):
 
 
 class NoticeLines(Card):
-    """The latest messages; it is there only while there are any."""
+    """The latest messages; visible only while there are any."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__(theme)
@@ -58,7 +58,7 @@ class NoticeLines(Card):
             layout.addWidget(line)
 
     def show_notices(self, notices: Sequence[Notice], room_px: int) -> None:
-        """The last of these, oldest first. room_px: the width that there is for it."""
+        """Shows the last of these, oldest first. room_px: the available width."""
         shown = list(notices)
         if len(shown) > _MOST_LINES:
             n_hidden = len(shown) - _MOST_LINES + 1
@@ -67,7 +67,7 @@ class NoticeLines(Card):
         for line in self._lines[len(shown) :]:
             line.hide()
         for line, notice in zip(self._lines, shown, strict=False):
-            # What a path begins and ends with is what matters.
+            # The start and the end of a path matter most.
             middle = QtCore.Qt.TextElideMode.ElideMiddle
             line.show_text(line.fontMetrics().elidedText(notice.text, middle, widest_px))
             line.show_colour(self._theme.bad if notice.fault else self._theme.text)

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 _LARGEST_HZ = 60.0
-# Some drivers say 0 or 1, or nothing at all.
+# Some drivers report 0 or 1.
 _LEAST_HZ = 24.0
 _WINDOW_S = 2.0
-# Of one core: above the first it draws half as often; that is half the work, and below the second it can do all of it.
+# Shares of one core. Above the first the window draws half as often, which halves the work; below the second it draws
+# at the full rate again.
 _TOO_BUSY, _IDLE = 0.5, 0.2
 
 
 class Pace:
-    """As often as the screen does, up to 60 Hz; half as often where that takes more than half a core.
+    """The screen's rate, up to 60 Hz; half of it if drawing takes more than half a core.
 
-    refresh_hz: what the screen says of itself.
+    refresh_hz: as the screen reports it.
     """
 
     def __init__(self, refresh_hz: float) -> None:
@@ -23,11 +24,11 @@ class Pace:
 
     @property
     def interval_ms(self) -> int:
-        """Between two pictures; never longer than it should be."""
+        """The time between two pictures, rounded down."""
         return int(1000.0 / (self._full_hz / 2 if self._halved else self._full_hz))
 
     def note(self, now_s: float, busy_s: float) -> None:
-        """At every picture. now_s: of a clock that never falls; busy_s: what the drawing thread has worked so far."""
+        """To be called at every picture. now_s: monotonic time. busy_s: the drawing thread's CPU time so far."""
         if self._since is None:
             self._since = now_s, busy_s
             return

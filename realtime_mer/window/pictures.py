@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import threading
 from collections.abc import Sequence
@@ -13,9 +14,9 @@ from realtime_mer.window.qt import QtCore, QtGui
 
 
 class PictureSaver:
-    """Saves pictures in a thread of its own, one at a time, and tells what became of each.
+    """Saves pictures in a thread of its own, one at a time, and posts the result of each.
 
-    folders: where to; the first that a file can be made in.
+    folders: the first of these that can be written to is used.
     """
 
     def __init__(self, notices: Notices, folders: Sequence[Path]) -> None:
@@ -23,7 +24,7 @@ class PictureSaver:
         self._thread: threading.Thread | None = None
 
     def save(self, image: QtGui.QImage) -> None:
-        """Never waits. A picture that comes while another is being saved is refused."""
+        """Never blocks. A picture is refused while another is being saved."""
         if self._thread is not None and self._thread.is_alive():
             self._notices.post("A picture is still being saved.", fault=True)
             return
@@ -31,13 +32,13 @@ class PictureSaver:
         self._thread.start()
 
     def finish(self, timeout_s: float) -> None:
-        """Waits for the picture that is being saved, if there is one, but no longer than this."""
+        """Waits for the picture that is being saved, if any, but no longer than this."""
         if self._thread is not None:
             self._thread.join(timeout_s)
 
     def _save(self, image: QtGui.QImage) -> None:
         try:
-            path = write_new(_png(image), self._folders, f"realtime-mer {datetime.now():%Y-%m-%d %H.%M.%S}", ".png")
+            path = write_new(png(image), self._folders, f"realtime-mer {datetime.now():%Y-%m-%d %H.%M.%S}", ".png")
         except OSError as error:
             where = f" ({error.filename})" if error.filename else ""
             self._notices.post(f"No picture was saved: {error.strerror or error}{where}.", fault=True)
@@ -46,16 +47,14 @@ class PictureSaver:
 
 
 def write_new(content: bytes, folders: Sequence[Path], name: str, suffix: str) -> Path:
-    """Writes a file that was not there before, into the first of the folders that takes it; returns its path.
+    """Writes a new file into the first folder where that is possible and returns its path.
 
-    Where the name is taken, a number is added. Raises OSError where no folder takes it.
+    Adds a number if the name is taken. Raises OSError if no folder can be written to.
     """
     *others, last = folders
     for folder in others:
-        try:
+        with contextlib.suppress(OSError):
             return _write_new(content, folder, name, suffix)
-        except OSError:
-            continue
     return _write_new(content, last, name, suffix)
 
 
@@ -77,7 +76,8 @@ def _write_new(content: bytes, folder: Path, name: str, suffix: str) -> Path:
     raise AssertionError("numbers do not end")
 
 
-def _png(image: QtGui.QImage) -> bytes:
+def png(image: QtGui.QImage) -> bytes:
+    """The image as a PNG file. Raises OSError if Qt cannot make one, as for lack of memory."""
     buffer = QtCore.QBuffer()
     buffer.open(QtCore.QIODevice.OpenModeFlag.WriteOnly)
     if not image.save(buffer, "PNG"):

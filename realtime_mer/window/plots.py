@@ -1,4 +1,4 @@
-"""What the window's plots have in common."""
+"""Parts that the window's plots have in common."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Ticks = Sequence[tuple[float, str]]
 
 
 class PaintedItem(QtWidgets.QGraphicsItem):
-    """Something in a plot that draws itself, in the plot's coordinates, within `_bounds`."""
+    """An item of a plot that draws itself within `_bounds`, in the plot's coordinates."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -44,7 +44,7 @@ def still_plot(
     x_ticks: Ticks,
     y_ticks: Ticks,
 ) -> pg.PlotWidget:
-    """A plot of a fixed part of the plane with these ticks; the mouse changes nothing in it."""
+    """A plot of a fixed range with these ticks, which ignores the mouse."""
     plot = pg.PlotWidget(background=theme.background, enableMenu=False)
     plot.setAttribute(QtCore.Qt.WidgetAttribute.WA_TransparentForMouseEvents)
     item = plot.getPlotItem()
@@ -59,7 +59,7 @@ def still_plot(
         axis.setStyle(
             tickFont=font(theme.small_pt),
             tickLength=-theme.px(_TICK_PX),
-            # The labels at an axis's ends reach over them, and would be left out.
+            # Labels at the ends of an axis reach beyond it, and would be left out.
             hideOverlappingLabels=theme.px(_LABEL_REACH_PX),
         )
         axis.setTicks([list(ticks)])

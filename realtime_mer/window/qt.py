@@ -1,13 +1,13 @@
 """Qt and pyqtgraph for the window's modules, with Qt's types.
 
-Importing this takes a fraction of a second, and fails where the system lacks what Qt draws with.
+Importing this takes a fraction of a second, and fails if the system lacks libraries that Qt needs.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-# First: pyqtgraph takes the binding that is loaded already.
+# First: pyqtgraph uses the binding that is already loaded.
 import PyQt5.QtWidgets  # noqa: F401 # isort: skip
 import pyqtgraph as pg
 

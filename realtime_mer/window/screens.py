@@ -1,4 +1,4 @@
-"""Where on the screens a window can be."""
+"""The areas of the screens that windows can use."""
 
 from __future__ import annotations
 
@@ -8,17 +8,14 @@ from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
 
 
 def room_on(screen: QtGui.QScreen) -> QtCore.QRect:
-    """Where on this screen a window can be, with a title above it; in Qt's pixels."""
+    """The area of this screen for a window below its title bar, in Qt's pixels."""
     style = QtWidgets.QApplication.style()
     title_px = 0 if style is None else style.pixelMetric(QtWidgets.QStyle.PixelMetric.PM_TitleBarHeight)
     return screen.availableGeometry().adjusted(0, title_px, 0, 0)
 
 
 def fitted(place: QtCore.QRect, rooms: Sequence[QtCore.QRect]) -> QtCore.QRect:
-    """The place, moved and made smaller to lie within the one of the rooms that has most of it; else in the first.
-
-    rooms: at least one.
-    """
+    """The place, moved and shrunk to fit into the room that it overlaps most, or the first. rooms: at least one."""
 
     def shared_px(room: QtCore.QRect) -> int:
         both = place.intersected(room)

@@ -1,4 +1,4 @@
-"""What the keys do in the window and in the viewer; their lists of keys and docs/keys.md are made from this.
+"""The keys of the window and of the viewer; their lists of keys and docs/keys.md are generated from this.
 
 `python -m realtime_mer.window.shortcuts > docs/keys.md`
 """
@@ -11,7 +11,7 @@ from enum import Enum, auto
 
 
 class Action(Enum):
-    """What a key asks for."""
+    """What a key does."""
 
     PAUSE = auto()
     RECORD = auto()
@@ -26,7 +26,7 @@ class Action(Enum):
     HELP = auto()
     LEAVE = auto()
     QUIT = auto()
-    # In what has been, which only the viewer shows.
+    # Only in the viewer.
     STEP_BACK = auto()
     STEP_ON = auto()
     LEAP_BACK = auto()
@@ -37,11 +37,11 @@ class Action(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """Keys that ask for the same thing.
+    """Keys with the same action.
 
-    names: Qt's names of the keys, without `Key_`. does: what happens, as a list has it; brief: in a word or two, where
-    there is always room to say so, else empty. shifted: only together with Shift; else with or without, as far as that
-    asks for nothing else. repeats: whether it goes on for as long as the key is held down.
+    names: Qt's names of the keys, without `Key_`. does: the description in the list of keys. brief: a word or two for
+    the hint that is always visible; empty: not in it. shifted: only together with Shift; otherwise with or without,
+    unless another action has the key with Shift. repeats: whether holding the key down repeats the action.
     """
 
     action: Action
@@ -53,7 +53,7 @@ class Key:
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """What is printed on the keys."""
+        """The keys' names for people."""
         before = "Shift " if self.shifted else ""
         return tuple(before + _LABELS.get(name, name) for name in self.names)
 
@@ -76,7 +76,7 @@ KEYS = (
 )
 _LABELS = {"Question": "?", "Escape": "Esc", "Left": "←", "Right": "→"}
 
-# What the same keys do where they ask for something else in the viewer.
+# Keys with another description in the viewer.
 _IN_THE_VIEWER = {
     Action.PAUSE: Key(Action.PAUSE, ("Space",), "play, and pause", "play"),
     Action.QUIT: Key(Action.QUIT, ("Q",), "quit", "quit"),
@@ -99,9 +99,9 @@ def markdown() -> str:
     """The page, in Markdown."""
     return f"""# Keys in the window
 
-This page is made from `realtime_mer/monitor/keys.py`: change it there, then `python -m realtime_mer.window.shortcuts >
-docs/keys.md`. Keys that could do nothing are left out of the list in the window: what is heard may not be there to be
-paused or recorded.
+This page is made from `realtime_mer/window/shortcuts.py`: change it there, then run
+`python -m realtime_mer.window.shortcuts > docs/keys.md`. The window's own list leaves out keys that have no effect: not
+every source can be paused or recorded.
 
 {_table(KEYS)}
 

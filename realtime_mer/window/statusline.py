@@ -1,4 +1,4 @@
-"""The line of fields at the window's foot."""
+"""The line of fields at the bottom of the window."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from realtime_mer.window.labels import CutLabel, Label
 from realtime_mer.window.qt import QtWidgets
 from realtime_mer.window.theme import Theme
 
-# How many parts of the width a field gets, by its caption, and one that is not named here.
+# The share of the width that a field gets, by its caption; the last is for all others.
 _PARTS = {"source": 7, "lost sound": 4, "device lost": 4, "recording": 5, "OSC": 6, "commands": 4}
 _OTHER_PARTS = 3
 _LEAST_TEXT = "0:00:00"

@@ -7,7 +7,7 @@ from enum import Enum, auto
 
 
 class Tone(Enum):
-    """How a word is meant: plainly, or as something good, doubtful or bad."""
+    """The meaning of a word: neutral, good, doubtful or bad."""
 
     PLAIN = auto()
     GOOD = auto()
@@ -19,13 +19,12 @@ class Tone(Enum):
 class Theme:
     """Colours as #rrggbb; font sizes in points.
 
-    background: of everything; panel: of the plane and the timelines. text, faint: what is read, and what is only there
-    to be found. grid: lines that nobody has to read. point: where the music is. ghost: what does not move at present.
-    valence, arousal: each of the two, wherever it is drawn. good, warning, bad: states; each stands beside a word.
-    quadrants: of the quadrants 1 to 4 of moods.QUADRANTS, where they are named; tints: where they colour the plane, and
-    tint_strength: how much of that colour there is at the plane's rim, 0 to 1.
-    scale: how many device-independent pixels one pixel of a window of 1280 × 720 takes; the font sizes are scaled
-    already.
+    background: of the window; panel: of the plane and the timelines. text, faint: for important and for secondary text.
+    grid: decorative lines. point: the music's point. ghost: what does not move at present.
+    valence, arousal: of each of the two, everywhere. good, warning, bad: of states; a word always goes with it.
+    quadrants: of the names of the quadrants 1 to 4 of moods.QUADRANTS; tints: of the plane's ground, and tint_strength:
+    the share of that colour at the plane's rim, 0 to 1.
+    scale: device-independent pixels per pixel of a window of 1280 × 720; the font sizes are already scaled.
     """
 
     background: str
@@ -58,9 +57,7 @@ class Theme:
 
 
 def scaled(theme: Theme, factor: float) -> Theme:
-    """The theme with all sizes times this. Raises ValueError where factor is not more than 0."""
-    if not factor > 0.0:
-        raise ValueError(f"A theme is scaled by more than 0, not by {factor}.")
+    """The theme with all sizes multiplied by this factor, more than 0."""
     return replace(
         theme,
         small_pt=theme.small_pt * factor,
@@ -70,8 +67,8 @@ def scaled(theme: Theme, factor: float) -> Theme:
     )
 
 
-# Most hues are those that stay apart for every kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
-# The quadrants' were chosen by the same measure: tests/test_window_theme.py.
+# Most hues stay distinct for every kind of colour blindness: Okabe and Ito, "Color Universal Design", 2008.
+# The quadrants' colours meet the same criterion: tests/test_window_theme.py.
 DARK = Theme(
     background="#0d1117",
     panel="#151b23",

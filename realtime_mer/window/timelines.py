@@ -1,24 +1,24 @@
-"""Valence and arousal over time: the last minute, ten minutes, or everything so far."""
+"""Valence and arousal over time: from the last minute to everything so far."""
 
 from __future__ import annotations
 
 import itertools
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
 from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
-from realtime_mer.updates import Marked
 from realtime_mer.window.captions import signed
-from realtime_mer.window.history import Change, Flags, History, Name, Values, lasting
+from realtime_mer.window.history import Flags, History, Name, Values, lasting
 from realtime_mer.window.labels import Label, font
 from realtime_mer.window.plots import PaintedItem, Ticks, faded, solid_pen, still_plot
 from realtime_mer.window.qt import QtCore, QtGui, QtWidgets, pg
 from realtime_mer.window.theme import Theme
 
 _SPAN_S = 60.0
-# Everything is shown with some room, so that the scale changes only now and then.
+# Everything is shown with some room, so that the scale does not change all the time.
 _ROOM = 1.1
 _AXIS_PX, _AXIS_HEIGHT_PX, _RIGHT_MARGIN_PX, _TOP_MARGIN_PX = 34, 22, 14, 2
 _VALUE_TICKS = ((-1.0, "−1"), (0.0, "0"), (1.0, "1"))
@@ -26,25 +26,26 @@ _VALUE_REACH = 1.05
 _TICK_STEPS_S = (15.0, 30.0, *(60.0 * m for m in (1, 2, 5, 10, 20, 30)), *(3600.0 * h for h in (1, 2, 4, 8, 24, 72)))
 _MOST_TICKS = 5
 _LINE_PX, _DOT_PX, _MARK_PX = 2.0, 4.0, 2.0
-# How long a line is in the mean if it is to be drawn as one, in widths.
+# The least mean distance of two values to draw lines between them, in widths of a line.
 _LEAST_LINE = 1.0
-# Of the time in view, what music has to spend in a quadrant for that to be marked.
+# The share of the time in view that music has to spend in a quadrant for that to be shown.
 _LEAST_STAY = 1 / 60
-_MARK_OPACITY = 0.6
-# What a mouse's wheel tells for one step of it: eighths of a degree.
+_CHANGE_OPACITY = 0.6
+# One step of a mouse's wheel, in Qt's eighths of a degree.
 _WHEEL_STEP = 120
-# Of the curves' way to the present; they are told it ten times a second.
+# The time constant of the curves' motion: they get the time ten times a second. Beyond the second they jump.
 _EASE_S, _LEAP_S = 0.2, 2.0
 
 
 class Timeline(QtWidgets.QWidget):
     """One of the two values: its name, the latest value, and its curve over the last `span_s` of stream time.
 
-    Stretches in which the value was held are drawn in the ghost's colour. A thin line stands where the music went into
-    another quadrant, unless it stayed there for less than a sixtieth of what is in view. A thicker one, with its number
-    and text at its foot, stands where somebody marked a moment.
-    name: valence or arousal. colour: of the name, the latest value and the curve.
-    zoomed: by how many steps the mouse's wheel was turned: away from the hand is nearer to see.
+    Stretches in which the value was held have the ghost's colour. A thin line shows a change of quadrant, unless the
+    music stayed there for less than a sixtieth of the time in view. A thicker line, with a number and a text at the
+    bottom, shows a marked moment.
+
+    name: valence or arousal. colour: of the name and the curve.
+    zoomed: by how many steps the mouse's wheel was turned; positive is away from the hand and zooms in.
     """
 
     zoomed = QtCore.pyqtSignal(int)
@@ -71,9 +72,11 @@ class Timeline(QtWidgets.QWidget):
         item.setContentsMargins(0, theme.px(_TOP_MARGIN_PX), margin, 0)
         item.getAxis("left").setWidth(theme.px(_AXIS_PX))
         item.getAxis("bottom").setHeight(theme.px(_AXIS_HEIGHT_PX))
-        self._changes, self._marks, self._curve = ChangesItem(theme), MarksItem(theme), CurveItem(colour, theme)
-        zero = pg.InfiniteLine(0.0, angle=0, pen=pg.mkPen(theme.grid))
-        for each in (zero, self._changes, self._marks, self._curve):
+        self._curve = CurveItem(colour, theme)
+        self._changes = LinesItem(theme, 1.0, _CHANGE_OPACITY, at_top=True)
+        self._marks = LinesItem(theme, _MARK_PX, 1.0, at_top=False)
+        self._timed = (self._changes, self._marks, self._curve)
+        for each in (pg.InfiniteLine(0.0, angle=0, pen=pg.mkPen(theme.grid)), *self._timed):
             item.addItem(each)
         words = QtWidgets.QHBoxLayout()
         words.setContentsMargins(0, 0, margin, 0)
@@ -86,32 +89,43 @@ class Timeline(QtWidgets.QWidget):
         layout.addWidget(self._plot, 1)
 
     def show_history(self, history: History) -> None:
-        """Draws the curve, the changes of quadrant and the marks anew."""
+        """Shows the curve, the changes of quadrant and the marks."""
         self._history = history
         self._first_s = history.first_s
         self._fit()
         since_s = -math.inf if self._span_s is None else self._goal_s - self._shown_s
         curve = history.curve(self._name, since_s)
         self._curve.set_values(curve.time_s, curve.values, curve.held)
-        self._changes.set_changes(lasting(history.changes, _LEAST_STAY * self._shown_s))
-        self._marks.set_marks(tuple(history.marks))
+        self._changes.set_lines(
+            [
+                Line(
+                    change.time_s,
+                    QUADRANT_WORDS[QUADRANTS[change.quadrant]][0],
+                    self._theme.quadrants[change.quadrant - 1],
+                )
+                for change in lasting(history.changes, _LEAST_STAY * self._shown_s)
+            ]
+        )
+        self._marks.set_lines(
+            [Line(mark.time_s, f"{mark.number} {mark.text}".strip(), self._theme.text) for mark in history.marks]
+        )
         newest = history.newest
         self._value.show_text("–" if newest is None else signed(float(curve.values[-1])))
 
     def show_time(self, now_s: float) -> None:
-        """The stream time at the right end; `advance` gets there, at once where it is far from here."""
+        """Sets the stream time at the right end; `advance` moves there. A large step is made at once."""
         self._goal_s = now_s
         if abs(now_s - self._now_s) > _LEAP_S:
             self._move_to(now_s)
 
     def advance(self, elapsed_s: float) -> None:
-        """Moves the curve on its way to the present, as far as it gets in this time."""
+        """Moves the curve towards the present for this much time."""
         if self._now_s != self._goal_s:
             share = 1.0 - math.exp(-max(elapsed_s, 0.0) / _EASE_S)
             self._move_to(self._now_s + share * (self._goal_s - self._now_s))
 
     def show_span(self, span_s: float | None) -> None:
-        """How much is seen; None: everything so far, and a minute at least."""
+        """Sets the time in view; None: everything so far, and at least a minute."""
         if span_s != self._span_s:
             self._span_s = span_s
             self._fit()
@@ -126,7 +140,7 @@ class Timeline(QtWidgets.QWidget):
     def wheelEvent(self, event: QtGui.QWheelEvent | None) -> None:  # noqa: N802 - Qt's name
         if event is None:
             return
-        # Touch pads tell parts of a step.
+        # Touch pads report parts of a step.
         self._turned += event.angleDelta().y()
         steps = int(self._turned / _WHEEL_STEP)
         self._turned -= steps * _WHEEL_STEP
@@ -137,11 +151,11 @@ class Timeline(QtWidgets.QWidget):
     def _move_to(self, now_s: float) -> None:
         self._now_s = now_s
         self._fit()
-        for item in (self._curve, self._changes, self._marks):
+        for item in self._timed:
             item.set_now(now_s)
 
     def _fit(self) -> None:
-        """Brings everything into view where that is wanted, and the axis with it."""
+        """Adjusts the axis to the span; for "everything", to the time so far."""
         shown_s = self._span_s
         if shown_s is None:
             needed_s = 0.0 if self._first_s is None else self._goal_s - self._first_s
@@ -152,13 +166,12 @@ class Timeline(QtWidgets.QWidget):
             item = self._plot.getPlotItem()
             item.getViewBox().setRange(xRange=_in_view(shown_s), padding=0)
             item.getAxis("bottom").setTicks([list(time_ticks(shown_s))])
-            for timed in (self._curve, self._changes, self._marks):
+            for timed in self._timed:
                 timed.set_span(shown_s)
 
 
 class _TimedItem(PaintedItem):
-    """Something at stream times, over a plot's width, with now at its right. It is drawn anew only once it has moved
-    by a pixel."""
+    """Something at stream times, over a plot's width, with now at the right. Redrawn only after it moved by a pixel."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -178,7 +191,7 @@ class _TimedItem(PaintedItem):
         self.update()
 
     def _to_px(self, painter: QtGui.QPainter) -> QtGui.QTransform:
-        """Where the plot is, in pixels; what is drawn from now on is, too. In pixels a pen's width is one."""
+        """The transform from the plot to pixels. From now on the painter draws in pixels, in which pens have widths."""
         transform = painter.worldTransform()
         device = painter.device()
         self._px_per_s = abs(transform.m11()) * (1.0 if device is None else device.devicePixelRatioF())
@@ -198,19 +211,19 @@ class CurveItem(_TimedItem):
         self._pens = [solid_pen(QtGui.QColor(each), _LINE_PX * theme.scale) for each in (colour, theme.ghost)]
         self._dot_px = _DOT_PX * theme.scale
         self._is_ghost = False
-        # What was made for a plot with so many pixels to a second and to 1, as it lies where the newest value is now.
+        # The shapes for a plot with this many pixels per second and per 1, relative to the newest value's time.
         self._lines: list[tuple[bool, QtGui.QPolygonF]] = []
         self._columns: list[tuple[bool, list[QtCore.QRectF]]] = []
         self._made_for: tuple[float, float] | None = None
 
     def set_values(self, time_s: Values, values: Values, held: Flags) -> None:
-        """All of shape (n,), oldest first."""
+        """Each of shape (n,), oldest first."""
         self._time_s, self._values, self._held = time_s, values, held
         self._made_for = None
         self.update()
 
     def set_ghost(self, ghost: bool) -> None:
-        """Whether the dot is one."""
+        """Whether the dot has the ghost's colour."""
         if ghost != self._is_ghost:
             self._is_ghost = ghost
             self.update()
@@ -237,19 +250,19 @@ class CurveItem(_TimedItem):
             painter.drawPolyline(line)
 
     def _make(self, px_per_s: float, px_per_one: float) -> None:
-        """Lines where they can be told apart. Elsewhere columns: Qt takes very long over a thicket of wide lines."""
-        # From the end, since the times of a long set are large.
+        """Makes lines if they are apart, else columns: Qt draws many overlapping wide lines very slowly."""
+        # Relative to the end, since the times of a long set are large.
         xs, ys = px_per_s * (self._time_s - self._time_s[-1]), px_per_one * self._values
         width = self._pens[0].widthF()
         self._lines, self._columns = [], []
         if len(xs) * _LEAST_LINE * width <= -xs[0]:
-            # A value is joined to the one before it: in the ghost's colour where it only repeats that one.
+            # Each value is joined to the one before, in the ghost's colour if it repeats that one.
             repeats = self._held[1:]
             edges = [0, *(np.flatnonzero(np.diff(repeats)) + 1).tolist(), len(repeats)]
             for start, end in itertools.pairwise(edges):
                 self._lines.append((bool(repeats[start]), _polyline(xs[start : end + 1], ys[start : end + 1])))
             return
-        # Their edges stay where they are in stream time: so the columns do not shimmer as they move.
+        # Their edges are fixed in stream time, so that the columns do not flicker as they move.
         numbers = np.floor(self._time_s * (px_per_s / width))
         starts = np.flatnonzero(np.diff(numbers, prepend=-math.inf))
         ends = np.append(starts[1:], len(xs)) - 1
@@ -269,75 +282,50 @@ class CurveItem(_TimedItem):
             self._lines.append((bool(self._held[both[1]]), _polyline(xs[both], ys[both])))
 
 
-class ChangesItem(_TimedItem):
-    """Where the music went into another quadrant: a thin line in its colour, and its word where there is room."""
+@dataclass(frozen=True, slots=True)
+class Line:
+    """An upright line at a stream time, and a text beside it."""
 
-    def __init__(self, theme: Theme) -> None:
+    time_s: float
+    text: str
+    colour: str
+
+
+class LinesItem(_TimedItem):
+    """Upright lines, each with its text if there is room. A line too close to the next one is left out.
+
+    at_top: where the texts are, else at the bottom. opacity: of the lines.
+    """
+
+    def __init__(self, theme: Theme, width_px: float, opacity: float, *, at_top: bool) -> None:
         super().__init__()
-        self._theme = theme
-        self._changes: Sequence[Change] = ()
+        self._theme, self._width, self._opacity, self._at_top = theme, theme.px(width_px), opacity, at_top
+        self._lines: Sequence[Line] = ()
 
-    def set_changes(self, changes: Sequence[Change]) -> None:
-        """Oldest first; few enough to be told apart."""
-        self._changes = changes
-        self.update()
-
-    def _draw(self, painter: QtGui.QPainter) -> None:
-        theme = self._theme
-        to_px = self._to_px(painter)
-        area = to_px.mapRect(self._bounds)
-        painter.setFont(font(theme.small_pt))
-        metrics = painter.fontMetrics()
-        width, gap = theme.px(1.0), theme.px(4.0)
-        free_to = area.right()
-        shown = [change for change in self._changes if change.time_s - self._now_s > self._bounds.left()]
-        for change in reversed(shown):
-            x = round(to_px.m11() * (change.time_s - self._now_s) + to_px.dx())
-            colour = theme.quadrants[change.quadrant - 1]
-            word = QUADRANT_WORDS[QUADRANTS[change.quadrant]][0]
-            if x + 2 * gap + metrics.horizontalAdvance(word) <= free_to:
-                painter.setPen(QtGui.QColor(colour))
-                painter.drawText(QtCore.QPointF(x + gap, area.top() + metrics.ascent()), word)
-            painter.fillRect(QtCore.QRectF(x, area.top(), width, area.height()), faded(colour, _MARK_OPACITY))
-            free_to = x
-
-
-class MarksItem(_TimedItem):
-    """The moments that somebody marked: a line, and its number and text where there is room."""
-
-    def __init__(self, theme: Theme) -> None:
-        super().__init__()
-        self._theme = theme
-        self._marks: Sequence[Marked] = ()
-
-    def set_marks(self, marks: Sequence[Marked]) -> None:
-        """Oldest first; those to come are left out."""
-        if marks != self._marks:
-            self._marks = marks
+    def set_lines(self, lines: Sequence[Line]) -> None:
+        """Oldest first; those after now are not drawn."""
+        if lines != self._lines:
+            self._lines = lines
             self.update()
 
     def _draw(self, painter: QtGui.QPainter) -> None:
-        if not self._marks:
-            return
-        theme = self._theme
         to_px = self._to_px(painter)
         area = to_px.mapRect(self._bounds)
-        painter.setFont(font(theme.small_pt))
+        painter.setFont(font(self._theme.small_pt))
         metrics = painter.fontMetrics()
-        width, gap = theme.px(_MARK_PX), theme.px(4.0)
-        colour = QtGui.QColor(theme.text)
-        painter.setPen(colour)
-        free_to = area.right()
-        last_x = math.inf
-        shown = [mark for mark in self._marks if self._bounds.left() < mark.time_s - self._now_s <= 0.0]
-        for mark in reversed(shown):
-            x = round(to_px.m11() * (mark.time_s - self._now_s) + to_px.dx())
-            if last_x - x < width:
+        gap = self._theme.px(4.0)
+        baseline = area.top() + metrics.ascent() if self._at_top else area.bottom() - metrics.descent()
+        free_to, last_x = area.right(), math.inf
+        for line in reversed(self._lines):
+            x = round(to_px.m11() * (line.time_s - self._now_s) + to_px.dx())
+            if not self._bounds.left() < line.time_s - self._now_s <= 0.0 or last_x - x < self._width:
                 continue
-            painter.fillRect(QtCore.QRectF(x, area.top(), width, area.height()), colour)
-            words = f"{mark.number} {mark.text}".strip()
-            if x + 2 * gap + metrics.horizontalAdvance(words) <= free_to:
-                painter.drawText(QtCore.QPointF(x + gap, area.bottom() - metrics.descent()), words)
+            painter.fillRect(
+                QtCore.QRectF(x, area.top(), self._width, area.height()), faded(line.colour, self._opacity)
+            )
+            if x + 2 * gap + metrics.horizontalAdvance(line.text) <= free_to:
+                painter.setPen(QtGui.QColor(line.colour))
+                painter.drawText(QtCore.QPointF(x + gap, baseline), line.text)
             free_to = last_x = x
 
 
@@ -346,12 +334,12 @@ def _polyline(xs: Values, ys: Values) -> QtGui.QPolygonF:
 
 
 def _in_view(span_s: float) -> tuple[float, float]:
-    """What a plot shows of the time from now on, in seconds: at its right there is room for the dot."""
+    """The range of a plot in seconds from now, with room for the dot at the right."""
     return -span_s, 0.015 * span_s
 
 
 def time_ticks(span_s: float) -> Ticks:
-    """Marks on an axis from -span_s, in seconds, to 0, which is now: at most five and now, at round times."""
+    """Ticks on an axis from -span_s, in seconds, to 0, which is now: "now" and at most five more, at round times."""
     step_s = next((step for step in _TICK_STEPS_S if span_s / step <= _MOST_TICKS), span_s / _MOST_TICKS)
     ticks = [(-step_s * i, _ago(step_s * i, step_s)) for i in range(1, math.floor(span_s / step_s + 1e-9) + 1)]
     return [(0.0, "now"), *ticks]

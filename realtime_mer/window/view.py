@@ -1,16 +1,15 @@
-"""What fills the window: everything for the operator, or the plane alone for the stage.
+"""The contents of the window: everything for the operator, or the plane alone for the stage.
 
-A view is made for one theme, sizes included. Where that changes, the window makes a new one and shows it what is known.
+A view is made for one theme, sizes included. If that changes, the window makes a new view.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from realtime_mer.osc.status import NetworkStatus
 from realtime_mer.updates import SourceState, Status
-from realtime_mer.window.attention import AttentionStrip
+from realtime_mer.window.attention import AttentionBars
 from realtime_mer.window.captions import headline, status_fields
 from realtime_mer.window.history import History
 from realtime_mer.window.labels import CutLabel, Label
@@ -19,7 +18,6 @@ from realtime_mer.window.notices import Notice
 from realtime_mer.window.overlays import KeyList, NoticeLines
 from realtime_mer.window.plane import PlaneView
 from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
-from realtime_mer.window.remembered import SPANS_S
 from realtime_mer.window.shortcuts import Key
 from realtime_mer.window.statusline import StatusLine
 from realtime_mer.window.theme import DARK, LIGHT, Theme, scaled
@@ -30,27 +28,17 @@ SIZE_PX = (1280, 720)
 
 _GAP_PX = 12
 _THEMES = {"dark": DARK, "light": LIGHT}
-# How much larger everything is on a stage, where it is seen from afar.
+# On a stage everything is larger, since it is seen from afar.
 _STAGE_FACTOR = 1.5
-# Sizes grow in such steps, so that not every pixel is another size.
+# Sizes grow in steps, so that a change of one pixel does not rebuild everything.
 _FACTOR_STEP = 0.0625
 
 
-@dataclass(frozen=True, slots=True)
-class Look:
-    """How it is shown. mode, theme: of config.MODES and config.THEMES; span_s: of the timelines, one of
-    remembered.ZOOMS_S, None is everything."""
-
-    mode: str = "operator"
-    theme: str = "dark"
-    span_s: float | None = SPANS_S[0]
-
-
 class View(QtWidgets.QWidget):
-    """What both modes have: the plane, and over everything for a while the list of keys and messages.
+    """The parts that both modes have: the plane, and over it at times the list of keys and messages.
 
-    theme: of all of it. keys: those that do something. trail_s: how long the point's trail takes to fade.
-    zoomed: by how many steps somebody wants to see the timelines nearer, or, where it is negative, further away.
+    keys: those that have an action. trail_s: how long the point's trail takes to fade.
+    zoomed: by how many steps to zoom the timelines in, or out if negative.
     """
 
     zoomed = QtCore.pyqtSignal(int)
@@ -65,31 +53,31 @@ class View(QtWidgets.QWidget):
         self.setStyleSheet(f"background-color: {theme.background}; color: {theme.text};")
 
     def show_history(self, history: History) -> None:
-        """After new predictions."""
+        """To be called after new predictions."""
         self.plane.show_history(history)
 
     def show_status(self, status: Status, history: History, network: Sequence[NetworkStatus]) -> None:
-        """After a new status or new predictions."""
+        """To be called after a new status or new predictions."""
         self.plane.show_headline(headline(status, history.newest))
 
     def show_span(self, span_s: float | None) -> None:
-        """How much of the past the timelines show, where there are any; None: everything."""
+        """How much of the past the timelines show, if there are any; None: everything."""
 
     def advance(self, elapsed_s: float) -> None:
-        """At every picture: so much time has passed since the last one."""
+        """To be called at every picture, with the time since the last one."""
         self.plane.advance(elapsed_s)
 
     @property
     def has_key_list(self) -> bool:
-        """Whether the list of keys is to be seen."""
+        """Whether the list of keys is visible."""
         return not self._key_list.isHidden()
 
     def toggle_key_list(self) -> None:
-        """Shows the list of keys, or hides it."""
+        """Shows or hides the list of keys."""
         self._key_list.setHidden(self.has_key_list)
 
     def show_notices(self, notices: tuple[Notice, ...]) -> None:
-        """These messages, oldest first, instead of those that are there."""
+        """Replaces the messages by these, oldest first."""
         if notices != self._notices:
             self._notices = notices
             self._lines.show_notices(notices, self.width())
@@ -99,7 +87,7 @@ class View(QtWidgets.QWidget):
         self._lines.show_notices(self._notices, self.width())
 
     def _arrange(self, main: QtWidgets.QWidget, *below: QtWidgets.QWidget) -> None:
-        """Puts these below one another, and what may lie over the first over it."""
+        """Puts these below one another, and the list of keys and the messages over the first."""
         gap = self.theme.px(_GAP_PX)
         grid = QtWidgets.QGridLayout(self)
         grid.setContentsMargins(gap, gap, gap, gap)
@@ -123,7 +111,7 @@ class StageView(View):
 
 
 class OperatorView(View):
-    """The plane; beside it the headline, the timelines, the attention and the level; below, the status line."""
+    """The plane; beside it the headline, the timelines, the attention and the level; below them the status line."""
 
     def __init__(self, theme: Theme, keys: Sequence[Key], trail_s: float) -> None:
         super().__init__(theme, keys, trail_s)
@@ -132,7 +120,7 @@ class OperatorView(View):
         self._timelines = (Timeline("valence", theme.valence, theme), Timeline("arousal", theme.arousal, theme))
         for timeline in self._timelines:
             timeline.zoomed.connect(self.zoomed)
-        self._attention = AttentionStrip(theme)
+        self._attention = AttentionBars(theme)
         self._meter = LevelMeter(theme)
         named = "   ".join(f"{key.labels[0]} {key.brief}" for key in keys if key.brief)
         self._keys = Label(named, theme.small_pt, theme.faint)
@@ -173,7 +161,7 @@ class OperatorView(View):
             part.advance(elapsed_s)
 
     def _above(self) -> QtWidgets.QWidget:
-        """The plane, and what stands beside it."""
+        """The plane and the parts beside it."""
         head = QtWidgets.QHBoxLayout()
         head.addWidget(self._word, 0, QtCore.Qt.AlignmentFlag.AlignTop)
         head.addWidget(self._sentence, 1)
@@ -181,7 +169,7 @@ class OperatorView(View):
         beside.addLayout(head)
         for timeline in self._timelines:
             beside.addWidget(timeline, 1)
-        beside.addWidget(self._attention)
+        beside.addWidget(self._attention.captioned())
         beside.addWidget(self._meter)
         beside.addWidget(self._keys, 0, QtCore.Qt.AlignmentFlag.AlignRight)
         both = QtWidgets.QWidget()
@@ -194,15 +182,15 @@ class OperatorView(View):
         return both
 
 
-# What fills the window in each of config.MODES.
+# The view for each of config.MODES.
 VIEWS: dict[str, type[View]] = {"operator": OperatorView, "stage": StageView}
 
 
 def theme_for(name: str, mode: str, size: QtCore.QSize, *, least: float = 1.0) -> Theme:
-    """The theme in the size that goes with a window's.
+    """The theme scaled for a window of this size.
 
-    name, mode: of config.THEMES and config.MODES. size: in Qt's pixels. least: how much smaller than for SIZE_PX it may
-    become; no smaller by default, since somebody has to read it.
+    name, mode: of config.THEMES and config.MODES. size: in Qt's pixels. least: the smallest scale, where 1 is that of
+    SIZE_PX; by default it is never smaller, to stay readable.
     """
     factor = min(size.width() / SIZE_PX[0], size.height() / SIZE_PX[1])
     if mode == "stage":

@@ -1,9 +1,9 @@
-"""Words for moods, each where people put it between the worst and the best, the calmest and the most excited.
+"""Mood words and where people rated them: from unpleasant to pleasant, and from calm to excited.
 
-The places are published ratings, not ours: the mean valence and arousal that English speakers gave each word, both from
+The ratings are published ones: the mean valence and arousal that English speakers gave each word, both from
 1 to 9, in Warriner, Kuperman and Brysbaert, "Norms of valence, arousal, and dominance for 13,915 English lemmas",
 Behavior Research Methods 45, 2013, https://doi.org/10.3758/s13428-012-0314-x (columns V.Mean.Sum and A.Mean.Sum of its
-data set; some 20 people rated each). 1 to 9 is mapped linearly to -1 to 1. They are about words, not about music.
+data set; some 20 people rated each). 1 to 9 is mapped linearly to -1 to 1. They are about words, not music.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ CITATION = (
     "Behavior Research Methods 45, 2013, doi:10.3758/s13428-012-0314-x"
 )
 
-# Mean valence and arousal, 1 to 9, as published. None of them names a quadrant, and none lies on another.
+# Mean valence and arousal, 1 to 9, as published. No word names a quadrant, and no two overlap in the plane.
 RATINGS = {
     "angry": (2.53, 6.20),
     "dramatic": (5.17, 6.59),

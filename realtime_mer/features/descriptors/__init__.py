@@ -1,7 +1,7 @@
-"""The stage beside openSMILE: tonality, rhythm and timbre of the last ten seconds, for every frame.
+"""The descriptors beside openSMILE: tonality, rhythm and timbre of the last ten seconds, for every frame.
 
-DEAM's 260 features describe one second each and hold neither harmony nor pulse. These descriptors look back over up to
-ten seconds (what has been heard so far, at the start), at the same 2 Hz and in step with the features' frames.
+DEAM's 260 features describe one second each, without harmony or pulse. These descriptors look back over up to ten
+seconds (less at the start), at the same 2 Hz and in step with the features' frames.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ class DescriptorStage:
     def __init__(self) -> None:
         self._samples: FloatArray = np.empty(0, dtype=np.float32)
         self._first_sample = 0  # stream position of self._samples[0]
-        self._heard_samples = 0
+        self._n_samples = 0
         self._next_index = 0
         self._mel_rows = 0  # rows computed since the stream began
         self._tone_rows = 0
@@ -78,9 +78,9 @@ class DescriptorStage:
     def step(self, samples: FloatArray) -> list[FeatureFrame]:
         """The frames that `samples` (float32, shape (n,)) complete; possibly none."""
         self._samples = np.concatenate([self._samples, samples])
-        self._heard_samples += len(samples)
+        self._n_samples += len(samples)
         frames = []
-        while self._next_index * HOP_SAMPLES + FRAME_SAMPLES <= self._heard_samples:
+        while self._next_index * HOP_SAMPLES + FRAME_SAMPLES <= self._n_samples:
             frames.append(self._complete_frame())
         return frames
 

@@ -18,10 +18,10 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from realtime_mer import __version__
 from realtime_mer.atomic import write_atomically
+from realtime_mer.batch.plotting import can_plot, trajectory_png
 from realtime_mer.endings import write_stdout
 from realtime_mer.errors import OutputError, UsageError
 from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
-from realtime_mer.predict.plotting import can_plot, trajectory_png
 from realtime_mer.sources.reading import AUDIO_SUFFIXES, AudioFileError
 from realtime_mer.types import Prediction
 from realtime_mer.workers import run_in_workers
