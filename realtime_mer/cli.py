@@ -15,8 +15,9 @@ from realtime_mer import __version__
 from realtime_mer.config import LOG_LEVELS, MODES, PCM_FORMATS, THEMES, LiveSettings, load_settings, settings_toml
 from realtime_mer.config.addresses import LARGEST_PORT, address_text
 from realtime_mer.config.profiles import profile_names
-from realtime_mer.endings import FAILED, OK, exit_code, leave
+from realtime_mer.endings import FAILED, OK, exit_code, leave, never_fail_to_print
 from realtime_mer.log import begin as begin_log
+from realtime_mer.misspelling import Parser, check_words
 
 Number = TypeVar("Number", int, float)
 
@@ -29,7 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: success, also if Ctrl-C ended a live run or osc-monitor. 1: failure. 2: wrong use. 130: Ctrl-C in anything else.
     141: the reader of the standard output has closed it.
     """
-    options = _parser().parse_args(arguments)
+    never_fail_to_print()
+    arguments = sys.argv[1:] if arguments is None else arguments
+    parser = _parser()
+    check_words(parser, arguments)
+    options = parser.parse_args(arguments)
     return exit_code(lambda: options.run(options))
 
 
@@ -40,7 +45,7 @@ def run() -> NoReturn:
 
 def _parser() -> argparse.ArgumentParser:
     inputs, levels, outputs = _input_options(), _level_options(), _output_options()
-    parser = argparse.ArgumentParser(
+    parser: argparse.ArgumentParser = Parser(
         prog="realtime-mer",
         description="Real-time music-emotion recognition: sound in, valence and arousal out, twice a second. "
         "Without a command it listens to a sound card until Ctrl-C.",

@@ -9,10 +9,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
+from io import TextIOWrapper
 from typing import NoReturn
 
 from realtime_mer import log
-from realtime_mer.errors import OutputError, RealtimeMerError, UsageError
+from realtime_mer.errors import OutputError, RealtimeMerError, UsageError, printable
 
 # Their meanings are in docs/running.md.
 EXIT_CODES = OK, FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -53,6 +54,13 @@ def leave_at_once(code: int) -> NoReturn:
     os._exit(code)
 
 
+def never_fail_to_print() -> None:
+    """From now on, characters that the terminal's encoding lacks are printed as escapes, such as \\u2026."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
 def write_stdout(text: str) -> None:
     """Writes and flushes. Raises OutputError if it cannot be written, BrokenPipeError if its reader has closed it."""
     if sys.stdout is None:
@@ -77,7 +85,9 @@ def _run(work: Callable[[], int]) -> int:
         return code
     except RealtimeMerError as error:
         log.LOGGER.error("%s", error)
-        print(f"realtime-mer: error: {error}", file=sys.stderr)
+        # Some messages end in a list, on lines of its own.
+        message = printable(str(error), keep="\n")
+        print(f"realtime-mer: error: {message}", file=sys.stderr)
         return MISUSED if isinstance(error, UsageError) else FAILED
     except KeyboardInterrupt:
         print("realtime-mer: interrupted", file=sys.stderr)

@@ -13,3 +13,11 @@ class UsageError(RealtimeMerError, ValueError):
 
 class OutputError(RealtimeMerError, RuntimeError):
     """Output that cannot be written."""
+
+
+def printable(text: str, *, keep: str = "") -> str:
+    """The text with control characters and undecodable bytes escaped: names from outside must not steer the terminal.
+
+    keep: characters that stay as they are.
+    """
+    return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)

@@ -16,6 +16,7 @@ from realtime_mer.config.addresses import parse_listen
 from realtime_mer.endings import FAILED, OK, ending_by_signal, exit_code
 from realtime_mer.errors import UsageError
 from realtime_mer.live.controls import Controls, pause_toggle
+from realtime_mer.live.input_faults import InputWatch
 from realtime_mer.live.recognition import Recognition, run_live
 from realtime_mer.live.requests import Requests
 from realtime_mer.log import LOGGER, notify
@@ -185,6 +186,7 @@ def _run_until(
             requests=requests,
             emit=emit,
             ignored_packets=lambda: control.ignored if control else 0,
+            watch=InputWatch(settings.level.silence_db),
         )
         operator = _operator(source, carry_out, board, _destinations(osc, control, query))
         display = _display(settings.display, board, operator, main_thread)

@@ -143,7 +143,7 @@ def test_print_config_prints_the_settings_and_does_no_more(
         (["predict"], "FILE"),
         (["predict", "a.wav", "--format", "xml"], "invalid choice: 'xml'"),
         *((["predict", "a.wav", "--jobs", text], f"of at least 1, got '{text}'") for text in ("0", "many")),
-        (["predict", "a.wav", "--bogus"], "unrecognized arguments: --bogus"),
+        (["predict", "a.wav", "--bogus"], "there is no option --bogus"),
         (["improvise"], "improvise"),
         (["--channels", "0"], "expected channels such as 1,2 or 3-4, counted from 1, got '0'"),
         (["--channels", "2-1"], "got '2-1'"),

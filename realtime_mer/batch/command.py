@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import unicodedata
 from collections.abc import Generator, Sequence
 from concurrent.futures.process import BrokenProcessPool
@@ -18,11 +19,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from realtime_mer import __version__
 from realtime_mer.atomic import write_atomically
+from realtime_mer.batch.folder import LeftOut, search
 from realtime_mer.batch.plotting import can_plot, trajectory_png
 from realtime_mer.endings import write_stdout
-from realtime_mer.errors import OutputError, UsageError
+from realtime_mer.errors import OutputError, UsageError, printable
+from realtime_mer.live.input_faults import low_rate_note
 from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
-from realtime_mer.sources.reading import AUDIO_SUFFIXES, AudioFileError
+from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.types import Prediction
 from realtime_mer.workers import run_in_workers
 
@@ -45,6 +48,14 @@ class Job:
 
 
 @dataclass(frozen=True, slots=True)
+class Predicted:
+    """The predictions of a file. note: what is missing in its sound, in a sentence; "" if nothing is."""
+
+    predictions: list[Prediction]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
 class Skipped:
     """A file without predictions, and the reason, as a sentence that names the file."""
 
@@ -60,13 +71,13 @@ def run_predict(
     plot: bool,
     jobs: int,
 ) -> int:
-    """Predicts every file and writes its table; returns the number of files that were skipped.
+    """Predicts every file and writes its table; returns how many audio files were skipped or left out.
 
-    Progress and the reasons for skipped files go to standard error.
+    Progress, the reasons for skipped files and a closing line that accounts for all files go to standard error.
     Raises UsageError, CheckpointError and OutputError, if possible before any work.
     """
     try:
-        plan = plan_jobs(inputs, output, table_format, plot=plot)
+        plan, left_out = plan_jobs(inputs, output, table_format, plot=plot)
     # From pathlib: a name that is too long, a loop of links, a folder without permission.
     except (OSError, RuntimeError) as error:
         raise UsageError(f"One of the names cannot be used: {error}.") from error
@@ -88,33 +99,38 @@ def run_predict(
         job_of = {job.audio: job for job in plan}
         for audio, outcome in outcomes:
             if isinstance(outcome, Skipped):
-                console.print(f"realtime-mer: skipped: {outcome.reason}")
+                console.print(f"realtime-mer: skipped: {printable(outcome.reason)}")
                 n_skipped += 1
             else:
-                job = job_of[audio]
-                table = csv_table(outcome) if table_format == "csv" else json_table(outcome, audio, model)
+                job, predictions = job_of[audio], outcome.predictions
+                if outcome.note:
+                    console.print(f"realtime-mer: {printable(f'{audio}: {outcome.note}')}")
+                table = csv_table(predictions) if table_format == "csv" else json_table(predictions, audio, model)
                 if job.table is not None:
                     _write_file(job.table, table.encode("ascii"))
                 else:
                     for_stdout = table
                 if job.plot is not None:
-                    _write_file(job.plot, trajectory_png(outcome, audio.name))
+                    _write_file(job.plot, trajectory_png(predictions, audio.name))
             progress.advance(task)
     # Only now, since standard output may be the progress bar's terminal.
     write_stdout(for_stdout)
-    if n_skipped and len(plan) > 1:
-        console.print(f"realtime-mer: {n_skipped} of {len(plan)} files were skipped.")
-    return n_skipped
+    if len(plan) > 1 or any(path.is_dir() for path in inputs):
+        others = f"; left out: {left_out.text()}" if left_out.text() else ""
+        console.print(f"realtime-mer: {len(plan) - n_skipped} predicted, {n_skipped} skipped{others}.")
+    return n_skipped + len(left_out.audio)
 
 
-def plan_jobs(inputs: Sequence[Path], output: Path | None, table_format: TableFormat, *, plot: bool) -> list[Job]:
-    """The outputs of each file. A folder means the audio files in it; a file that is named twice is done once.
+def plan_jobs(
+    inputs: Sequence[Path], output: Path | None, table_format: TableFormat, *, plot: bool
+) -> tuple[list[Job], LeftOut]:
+    """The outputs of each file, and which files of the folders are left out.
 
-    One file goes to standard output or to the file `output`. If `output` is a folder, and for several files or a
-    folder's, the outputs are `<stem>` in it.
+    A folder means the audio files in it; a file that is named twice is done once. One file goes to standard output or
+    to the file `output`. If `output` is a folder, and for several files or a folder's, the outputs are `<stem>` in it.
     Raises UsageError if there is nothing to do, or two files have the same output.
     """
-    audio = _find_audio(inputs)
+    audio, left_out = _find_audio(inputs)
     into_folder = len(audio) > 1 or any(path.is_dir() for path in inputs) or (output is not None and output.is_dir())
     if not into_folder:
         stem = audio[0].stem if output is None else output.stem
@@ -130,12 +146,12 @@ def plan_jobs(inputs: Sequence[Path], output: Path | None, table_format: TableFo
             for path in audio
         ]
     _check_outputs(plan)
-    return plan
+    return plan, left_out
 
 
 def predict_all(
     paths: Sequence[Path], checkpoint: Checkpoint, jobs: int
-) -> Generator[tuple[Path, list[Prediction] | Skipped], None, None]:
+) -> Generator[tuple[Path, Predicted | Skipped], None, None]:
     """Yields every file with its predictions, or why it was skipped, as they finish.
 
     jobs: how many processes; 1: this one. Close it if it is not read to its end.
@@ -173,30 +189,18 @@ def _rounded(value: float) -> float:
     return round(value, 6) + 0.0
 
 
-def _find_audio(inputs: Sequence[Path]) -> list[Path]:
+def _find_audio(inputs: Sequence[Path]) -> tuple[list[Path], LeftOut]:
+    """Every file once, and what is left out. A file that is named itself is not left out."""
     found: dict[Path, Path] = {}
+    left_out = LeftOut()
     for given in inputs:
-        for path in _audio_in(given) if given.is_dir() else [given]:
+        paths = [given]
+        if given.is_dir():
+            paths, others = search(given)
+            left_out += others
+        for path in paths:
             found.setdefault(path.resolve(), path)
-    return list(found.values())
-
-
-def _audio_in(folder: Path) -> list[Path]:
-    try:
-        # Without hidden files: macOS leaves a ._song.mp3 beside every song.mp3 on foreign disks.
-        inside = [
-            path
-            for path in sorted(folder.iterdir())
-            if path.suffix.lower() in AUDIO_SUFFIXES and not path.name.startswith(".") and path.is_file()
-        ]
-    except OSError as error:
-        raise UsageError(f"The folder {folder} cannot be read: {error.strerror or error}.") from error
-    if not inside:
-        raise UsageError(
-            f"The folder {folder} has no audio file (wav, flac, mp3, ogg, m4a and others). "
-            "Folders inside it are not searched."
-        )
-    return inside
+    return list(found.values()), left_out.without(found)
 
 
 def _check_outputs(plan: Sequence[Job]) -> None:
@@ -235,19 +239,32 @@ def _prepare_outputs(plan: Sequence[Job]) -> None:
             raise _not_written(target, error) from error
 
 
-def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> list[Prediction] | Skipped:
+def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> Predicted | Skipped:
     # A late import of torch, which only the process that predicts needs.
-    from realtime_mer.live.session import predict_file
+    from realtime_mer.live.session import process_file
 
     try:
         if not path.exists():
-            return Skipped(f"{path}: there is no such file.")
-        return predict_file(path, checkpoint)
+            return Skipped(_why_not_there(path))
+        predictions, rate_hz = [], None
+        for part in process_file(path, checkpoint):
+            predictions += [update.prediction for update in part.updates]
+            rate_hz = part.rate_hz
+        return Predicted(predictions, low_rate_note(rate_hz))
     except AudioFileError as error:
         return Skipped(str(error))
     except Exception as error:  # noqa: BLE001 - any exception of a decoder or the extraction from a broken file
         message = isinstance(error, OSError | RuntimeError | ValueError) and str(error)
         return Skipped(f"{path}: {message or f'{type(error).__name__}: {error}'}")
+
+
+def _why_not_there(path: Path) -> str:
+    if str(path) == "-":
+        return "-: predict reads files, not standard input: save the sound as a file, or use realtime-mer --input -"
+    # pathlib has made one slash of two.
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        return f"{path}: this is a web address. Download the file first, and give its name."
+    return f"{path}: there is no such file."
 
 
 def _write_file(path: Path, content: bytes) -> None:

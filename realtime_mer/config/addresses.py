@@ -6,7 +6,7 @@ import ipaddress
 import re
 
 from realtime_mer.config.checks import ConfigError, shown
-from realtime_mer.config.profiles import profile_names
+from realtime_mer.config.profiles import find_profile
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -42,8 +42,7 @@ def parse_target(text: str) -> dict[str, str | int]:
     With a profile, the port may be left out, as in `qlcplus@10.0.0.5`, or both, as in `qlcplus@`. An IPv6 address is in
     brackets, as in `[::1]:9000`. Raises ConfigError for anything else.
     """
-    if text.lower() in profile_names():
-        name = text.lower()
+    if "@" not in text and (name := find_profile(text)):
         raise ConfigError(f"{shown(text)} is a profile, not a target: write {name}@ or {name}@HOST:PORT.")
     profile, at, address = text.rpartition("@")
     try:
@@ -71,6 +70,14 @@ def parse_listen(text: str) -> tuple[str, int]:
         raise ConfigError(
             f"expected PORT or HOST:PORT, such as 9001, 0.0.0.0:9001 or [::1]:9001, got {shown(text)}: {error}."
         ) from error
+
+
+def same_computer(target: str, listening: str) -> bool:
+    """Whether what is sent to the host `target` arrives at this computer's address `listening`, as far as known."""
+    to, at = (in_numbers(LOOPBACK if host.lower() == "localhost" else host) for host in (target, listening))
+    if to is None or at is None:
+        return target.lower() == listening.lower()
+    return to == at or (at.is_unspecified and to.is_loopback) or (to.is_unspecified and at.is_loopback)
 
 
 def _host_and_port(text: str) -> tuple[str, str | None]:

@@ -7,11 +7,11 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from realtime_mer.config.addresses import parse_target
+from realtime_mer.config.addresses import parse_listen, parse_target, same_computer
 from realtime_mer.config.checks import ConfigError, wrong
 from realtime_mer.config.loading import blaming, convert, known_keys, read_toml
 from realtime_mer.config.osc import TargetSettings
-from realtime_mer.config.profiles import profile_names, profile_path
+from realtime_mer.config.profiles import find_profile, profile_path
 from realtime_mer.config.tables import LiveSettings
 
 
@@ -53,8 +53,8 @@ def settings_toml(settings: LiveSettings) -> str:
 
 def _read_settings(path: Path) -> dict[str, Any]:
     """The values of a settings file. Raises ConfigError, without the file's name, also if it is a profile."""
-    if str(path) in profile_names() and not path.exists():
-        raise ConfigError(f"there is no such file, but an OSC profile of this name: give it as --osc-profile {path}")
+    if (name := find_profile(str(path))) and not path.exists():
+        raise ConfigError(f"there is no such file, but an OSC profile of this name: give it as --osc-profile {name}")
     try:
         values = read_toml(path)
     except ConfigError as error:
@@ -74,7 +74,23 @@ def _settings(values: Mapping[str, Any]) -> LiveSettings:
     if isinstance(osc, dict) and isinstance(osc.get("targets"), list | tuple):
         targets = [_target_table(f"osc.targets[{i}]", target) for i, target in enumerate(osc["targets"], start=1)]
         values = {**values, "osc": {**osc, "targets": targets}}
-    return convert(LiveSettings, values)
+    settings = convert(LiveSettings, values)
+    _check_control_port(settings)
+    return settings
+
+
+def _check_control_port(settings: LiveSettings) -> None:
+    """Raises ConfigError if a target is the control port itself: the program would take its values for commands."""
+    if settings.control.listen is None:
+        return
+    host, port = parse_listen(settings.control.listen)
+    for number, target in enumerate(settings.osc.targets, start=1):
+        sent_here = same_computer(target.host, host) and target.transport == "udp"
+        if sent_here and target.port == port:
+            raise ConfigError(
+                f"control.listen: osc.targets[{number}] sends to port {port} of this computer, so it would arrive as "
+                "commands. Give --control another port than --osc."
+            )
 
 
 def _target_table(key: str, target: object) -> dict[str, Any]:

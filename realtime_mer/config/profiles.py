@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 
 from realtime_mer.config.checks import ConfigError, shown
@@ -17,15 +18,21 @@ def profile_path(profile: str) -> Path:
     """
     if profile.endswith(_SUFFIX):
         return Path(profile)
+    if name := find_profile(profile):
+        return _folder() / f"{name}{_SUFFIX}"
     names = profile_names()
-    if profile in names:
-        return _folder() / f"{profile}{_SUFFIX}"
     near = difflib.get_close_matches(profile.lower(), names, n=1)
     hint = f"Did you mean {near[0]}? " if near else ""
     raise ConfigError(
         f"there is no OSC profile {shown(profile)}. {hint}There are: {', '.join(names) or 'none'}. The path of a file "
         f"ends in {_SUFFIX}."
     )
+
+
+def find_profile(text: str) -> str | None:
+    """The profile of this name, whatever its case and punctuation: "QLC+" is qlcplus; None if there is none."""
+    name = re.sub(r"[^a-z0-9]", "", text.lower().replace("+", "plus"))
+    return name if name in profile_names() else None
 
 
 def profile_names() -> list[str]:

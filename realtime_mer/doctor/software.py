@@ -137,6 +137,8 @@ def recording(settings: LiveSettings) -> list[Check]:
         if path.exists() and not (path.is_dir() and next(path.iterdir(), None) is None):
             what = "The folder is not empty" if path.is_dir() else "It is not a folder"
             return [failed("recording", f"{what}: {path.name}.", "Name a new folder, or an empty one.")]
+        if _is_read_only(path):
+            return [failed("recording", f"The disk of {path.name} is read-only.", "Name a folder on another disk.")]
         _check_writable(path)
         free_bytes = shutil.disk_usage(_existing(path)).free
     except OSError as error:
@@ -173,6 +175,11 @@ def log(settings: LiveSettings) -> list[Check]:
 def _existing(path: Path) -> Path:
     """The path, or the nearest of its parents that exists."""
     return next(part for part in (path.absolute(), *path.absolute().parents) if part.exists())
+
+
+def _is_read_only(path: Path) -> bool:
+    """Whether the file system is mounted read-only; False on Windows, which does not report it."""
+    return hasattr(os, "statvfs") and bool(os.statvfs(_existing(path)).f_flag & os.ST_RDONLY)
 
 
 def _check_writable(path: Path) -> None:

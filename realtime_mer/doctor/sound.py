@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime_mer.config import LiveSettings
+from realtime_mer.config import LevelMeterSettings, LiveSettings
 from realtime_mer.doctor import Check, Verdict, failed, from_error, ok, skipped, warning
+from realtime_mer.types import FloatArray
 
 _PULSE_DEVICE = "pulse"
 _LISTEN_S = 1.0
@@ -48,10 +49,9 @@ def inputs(settings: LiveSettings) -> list[Check]:
 
 def level(settings: LiveSettings) -> list[Check]:
     """How loud one second of the chosen input is."""
-    from realtime_mer.live.metering import LevelMeter, to_db
     from realtime_mer.sources.device import DeviceSource
     from realtime_mer.sources.devices import DeviceError
-    from realtime_mer.updates import LevelState, SourceState
+    from realtime_mer.updates import SourceState
 
     if settings.input.file is not None:
         return [_file(settings.input.file)]
@@ -61,7 +61,7 @@ def level(settings: LiveSettings) -> list[Check]:
         except DeviceError as error:
             cure = "`realtime-mer devices` lists the inputs; choose one with --device."
             return [from_error("level", error, cure=cure)]
-        blocks: list[np.ndarray[tuple[int, ...], np.dtype[np.float32]]] = []
+        blocks: list[FloatArray] = []
         n_samples, rate_hz = 0, 0
         deadline_s = time.monotonic() + _TIMEOUT_S
         while not blocks or n_samples < _LISTEN_S * rate_hz:
@@ -74,23 +74,36 @@ def level(settings: LiveSettings) -> list[Check]:
                 return [failed("level", text, "Choose another input (`realtime-mer devices`), or restart the server.")]
             else:
                 time.sleep(_POLL_S)
-    samples = np.concatenate(blocks)
-    meter = LevelMeter(settings.level, rate_hz)
+    return [_level_check(np.concatenate(blocks), rate_hz, source.name, settings.level)]
+
+
+def _level_check(samples: FloatArray, rate_hz: int, name: str, settings: LevelMeterSettings) -> Check:
+    """The verdict on a second of sound, shape (n_samples, n_channels)."""
+    from realtime_mer.live.input_faults import find_fault, muted_fault
+    from realtime_mer.live.metering import LevelMeter, to_db
+    from realtime_mer.updates import LevelState
+
+    meter = LevelMeter(settings, rate_hz)
     meter.step(samples)
     measured = meter.level()
     assert measured is not None, "a second has ten hops"
     rms_db = to_db(math.sqrt(float(np.mean(np.square(samples.mean(axis=1, dtype=np.float64))))))
     peak_db = to_db(float(np.abs(samples).max()))
     channels = f"{samples.shape[1]} channel{'' if samples.shape[1] == 1 else 's'}"
-    text = f"{source.name}, {rate_hz} Hz, {channels}: {rms_db:.1f} dBFS, peak {peak_db:.1f} dBFS"
+    text = f"{name}, {rate_hz} Hz, {channels}: {rms_db:.1f} dBFS, peak {peak_db:.1f} dBFS"
+    fault = find_fault(samples, rate_hz, settings.silence_db)
+    if fault is None and not samples.any():
+        fault = muted_fault(name)
+    if fault is not None:
+        return warning("level", f"{text}: {fault.fault}", fault.cure)
     if measured.state is LevelState.SILENCE:
         cure = "Play music while this runs; if it stays silent, raise the fader or choose another input with --device."
-        return [warning("level", f"{text}: silence (below {settings.level.silence_db:g} dBFS)", cure)]
+        return warning("level", f"{text}: silence (below {settings.silence_db:g} dBFS)", cure)
     if measured.state is LevelState.QUIET:
-        return [warning("level", f"{text}: too quiet for music", "Raise the fader, or the input's gain.")]
+        return warning("level", f"{text}: too quiet for music", "Raise the fader, or the input's gain.")
     if measured.state is LevelState.CLIPPING:
-        return [warning("level", f"{text}: clipping", "Lower the fader, or the input's gain.")]
-    return [ok("level", text)]
+        return warning("level", f"{text}: clipping", "Lower the fader, or the input's gain.")
+    return ok("level", text)
 
 
 def _file(file: str) -> Check:

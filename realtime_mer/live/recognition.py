@@ -11,6 +11,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from realtime_mer.features.engine import FeatureEngineError
+from realtime_mer.live.input_faults import InputWatch, low_rate_note
 from realtime_mer.live.requests import RefusedError, Requests
 from realtime_mer.log import LOGGER, notify
 from realtime_mer.osc.composing import Event
@@ -28,8 +29,6 @@ _STATUS_INTERVAL_S = 0.1
 _JOIN_TIMEOUT_S = 0.9
 # With more sound than this inside it, openSMILE is behind and gets no more: new sound waits where it can be dropped.
 _LARGEST_BACKLOG_S = 2.0
-# Below this, treble is missing that the model was trained on.
-_LOWEST_FULL_RATE_HZ = 32_000
 
 
 # Runs in the main thread until the run ends: shows the state, and sets the event when the user wants to end.
@@ -100,6 +99,7 @@ class Recognition:
     open_session: called in that thread, since it takes a second to import torch. recorder: one that is already running,
     or None. requests: from other threads; they are carried out between two captures, by the methods below marked
     "A request". emit: sends an event. ignored_packets: how many packets to the control port were no commands.
+    watch: finds faults of the input; None: they are not looked for.
     """
 
     def __init__(
@@ -112,6 +112,7 @@ class Recognition:
         requests: Requests,
         emit: Callable[[Event], None],
         ignored_packets: Callable[[], int],
+        watch: InputWatch | None = None,
     ) -> None:
         self._source = source
         self._open_session = open_session
@@ -124,6 +125,7 @@ class Recognition:
         self._requests = requests
         self._emit = emit
         self._ignored_packets = ignored_packets
+        self._watch = watch
         self._losses = _Losses()
         self._reported: SourceState | None = None
         self._reported_s = 0.0
@@ -226,6 +228,8 @@ class Recognition:
     def _updates(self, capture: Capture | None, state: SourceState, behind: bool) -> list[Update]:
         if capture is not None:
             self._warn_of_rate(capture.rate_hz)
+            if self._watch is not None:
+                self._watch.step(capture.samples, capture.rate_hz, self._source.name)
             if self._n_resets:
                 capture = replace(capture, segment=capture.segment + self._n_resets)
             if self._recorder is not None:
@@ -262,7 +266,7 @@ class Recognition:
         status = Status(
             source=source.name,
             state=state,
-            detail=source.detail or _low_rate_note(session.rate_hz) or self._restarts,
+            detail=source.detail or low_rate_note(session.rate_hz) or self._input_note() or self._restarts,
             time_s=session.time_s,
             level=session.level,
             gain_db=session.gain_db,
@@ -282,13 +286,10 @@ class Recognition:
     def _all_sinks(self) -> list[Sink]:
         return [*self._sinks, *([] if self._recorder is None else [self._recorder])]
 
+    def _input_note(self) -> str:
+        return "" if self._watch is None else self._watch.note
+
     def _warn_of_rate(self, rate_hz: int) -> None:
-        if rate_hz != self._warned_hz and (warning := _low_rate_note(rate_hz)):
+        if rate_hz != self._warned_hz and (warning := low_rate_note(rate_hz)):
             notify(warning)
         self._warned_hz = rate_hz
-
-
-def _low_rate_note(rate_hz: int | None) -> str:
-    if rate_hz is None or rate_hz >= _LOWEST_FULL_RATE_HZ:
-        return ""
-    return f"At {rate_hz} Hz the model gets nothing above {rate_hz / 2000:g} kHz; use 44100 Hz or more."

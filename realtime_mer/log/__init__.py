@@ -26,7 +26,7 @@ from typing import Any
 
 from realtime_mer import __version__
 from realtime_mer.config import LiveSettings
-from realtime_mer.errors import RealtimeMerError
+from realtime_mer.errors import RealtimeMerError, printable
 
 # The files PATH (the newest), PATH.1, … PATH.5.
 _FILE_BYTES, _N_OLD_FILES = 2**20, 5
@@ -53,12 +53,12 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         when = datetime.fromtimestamp(record.created).astimezone().isoformat(timespec="milliseconds")
-        message = _printable(record.getMessage())[:_LONGEST_LINE]
+        message = printable(record.getMessage())[:_LONGEST_LINE]
         if not _is_ours(record):
             message = f"{record.name}: {message}"
         line = f"{when} {getattr(record, 'stream_s', 0.0):9.2f} s  {record.levelname:<8}  {message}"
         if record.exc_info:
-            trace = "\n".join(map(_printable, self.formatException(record.exc_info).split("\n")))
+            trace = "\n".join(map(printable, self.formatException(record.exc_info).split("\n")))
             line += "\n" + textwrap.indent(trace, "    ")
         return line
 
@@ -243,7 +243,7 @@ def check_is_log(path: Path) -> None:
 def notify(message: str) -> None:
     """Prints a notice on standard error; does nothing if that fails, which must not end the show."""
     with contextlib.suppress(OSError, ValueError):
-        print(f"realtime-mer: {message}", file=sys.stderr)
+        print(f"realtime-mer: {printable(message)}", file=sys.stderr)
 
 
 def _log_thread_crash(crash: threading.ExceptHookArgs) -> None:
@@ -271,11 +271,6 @@ def _warning(record: logging.LogRecord, message: str) -> logging.LogRecord:
 
 def _is_ours(record: logging.LogRecord) -> bool:
     return record.name.partition(".")[0] == LOGGER.name
-
-
-def _printable(text: str) -> str:
-    """Escapes control characters: names and messages from outside must not start a line of their own."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in text)
 
 
 def _changed_settings(value: Any) -> str:

@@ -89,6 +89,7 @@ class PulseSource:
     rate_hz: int
     is_default: bool
     is_monitor: bool
+    is_muted: bool = False
 
 
 def portaudio() -> ModuleType:
@@ -120,6 +121,15 @@ def pulse_sources() -> list[PulseSource]:
         with contextlib.suppress(AttributeError, LookupError, TypeError, ValueError):
             sources.append(_pulse_source(source, default))
     return sources
+
+
+def muted_source(input_name: str) -> PulseSource | None:
+    """The source of the sound server behind the input of this name, if it is muted or its volume is 0."""
+    for source in pulse_sources():
+        is_it = source.description == input_name or (source.is_default and input_name in _LED_TO_PULSE)
+        if is_it and source.is_muted:
+            return source
+    return None
 
 
 def is_gone(pulse_source: str) -> bool:
@@ -315,7 +325,13 @@ def _pulse_source(described: dict[str, Any], default: str) -> PulseSource:
         int(rate.removesuffix("Hz")),
         described["name"] == default,
         described["properties"].get("device.class") == "monitor",
+        bool(described.get("mute")) or _is_turned_down(described.get("volume") or {}),
     )
+
+
+def _is_turned_down(volume: dict[str, Any]) -> bool:
+    """Whether every channel's volume is 0."""
+    return bool(volume) and all(channel["value"] == 0 for channel in volume.values())
 
 
 def _names(device: InputDevice) -> tuple[str, ...]:

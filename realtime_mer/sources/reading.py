@@ -7,6 +7,8 @@ made of several streams, files whose header has no length or a wrong one, and pi
 from __future__ import annotations
 
 import os
+import select
+import stat
 import struct
 from collections.abc import Iterator
 from pathlib import Path
@@ -36,6 +38,10 @@ _SAME_LENGTH_S = 0.5
 _UNKNOWN_LENGTH_S = 1e9
 
 
+# A pipe's writer may have to start first, or to download something.
+_PIPE_TIMEOUT_S = 20.0
+
+
 class AudioFileError(RealtimeMerError, ValueError):
     """A file that cannot be read as audio, or is too short to hold one frame."""
 
@@ -48,7 +54,7 @@ def read_blocks(path: Path) -> Iterator[AudioBlock]:
     """
     try:
         # Unbuffered: libsndfile moves the position of the same open file.
-        with path.open("rb", buffering=0) as file:
+        with open(path, "rb", buffering=0, opener=_open) as file:
             if file.seekable() and _libsndfile_reads(file):
                 yield from _libsndfile_blocks(path, file)
             else:
@@ -60,6 +66,21 @@ def read_blocks(path: Path) -> Iterator[AudioBlock]:
         # The library's own words, without the name and the numbers before them.
         reason = getattr(error, "error_string", None) or getattr(error, "strerror", None) or error
         raise AudioFileError(f"{path} cannot be read as audio: {str(reason).rstrip('.')}.") from error
+
+
+def _open(path: str, flags: int) -> int:
+    """Opens a file for reading. Raises AudioFileError if it is a pipe into which nothing is written for a while."""
+    descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))
+    try:
+        if stat.S_ISFIFO(os.fstat(descriptor).st_mode):
+            # Not a blocking open, which would wait for a writer without a limit.
+            if not select.select([descriptor], [], [], _PIPE_TIMEOUT_S)[0]:
+                raise AudioFileError(f"{path}: nothing was written into this pipe for {_PIPE_TIMEOUT_S:g} s.")
+            os.set_blocking(descriptor, True)
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def checked_rate(path: Path, rate_hz: int) -> int:
