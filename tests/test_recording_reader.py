@@ -97,7 +97,7 @@ DEFECTS: list[tuple[Change, str]] = [
     (facts(open_end=0), "open_end"),
     *((facts(began=began), "began") for began in (None, {}, BEGAN | {"index": -1}, BEGAN | {"index": 4.0})),
     (facts(began=BEGAN | {"\x1b[2J": "../model"}), "unknown field"),
-    (facts(began=BEGAN), "predictions.csv, line 2: its index is 0, where 4 is next"),
+    (facts(began=BEGAN), "predictions.csv, line 2: expected the index 4, got 0"),
     (facts(began=BEGAN | {"index": 0}), "predictions.csv, line 2: times rise"),
     *(
         (facts(began=BEGAN | {name: value}), "recording.json is not usable")

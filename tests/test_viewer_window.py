@@ -236,6 +236,7 @@ def test_keys_change_how_it_looks(shown: Shown, tmp_path: Path, monkeypatch: pyt
 
 
 def test_its_ends(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
+    players_before = set(threading.enumerate())
     with qtbot.waitSignal(shown.window.closed, timeout=TIMEOUT_MS):
         shown.press("Q")
     other = Shown(qtbot, tmp_path / "other")
@@ -245,7 +246,10 @@ def test_its_ends(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
     third.press("Space")
     with qtbot.waitSignal(third.window.closed, timeout=TIMEOUT_MS):
         third.stop.set()
-    assert not [thread for thread in threading.enumerate() if thread.name == "sound output"]
+    qtbot.waitUntil(
+        lambda: not [t for t in set(threading.enumerate()) - players_before if t.name == "sound output"],
+        timeout=TIMEOUT_MS,
+    )
 
 
 def test_it_comes_back_as_it_was_left(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:

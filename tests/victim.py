@@ -7,6 +7,7 @@ too long is noticed from outside.
 
 from __future__ import annotations
 
+import importlib
 import itertools
 import json
 import os
@@ -199,6 +200,7 @@ def main() -> None:
     torch.set_num_threads(1)
     # Whatever is loaded late is loaded now.
     load_checkpoint(default_checkpoint_path())
+    importlib.import_module("realtime_mer.sources.ffmpeg")
     if sys.platform != "win32":
         import resource
 

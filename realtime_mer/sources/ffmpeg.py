@@ -101,8 +101,9 @@ def _samples(frame: av.AudioFrame) -> FloatArray:
     channels = values.T if frame.format.is_planar else values.reshape(-1, frame.layout.nb_channels)
     if channels.dtype == np.uint8:
         return (channels.astype(np.float32) - 128.0) / np.float32(128.0)
-    full_scale = 1.0 if channels.dtype.kind == "f" else 2.0 ** (8 * channels.dtype.itemsize - 1)
-    samples: FloatArray = (channels / full_scale).astype(np.float32)
+    if channels.dtype.kind == "f":
+        return channels.astype(np.float32)
+    samples: FloatArray = (channels / 2.0 ** (8 * channels.dtype.itemsize - 1)).astype(np.float32)
     return samples
 
 
