@@ -46,6 +46,7 @@ def frames_of(samples: FloatArray) -> list[FeatureFrame]:
     return ResponsiveStage().step(samples)
 
 
+@pytest.mark.slow
 def test_the_stage_keeps_the_contract_to_the_bit() -> None:
     samples = np.concatenate([chord(2.0), noise(1.6)])
     verify_contract(ResponsiveStage, samples, chunks=(441, 44_100, 1, 7_919, 20_011), one_by_one=False)

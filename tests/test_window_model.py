@@ -23,13 +23,14 @@ def test_it_keeps_the_contract_and_has_no_state() -> None:
     verify_model(model, torch.randn(3, 20, 6), stateful=False)
 
 
+@pytest.mark.slow
 def test_all_three_learners_learn() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(400, 6)).astype(np.float32)
     targets = 0.3 * np.tanh(rows[:, :2])
     model = small_model()
     fit_window_model(
-        model, rows, targets, np.ones(400), linear_penalty=1e-2, kernel_penalty=1e-4, epochs=20, batch_rows=32,
+        model, rows, targets, np.ones(400), linear_penalty=1e-2, kernel_penalty=1e-4, epochs=10, batch_rows=32,
         learning_rate=1e-2, weight_decay=0.0, seed=0,
     )  # fmt: skip
     x = torch.from_numpy(rows)

@@ -170,7 +170,7 @@ def fit_window_model(
                 wanted = mixed * y[one] + (1.0 - mixed) * y[other]
                 loss = (member(inputs) - wanted).square().mean()
                 optimizer.zero_grad()
-                loss.backward()  # type: ignore[no-untyped-call]
+                loss.backward()
                 optimizer.step()
                 schedule.step()
                 total += float(loss.detach())
