@@ -27,7 +27,7 @@ def test_it_keeps_the_contract_and_has_no_state() -> None:
 def test_all_three_learners_learn() -> None:
     rng = np.random.default_rng(0)
     rows = rng.normal(size=(400, 6)).astype(np.float32)
-    targets = 0.3 * np.tanh(rows[:, :2])
+    targets = (0.3 * np.tanh(rows[:, :2])).astype(np.float32)
     model = small_model()
     fit_window_model(
         model, rows, targets, np.ones(400), linear_penalty=1e-2, kernel_penalty=1e-4, epochs=10, batch_rows=32,

@@ -43,7 +43,6 @@ from train.loop import TrainingResult, fit, scaled, segment_scores, streaming_pr
 from train.metrics import Scores, markdown_table
 from train.others import others_page, rank_table
 from train.plots import curves_png, set_png, trajectories_png
-from train.responsiveness import chosen_set, set_tables, stretch_tables
 from train.robustness import gain_scores, gain_table, set_scores
 from train.sequences import SongSequence
 from train.table import markdown, run_table
@@ -142,17 +141,6 @@ def _parser() -> argparse.ArgumentParser:
     robustness.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
     with_split(robustness)
     with_results(robustness)
-
-    responsive = command(
-        "responsiveness",
-        _responsiveness,
-        "Measure how fast checkpoints follow songs cut to cut, crossfaded, with breaks.",
-    )
-    responsive.add_argument(
-        "--checkpoint", type=Path, nargs="+", default=[default_checkpoint_path()], metavar="FILE", help="one or several"
-    )
-    with_split(responsive)
-    with_results(responsive)
 
     changes = command("changes", _changes, "Train the change detector on songs cut to cut, and check it on validation.")
     changes.add_argument(
@@ -293,43 +281,6 @@ def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
         )
     _write_json(options.output / f"ranks_{options.config.stem}.json", {"quantiles": table.round(4).tolist()})
     _publish(options.output / f"cross_validation_{options.config.stem}.md", page)
-
-
-def _responsiveness(options: argparse.Namespace, console: Console) -> None:
-    checkpoints = [(path.stem, load_checkpoint(path)) for path in options.checkpoint]
-    options.output.mkdir(parents=True, exist_ok=True)
-    parts = {
-        stretches: [
-            song for song in load_deam(options.deam, stretches).songs if song.split == options.split and song.audio
-        ]
-        for stretches in ("clips", "long")
-    }
-    if len(parts["clips"]) < 2:
-        raise DeamError(f"A set needs two {options.split} songs with audio at least, of a prescribed split.")
-    songs = chosen_set(parts["clips"])
-    lines = [
-        "# How fast the predictions follow the music",
-        "",
-        f"Made by `python -m train responsiveness --deam PATH --split {options.split}`, through the live session.",
-        f"{len(songs)} {options.split} songs of ten seconds in random order as one stream. R² and other pairs:",
-        "valence / arousal. Reaction: from the cut until 80 % of the way from the prediction before it to that at the",
-        "song's end is made, over cuts whose way is at least .15. S.d. within a song: from 3 s after its beginning.",
-        "The oracle has no frame in a song's first second.",
-        "",
-    ]
-    for line in set_tables(checkpoints, songs):
-        console.print(line, markup=False, soft_wrap=True)
-        lines.append(line)
-    if parts["long"]:
-        lines += [
-            "",
-            "Long stretches of songs, each by itself, without a cut, and with breaks from second 6 to 14:",
-            "",
-        ]
-        for line in stretch_tables(checkpoints, parts["long"]):
-            console.print(line, markup=False, soft_wrap=True)
-            lines.append(line)
-    _publish(options.output / f"responsiveness_{options.split}.md", "\n".join(lines) + "\n")
 
 
 def _changes(options: argparse.Namespace, console: Console) -> None:

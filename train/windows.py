@@ -22,12 +22,13 @@ from realtime_mer.features.descriptors.rows import HOP_SAMPLES, RowStream
 from realtime_mer.features.descriptors.spectra import RATE_HZ
 from realtime_mer.features.engine import HOP_S
 from realtime_mer.models.windows import WindowModel
-from realtime_mer.moods import QUADRANTS
 from realtime_mer.types import FloatArray
 from train.sets import mono_of
 
 Float64Array = npt.NDArray[np.float64]
 
+# As the quadrant clips number them: counter-clockwise from where valence and arousal are both positive.
+_CORNERS = {1: (1.0, 1.0), 2: (-1.0, 1.0), 3: (-1.0, -1.0), 4: (1.0, -1.0)}
 N_WINDOWS = 24
 _FULL_SHARE = 0.4
 _SHORT_HOPS = (2, 3, 4, 5, 6, 8, 10, 14)
@@ -69,7 +70,7 @@ class OtherWindows:
 def quadrant_clips(folder: Path) -> list[OtherClip]:
     """The clips of a folder with clips.csv (clip, quadrant) and audio/<clip>.ogg."""
     return [
-        OtherClip(folder / "audio" / f"{row['clip']}.ogg", _corner(int(row["quadrant"])))
+        OtherClip(folder / "audio" / f"{row['clip']}.ogg", _CORNERS[int(row["quadrant"])])
         for row in _rows(folder / "clips.csv")
     ]
 
@@ -187,11 +188,6 @@ def on_deam_scale(targets: Float64Array, labels: FloatArray, scale: float, *, ra
     if rated:
         targets = (targets - targets.mean(axis=0)) / targets.std(axis=0)
     return np.asarray(labels.mean(axis=0) + scale * labels.std(axis=0) * targets, dtype=np.float32)
-
-
-def _corner(quadrant: int) -> tuple[float, float]:
-    valence, arousal = QUADRANTS[quadrant]
-    return float(valence), float(arousal)
 
 
 def _rows(path: Path) -> Sequence[dict[str, str]]:

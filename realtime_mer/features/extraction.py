@@ -209,7 +209,9 @@ def describe_configuration(settings: ExtractionSettings) -> str:
 
     Runs with equal texts extract the same features, so a cache can use it as its key.
     """
-    libraries = {name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile", "av")}
+    libraries = {
+        name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile", "av", "safetensors")
+    }
     return json.dumps({"settings": settings.to_dict(), "libraries": libraries, "code": _code_digest()}, sort_keys=True)
 
 

@@ -1,7 +1,11 @@
-"""How fast a checkpoint follows the music: songs cut to cut, crossfaded, and with breaks, through the live session."""
+"""How fast checkpoints follow the music: songs cut to cut, crossfaded and with breaks, through the live session.
+
+`python -m benchmarks.responsiveness --deam PATH`; needs a prescribed split.
+"""
 
 from __future__ import annotations
 
+import argparse
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -17,9 +21,9 @@ from realtime_mer.config import QuadrantSettings
 from realtime_mer.features.engine import ENGINE_RATE_HZ
 from realtime_mer.live.quadrant import QuadrantTracker
 from realtime_mer.live.session import predict_file
-from realtime_mer.models.checkpoint import Checkpoint
+from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from realtime_mer.types import FloatArray, Prediction
-from train.deam import Song
+from train.deam import DeamError, Song, load_deam
 from train.sequences import labels_at
 from train.sets import mono_of
 
@@ -65,6 +69,42 @@ class SetAudio:
     samples: FloatArray
     starts_s: tuple[float, ...]
     audible_s: tuple[float, ...]
+
+
+def main() -> None:
+    """Measures the checkpoints and writes the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.responsiveness", description="How fast models follow.")
+    parser.add_argument("--deam", type=Path, required=True, metavar="DIR", help="the folder of DEAM")
+    parser.add_argument("--checkpoint", type=Path, nargs="+", default=[default_checkpoint_path()], metavar="FILE")
+    parser.add_argument("--split", choices=("validation", "test"), default="validation", help="(default: %(default)s)")
+    parser.add_argument("--output", type=Path, required=True, metavar="FILE", help="the page of results")
+    options = parser.parse_args()
+    checkpoints = [(path.stem, load_checkpoint(path)) for path in options.checkpoint]
+    clips, long = (
+        [song for song in load_deam(options.deam, kind).songs if song.split == options.split and song.audio]
+        for kind in ("clips", "long")
+    )
+    if len(clips) < 2:
+        raise DeamError(f"A set needs two {options.split} songs with audio at least, of a prescribed split.")
+    songs = chosen_set(clips)
+    lines = [
+        "# How fast the predictions follow the music",
+        "",
+        f"`python -m benchmarks.responsiveness --deam PATH --split {options.split}`, through the live session.",
+        f"{len(songs)} {options.split} songs of ten seconds in random order as one stream. R² and other pairs:",
+        "valence / arousal. Reaction: from the cut until 80 % of the way from the prediction before it to that at the",
+        "song's end is made, over cuts whose way is at least .15. S.d. within a song: from 3 s after its beginning.",
+        "The oracle has no frame in a song's first second.",
+        "",
+    ]
+    for line in set_tables(checkpoints, songs):
+        print(line, flush=True)
+        lines.append(line)
+    lines += ["", "Long stretches of songs, each by itself, without a cut, and with breaks from second 6 to 14:", ""]
+    for line in stretch_tables(checkpoints, long):
+        print(line, flush=True)
+        lines.append(line)
+    options.output.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
 def chosen_set(songs: Sequence[Song]) -> tuple[Song, ...]:
@@ -304,3 +344,7 @@ def stretch_tables(checkpoints: Sequence[tuple[str, Checkpoint]], songs: Sequenc
 
 def _pair(values: tuple[float, float]) -> str:
     return f"{values[0]:.3f} / {values[1]:.3f}"
+
+
+if __name__ == "__main__":
+    main()

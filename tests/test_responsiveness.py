@@ -8,12 +8,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from realtime_mer.features.changes import N_NOVELTY, ChangeDetector
-from realtime_mer.features.engine import ENGINE_RATE_HZ
-from realtime_mer.types import Prediction
-from train.changes import CutFrames, cut_to_cut, detection_table, extract_blocks
-from train.deam import Song
-from train.responsiveness import (
+from benchmarks.responsiveness import (
     Followed,
     SetAudio,
     changes_per_minute,
@@ -26,11 +21,18 @@ from train.responsiveness import (
     standardised,
     within_song_sd,
 )
+from realtime_mer.features.changes import N_NOVELTY, ChangeDetector
+from realtime_mer.features.engine import ENGINE_RATE_HZ
+from realtime_mer.types import Prediction
+from train.changes import CutFrames, cut_to_cut, detection_table, extract_blocks
+from train.deam import Song
 
 
 def song(song_id: int, audio: Path | None = None, label: tuple[float, float] = (0.0, 0.0)) -> Song:
     times_s = np.arange(15.0, 45.5, 0.5)
-    return Song(song_id, audio, 30.0, None, times_s, np.tile(np.float32(label), (len(times_s), 1)), "test")
+    return Song(
+        song_id, audio, 30.0, None, times_s, np.tile(np.array(label, dtype=np.float32), (len(times_s), 1)), "test"
+    )
 
 
 def sound(tmp_path: Path, name: str, level: float, duration_s: float = 4.0) -> Path:
