@@ -340,7 +340,9 @@ SOURCES = (
 def package_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package's files, which the digest is taken of."""
     copy = tmp_path / "realtime_mer"
-    shutil.copytree(str(files("realtime_mer")), copy, ignore=shutil.ignore_patterns("__pycache__", "default*", "open*"))
+    shutil.copytree(
+        str(files("realtime_mer")), copy, ignore=shutil.ignore_patterns("__pycache__", "default.*", "open.*")
+    )
     monkeypatch.setattr(extraction, "files", lambda _: copy)
     return copy
 
