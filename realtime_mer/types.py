@@ -39,12 +39,14 @@ class FeatureFrame:
     index: 0, 1, 2, … since the stream (or its last reset) began.
     start_s, end_s: the stretch of stream time that the features describe.
     values: float32, shape (n_features,), in the order of the extractor's `names`.
+    change: strength of a change of the music that was noticed with this frame, 0 to 1; 0 if there is none.
     """
 
     index: int
     start_s: float
     end_s: float
     values: FloatArray
+    change: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,9 @@ class Prediction:
         over that of always predicting the average song: 0 is no better, 1 would be no error. All three are None if the
         model was not calibrated, and in the silence before any music.
     attention: how much each frame of the model's memory counted, oldest first, sum 1; None if the model has none.
+    change: strength of a change of the music (another song, a drop, a break) that was noticed with this frame, 0 to 1;
+        0 if there is none.
+    valence_rank, arousal_rank: the share of songs that lie below, 0 to 1; None if the model has no table of ranks.
     """
 
     time_s: float
@@ -65,6 +70,9 @@ class Prediction:
     arousal_sd: float | None = None
     confidence: float | None = None
     attention: tuple[float, ...] | None = None
+    change: float = 0.0
+    valence_rank: float | None = None
+    arousal_rank: float | None = None
 
 
 class PredictionError(RealtimeMerError, RuntimeError):

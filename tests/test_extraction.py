@@ -326,7 +326,7 @@ def test_every_setting_is_in_the_configurations_text() -> None:
     assert texts == [describe_configuration(settings) for settings in changed]
 
 
-FEATURES = ("conditioning", "engine", "extraction", "gain", "renewal")
+FEATURES = ("changes", "conditioning", "engine", "extraction", "gain", "renewal")
 SOURCES = (
     "types.py",
     "sources/grid.py",
@@ -340,7 +340,9 @@ SOURCES = (
 def package_copy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A copy of the package's files, which the digest is taken of."""
     copy = tmp_path / "realtime_mer"
-    shutil.copytree(str(files("realtime_mer")), copy, ignore=shutil.ignore_patterns("__pycache__", "*.safetensors"))
+    shutil.copytree(
+        str(files("realtime_mer")), copy, ignore=shutil.ignore_patterns("__pycache__", "default.*", "open.*")
+    )
     monkeypatch.setattr(extraction, "files", lambda _: copy)
     return copy
 

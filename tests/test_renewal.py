@@ -88,7 +88,7 @@ def extracted(samples: FloatArray, renewal: RenewalSettings) -> tuple[list[Featu
     extractor = FrameExtractor(ExtractionSettings(), ENGINE_RATE_HZ, renewal)
     frames = extractor.step(samples)
     frames += extractor.flush()
-    return frames, extractor.engine.n_renewals
+    return frames, extractor.n_renewals
 
 
 @pytest.fixture(scope="module")

@@ -89,7 +89,10 @@ SEQUENCES = '[training]\nprotocol = "sequences"\n'
         ("[model]", "model.name: this key is missing"),
         ('model = "mlp"', "model: expected a table, got 'mlp'"),
         ("[model]\nname = 3", "model.name: expected text in quotes, got 3"),
-        ('[model]\nname = "seq2sec"', "model.name: expected one of mlp, seq2seq, seq2seq_a, live, got 'seq2sec'"),
+        (
+            '[model]\nname = "seq2sec"',
+            "model.name: expected one of mlp, seq2seq, seq2seq_a, live, windows, got 'seq2sec'",
+        ),
         ("[trainin]", "trainin: there is no such table. Did you mean training?"),
         ("arguments = {hidden = 3}", "model.arguments.hidden: there is no such key. Did you mean n_hidden?"),
         ("arguments = {n_hidden = 3.5}", "model.arguments.n_hidden: expected a whole number, got 3.5"),
@@ -98,7 +101,10 @@ SEQUENCES = '[training]\nprotocol = "sequences"\n'
         ("size = 3", "model.size: there is no such key."),
         ("[features]\nlevels = true", "features.levels: there is no such key. Did you mean features.level?"),
         ("[features]\nlevel = 1", "features.level: expected true or false, got 1"),
-        ('[features]\nset = "deam"', "features.set: expected one of 'deam260', 'deam260+descriptors', got 'deam'"),
+        (
+            '[features]\nset = "deam"',
+            "features.set: expected one of 'deam260', 'deam260+descriptors', 'responsive', got 'deam'",
+        ),
         ("[training]\nepochs = 3.0", "training.epochs: expected a whole number of at least 1, got 3.0"),
         ("[training]\nepochs = 0", "training.epochs: expected a whole number of at least 1, got 0"),
         ("[training]\nlearning_rate = nan", "training.learning_rate: expected a finite number, got nan"),

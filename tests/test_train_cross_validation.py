@@ -54,8 +54,8 @@ def cross_validated() -> CrossValidated:
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(cross_validation, "fit", noted)
-        scores, by_time = cross_validate(CONFIG, dataset, silent_console())
-    return dataset, splits, scores, by_time
+        found = cross_validate(CONFIG, dataset, silent_console())
+    return dataset, splits, found.scores, found.by_time
 
 
 def test_every_song_is_held_out_once(cross_validated: CrossValidated) -> None:
@@ -137,11 +137,11 @@ def test_the_best_epoch_is_chosen_on_other_songs(monkeypatch: pytest.MonkeyPatch
     config = parse_config({"model": {"name": "mlp", "arguments": {"n_hidden": 2}}, "training": {"epochs": 1}})
     assert config.training.keep == "best"
     dataset = data(15)
-    scores, by_time = cross_validate(config, dataset, silent_console())
+    found = cross_validate(config, dataset, silent_console())
     assert len(splits) == 5
     for split in splits:
         parts = [song_id for part in ("train", "validation", "test") for song_id in split[part]]
         assert sorted(parts) == sorted(dataset.songs), "each song in one part"
         assert split["validation"]
-    assert by_time == {}
-    assert scores["mlp"].n_songs == 15
+    assert found.by_time == {}
+    assert found.scores["mlp"].n_songs == 15

@@ -12,11 +12,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 from rich.console import Console
+from safetensors.numpy import save as to_safetensors
 
 from realtime_mer.atomic import write_atomically
+from realtime_mer.features.changes import ChangeDetector, default_detector_path
 from realtime_mer.features.engine import FeatureEngineError
-from realtime_mer.features.extraction import ExtractionSettings
+from realtime_mer.features.extraction import ExtractionSettings, describe_configuration
 from realtime_mer.models.checkpoint import (
     Checkpoint,
     default_checkpoint_path,
@@ -28,19 +31,22 @@ from realtime_mer.workers import default_jobs
 from train.baselines import fit_baselines, score_all
 from train.calibration import calibrate
 from train.calibration import markdown as uncertainty_page
+from train.changes import by_song, cut_to_cut, detection_table, extract_blocks, fit_detector, joined_frames
 from train.config import Config, ConfigError, load_config, parse_config
 from train.cross_validation import cross_validate
 from train.data import Dataset, load_dataset
-from train.deam import DeamError, Split, has_long_stretches
+from train.deam import DeamError, Split, has_long_stretches, load_deam
 from train.explore import explore
 from train.explore import markdown as exploration_page
-from train.features_cache import FeatureCacheError, default_cache_dir
+from train.features_cache import FeatureCacheError, default_cache_dir, extract_songs
 from train.loop import TrainingResult, fit, scaled, segment_scores, streaming_predictions, streaming_scores
 from train.metrics import Scores, markdown_table
+from train.others import others_page, rank_table
 from train.plots import curves_png, set_png, trajectories_png
 from train.robustness import gain_scores, gain_table, set_scores
 from train.sequences import SongSequence
 from train.table import markdown, run_table
+from train.windows import OtherClip, quadrant_clips, rated_clips
 
 _ROOT = Path(__file__).resolve().parents[1]
 _PUBLISHED_CONFIGS = tuple(_ROOT / "configs" / f"{name}.toml" for name in ("mlp", "seq2seq", "seq2seq_a"))
@@ -81,6 +87,8 @@ def _parser() -> argparse.ArgumentParser:
         added.add_argument(
             "--jobs", type=int, metavar="N", help=f"processes for extracting features (default: {default_jobs()})"
         )
+        added.add_argument("--quadrants", type=Path, metavar="DIR", help="clips with quadrants, to train on too")
+        added.add_argument("--ratings", type=Path, metavar="DIR", help="clips with mean ratings, to train on too")
         return added
 
     def with_split(parser: argparse.ArgumentParser) -> None:
@@ -133,6 +141,13 @@ def _parser() -> argparse.ArgumentParser:
     robustness.add_argument("--checkpoint", type=Path, default=default_checkpoint_path(), metavar="FILE")
     with_split(robustness)
     with_results(robustness)
+
+    changes = command("changes", _changes, "Train the change detector on songs cut to cut, and check it on validation.")
+    changes.add_argument(
+        "--orders", type=_whole_number(1), default=3, metavar="N", help="of the songs (default: %(default)s)"
+    )
+    changes.add_argument("--detector", type=Path, default=default_detector_path(), metavar="FILE", help="where it goes")
+    with_results(changes)
 
     calibrate = command(
         "calibrate", _calibrate, "Fit the expected error of a checkpoint's predictions, and store it in the checkpoint."
@@ -243,7 +258,8 @@ def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
     config = load_config(options.config)
     options.output.mkdir(parents=True, exist_ok=True)
     dataset = _load_for(config, options, console, long_stretches=has_long_stretches(options.deam))
-    scores, by_time = cross_validate(config, dataset, console)
+    found = cross_validate(config, dataset, console)
+    scores, by_time = found.scores, found.by_time
     page = (
         f"# Cross-validation of {options.config.stem}\n\n"
         f"Made by `python -m train crossvalidate configs/{options.config.name} --deam PATH`: five folds by song over "
@@ -256,7 +272,46 @@ def _crossvalidate(options: argparse.Namespace, console: Console) -> None:
             "\nThe long stretches, each predicted by the model that did not see its song, by time since the first "
             f"sample:\n\n{markdown_table(by_time)}"
         )
+    table = rank_table(found.predictions.values())
+    if found.others:
+        targets = {kind: other.clip_targets for kind, other in dataset.others.items()}
+        page += (
+            "\nClips from outside DEAM, cross-validated in the same folds: each is predicted by a model trained "
+            f"on other clips and on four fifths of DEAM.\n\n{others_page(found.others, targets, table)}"
+        )
+    _write_json(options.output / f"ranks_{options.config.stem}.json", {"quantiles": table.round(4).tolist()})
     _publish(options.output / f"cross_validation_{options.config.stem}.md", page)
+
+
+def _changes(options: argparse.Namespace, console: Console) -> None:
+    options.output.mkdir(parents=True, exist_ok=True)
+    deam = load_deam(options.deam)
+    if any(song.split is None for song in deam.songs):
+        raise DeamError("The change detector is trained on a prescribed split, which these data do not have.")
+    audio = {part: [s.audio for s in deam.songs if s.split == part and s.audio] for part in ("train", "validation")}
+    extracted = extract_songs(
+        [*audio["train"], *audio["validation"]],
+        extract_blocks,
+        None,
+        describe_configuration(ExtractionSettings(None, "responsive", opensmile=False)) + " blocks",
+        console=console,
+        **_extraction(options),
+    )
+    blocks = {path: found.values for path, found in extracted.features.items()}
+    rng = np.random.default_rng(0)
+    trained_on = joined_frames([cut_to_cut(by_song(blocks, audio["train"]), rng) for _ in range(options.orders)])
+    tensors = fit_detector(trained_on)
+    held_out = cut_to_cut(by_song(blocks, audio["validation"]), rng)
+    detector = ChangeDetector(tensors)
+    table = detection_table(held_out, np.array([detector.logit(values) for values in held_out.values]))
+    write_atomically(options.detector, to_safetensors(tensors))
+    page = (
+        f"# The change detector\n\nMade by `python -m train changes --deam PATH --orders {options.orders}`: trained on "
+        f"{len(audio['train'])} training songs cut to cut in {options.orders} orders, checked on "
+        f"{len(audio['validation'])} validation songs cut to cut. A frame more than 3 s after a cut that is "
+        f"taken for a change counts as false, though the music itself may have changed there.\n\n{table}"
+    )
+    _publish(options.output / "changes.md", page)
 
 
 def _robustness(options: argparse.Namespace, console: Console) -> None:
@@ -333,8 +388,20 @@ def _load_for(
         long_stretches=long_stretches,
         sets=config.training.sets,
         set_songs=config.training.set_songs,
+        windows=config.training.protocol == "windows",
+        others=_other_clips(options),
         **_extraction(options),
     )
+
+
+def _other_clips(options: argparse.Namespace) -> dict[str, list[OtherClip]]:
+    """The clips from outside DEAM that the command line names, by kind."""
+    found = {}
+    if options.quadrants is not None:
+        found["quadrants"] = quadrant_clips(options.quadrants)
+    if options.ratings is not None:
+        found["ratings"] = rated_clips(options.ratings)
+    return found
 
 
 def _extraction(options: argparse.Namespace) -> dict[str, Any]:

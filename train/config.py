@@ -14,7 +14,7 @@ from realtime_mer.config.checks import ConfigError, wrong
 from realtime_mer.config.loading import blaming, convert, read_toml
 from realtime_mer.features.extraction import ExtractionSettings
 from realtime_mer.features.gain import GainSettings
-from realtime_mer.models.architectures import MODELS, LiveModel
+from realtime_mer.models.architectures import MODELS, LiveModel, WindowModel
 from realtime_mer.models.scaling import ScalerKind
 
 __all__ = ["Config", "ConfigError", "FeaturesConfig", "ModelConfig", "TrainingConfig", "load_config", "parse_config"]
@@ -48,19 +48,23 @@ class ModelConfig:
 class FeaturesConfig:
     """The inputs of a model.
 
-    set: DEAM's 260 features, alone or with the tonal, rhythm and timbre descriptors.
+    set: DEAM's 260 features, alone or with the tonal, rhythm and timbre descriptors of the last ten seconds; or the
+        descriptors of the music since its last change, alone.
     exclude: features whose name begins so are left out.
     level: whether the gain stage comes first. scaler: see realtime_mer.models.scaling.
     """
 
-    set: Literal["deam260", "deam260+descriptors"] = "deam260"
+    set: Literal["deam260", "deam260+descriptors", "responsive"] = "deam260"
     exclude: tuple[str, ...] = ()
     level: bool = False
     scaler: ScalerKind = "min_max"
 
     def extraction(self) -> ExtractionSettings:
         """The settings to extract these features with."""
-        return ExtractionSettings(GainSettings() if self.level else None, descriptors=self.set != "deam260")
+        level = GainSettings() if self.level else None
+        if self.set == "responsive":
+            return ExtractionSettings(level, "responsive", opensmile=False)
+        return ExtractionSettings(level, descriptors=self.set != "deam260")
 
     def selected(self, names: Sequence[str]) -> tuple[str, ...]:
         """The names that are not excluded. Raises ConfigError for an exclusion that no name begins with."""
@@ -76,7 +80,8 @@ class TrainingConfig:
 
     protocol: "segments", the published one: the loss is that of random segments of 8 frames, and the best epoch is the
         one with the best segment score on validation. "sequences": songs from their first frame on, run causally, the
-        loss over every labelled frame; the best epoch is the one with the best streaming score.
+        loss over every labelled frame; the best epoch is the one with the best streaming score. "windows": for the
+        model "windows", on windows of every length (train.windows); the last epoch is kept.
     schedule: "halving": the learning rate is halved every `halve_every_epochs`. "one_cycle": it rises to
         `learning_rate` and falls again in one cosine cycle over all steps.
     optimizer: "adam", whose weight decay is an L2 term of the loss; "adamw" decays the weights on their own.
@@ -95,12 +100,16 @@ class TrainingConfig:
     professor_forcing: weight of professor forcing (train.professor); 0 for none.
     sets: how many sets of set_songs training songs, played through the extraction in one piece, are trained on beside
         the songs (train.sets).
+    quadrants_weight, quadrants_scale: of the clips with a quadrant that take part in the protocol "windows", if there
+        are any: how much such a clip counts beside a song of DEAM, and how many s.d. of DEAM's labels from their mean
+        its target lies. ratings_weight, ratings_scale: the same for clips with mean ratings.
+    kernel_penalty: of the kernel machine, per unit of its norm.
     linear_penalty: of the linear readout, for models that have one: how many times the features' unit variance is
         added to their covariance.
     keep: which epoch's weights are kept: the "best" on validation, or the "last".
     """
 
-    protocol: Literal["segments", "sequences"] = "segments"
+    protocol: Literal["segments", "sequences", "windows"] = "segments"
     epochs: _Count = 16
     learning_rate: _Positive = 1e-3
     schedule: Literal["halving", "one_cycle"] = "halving"
@@ -119,6 +128,11 @@ class TrainingConfig:
     professor_forcing: _NotNegative = 0.0
     sets: _CountOrNone = 0
     set_songs: _Count = 60
+    quadrants_weight: _NotNegative = 0.0
+    quadrants_scale: _Positive = 0.75
+    ratings_weight: _NotNegative = 0.0
+    ratings_scale: _Positive = 0.8
+    kernel_penalty: _Positive = 3e-4
     linear_penalty: _Positive = 1.0
     keep: Literal["best", "last"] = "best"
 
@@ -128,7 +142,12 @@ class TrainingConfig:
         if len(self.curriculum) > self.epochs:
             raise wrong("curriculum", f"at most one length for each of {self.epochs} epochs", list(self.curriculum))
         # An option without effect would be misleading.
-        others = {"segments": ("curriculum", "teacher_forcing", "sets"), "sequences": ("segments_per_song",)}
+        windows_only = ("quadrants_weight", "ratings_weight")
+        others = {
+            "segments": ("curriculum", "teacher_forcing", "sets", *windows_only),
+            "sequences": ("segments_per_song", *windows_only),
+            "windows": ("segments_per_song", "curriculum", "teacher_forcing", "sets", "altered_copies"),
+        }
         for name in others[self.protocol]:
             if getattr(self, name) != next(item.default for item in fields(self) if item.name == name):
                 raise ConfigError(f'{name}: this has no effect with protocol = "{self.protocol}": remove it.')
@@ -148,6 +167,10 @@ class Config:
             raise ConfigError(
                 f'training.protocol: {self.model.name} cannot be trained on segments; set protocol = "sequences".'
             )
+        if (self.training.protocol == "windows") != (model is WindowModel):
+            raise ConfigError('training.protocol: "windows" is for the model "windows", and that model only for it.')
+        if model is WindowModel and (self.features.set != "responsive" or self.training.keep != "last"):
+            raise ConfigError('model "windows": set features.set = "responsive" and training.keep = "last".')
         if not issubclass(model, LiveModel):
             for name in ("curriculum", "teacher_forcing", "professor_forcing"):
                 if getattr(self.training, name):

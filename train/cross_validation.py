@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 from rich.console import Console
 
 from realtime_mer.types import FloatArray
@@ -20,8 +21,22 @@ _N_FOLDS = 5
 _FOLDS_SEED = 0
 
 
-def cross_validate(config: Config, dataset: Dataset, console: Console) -> tuple[dict[str, Scores], dict[str, Scores]]:
-    """The streaming scores by name, and those of the model on the long stretches by time.
+@dataclass(frozen=True, eq=False)
+class CrossValidation:
+    """scores: the streaming scores by name. by_time: those of the model on the long stretches by time.
+
+    predictions: of the model, by song_id, (frames, 2). others: by kind, the mean prediction for each clip from outside
+    DEAM, (clips, 2), by a model that saw neither the clip nor the songs of the same fold.
+    """
+
+    scores: dict[str, Scores]
+    by_time: dict[str, Scores]
+    predictions: dict[int, FloatArray]
+    others: dict[str, FloatArray]
+
+
+def cross_validate(config: Config, dataset: Dataset, console: Console) -> CrossValidation:
+    """Five folds over all songs.
 
     The baselines' penalties are chosen on a tenth of the training songs. So is the model's epoch, unless the last one
     is kept: then the model is trained on all of them. A long stretch is predicted by the model that did not see its
@@ -29,6 +44,7 @@ def cross_validate(config: Config, dataset: Dataset, console: Console) -> tuple[
     """
     predictions: dict[str, dict[int, FloatArray]] = {}
     stretches: dict[int, FloatArray] = {}
+    others: dict[str, FloatArray] = {}
     for number, fold in enumerate(folds(dataset.songs, _N_FOLDS, _FOLDS_SEED)):
         shuffled = np.random.default_rng([_FOLDS_SEED, number]).permutation(np.array(fold["train"]))
         n_validation = len(shuffled) // 10
@@ -42,7 +58,18 @@ def cross_validate(config: Config, dataset: Dataset, console: Console) -> tuple[
             predictions.setdefault(name, {}).update(zip(fold["test"], baseline.predict(held_out), strict=True))
         if config.training.keep == "last":
             split = {**split, "train": (*split["train"], *split["validation"])}
-        result = fit(config, dataset, split, console)
+        held_out_clips = {
+            kind: np.arange(len(other.frames)) % _N_FOLDS == number for kind, other in dataset.others.items()
+        }
+        seen = {kind: other.without(held_out_clips[kind]) for kind, other in dataset.others.items()}
+        result = fit(config, replace(dataset, others=seen), split, console)
+        columns = [dataset.names.index(name) for name in result.scaler.names]
+        for kind, other in dataset.others.items():
+            found = others.setdefault(kind, np.zeros((len(other.frames), 2), dtype=np.float32))
+            for i in np.flatnonzero(held_out_clips[kind]):
+                rows = torch.from_numpy(result.scaler.transform(other.frames[i][:, columns]))[None]
+                with torch.no_grad():
+                    found[i] = result.model(rows)[0].mean(dim=0).numpy()
         inputs = scaled(result.scaler, dataset.selected(held_out, result.scaler.names))
         by_song = predictions.setdefault(config.model.name, {})
         by_song.update(zip(fold["test"], streaming_predictions(result.model, inputs), strict=True))
@@ -56,7 +83,7 @@ def cross_validate(config: Config, dataset: Dataset, console: Console) -> tuple[
         name: score_sequences([of_model[song_id] for song_id in songs], [dataset.songs[song_id] for song_id in songs])
         for name, of_model in predictions.items()
     }
-    return scores, _by_time(dataset, stretches)
+    return CrossValidation(scores, _by_time(dataset, stretches), predictions[config.model.name], others)
 
 
 def _by_time(dataset: Dataset, stretches: Mapping[int, FloatArray]) -> dict[str, Scores]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import inspect
 import tempfile
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import pairwise
 from pathlib import Path
@@ -35,6 +37,7 @@ from train.deam import (
 from train.features_cache import Extraction, Features, extract_songs
 from train.sequences import SongSequence, align
 from train.sets import joined, set_sequences, write_set
+from train.windows import N_WINDOWS, OtherClip, OtherWindows, extract_windows
 
 # The contents of DEAM's own features/<song_id>.csv.
 _DEAM_EXTRACTION = ExtractionSettings(level=None, descriptors=False)
@@ -54,6 +57,7 @@ class Dataset:
     training: by song_id, the sequences that training uses: the song itself and its altered copies.
     long: by song_id, the long stretches; empty if not requested.
     sets: for each set its songs' frames in playing order (train.sets); empty if not requested.
+    others: windows of clips from outside DEAM, "quadrants" and "ratings", as requested.
     """
 
     deam: Deam
@@ -63,6 +67,7 @@ class Dataset:
     training: Mapping[int, tuple[SongSequence, ...]]
     long: Mapping[int, SongSequence]
     sets: tuple[tuple[SongSequence, ...], ...] = ()
+    others: Mapping[str, OtherWindows] = field(default_factory=dict)
 
     @property
     def prescribes_split(self) -> bool:
@@ -120,14 +125,17 @@ def load_dataset(
     long_stretches: bool = False,
     sets: int = 0,
     set_songs: int = 60,
+    windows: bool = False,
+    others: Mapping[str, Sequence[OtherClip]] | None = None,
 ) -> Dataset:
     """Reads a DEAM folder and extracts the features of its songs, or reads them from the cache.
 
     For a song without audio DEAM's own features are used, if `extraction` asks for just those. Prints how many songs
     and annotation frames are used, and everything left out.
 
-    cache_dir, jobs: as in train.features_cache.extract_songs. long_stretches: also load those, for scoring. The
-    others: as in train.config.TrainingConfig.
+    cache_dir, jobs: as in train.features_cache.extract_songs. long_stretches: also load those, for scoring.
+    windows: train on windows of the songs instead of their frames. others: clips from outside DEAM whose windows are
+    used too, by kind. The rest: as in train.config.TrainingConfig.
 
     Raises DeamError if the folder is not DEAM or no song is usable, FeatureCacheError if the cache cannot be used.
     """
@@ -146,6 +154,15 @@ def load_dataset(
         for song in clips.songs:
             if song.song_id in copies:
                 training[song.song_id].append(_aligned_copy(song, copies[song.song_id]))
+    other_windows = {}
+    if windows:
+        described = f"{configuration} {N_WINDOWS} windows {_window_code()}"
+        extract_windowed: Extract = partial(cached, extract=extract_windows, settings=None, configuration=described)
+        found, _ = _extracted(clips, extract_windowed)
+        training = {s.song_id: [_aligned_copy(s, found[s.song_id])] for s in clips.songs if s.song_id in found}
+        for kind, chosen in (others or {}).items():
+            files = [clip.path for clip in chosen]
+            other_windows[kind] = _other_windows(chosen, extract_windowed(files), extract(files))
     _print(console, f"{clips.summary()}\n{_frames_in_words(songs.values())}")
 
     long = {}
@@ -155,7 +172,23 @@ def load_dataset(
         _print(console, f"Long stretches: {stretches.summary()}\n{_frames_in_words(long.values())}")
     taken = {song_id: tuple(sequences) for song_id, sequences in training.items()}
     dataset = Dataset(clips, extraction, frame_names(extraction), songs, taken, long)
+    dataset = replace(dataset, others=other_windows)
     return replace(dataset, sets=_sets(dataset, extract, sets, set_songs)) if sets else dataset
+
+
+def _window_code() -> str:
+    """What tells apart what different versions of `extract_windows` would give."""
+    return hashlib.sha256(inspect.getsource(extract_windows).encode()).hexdigest()
+
+
+def _other_windows(clips: Sequence[OtherClip], windows: Extraction, frames: Extraction) -> OtherWindows:
+    """Raises DeamError for a clip that gives none."""
+    for failure in (*windows.failures, *frames.failures):
+        raise DeamError(f"A clip gave no features: {failure}")
+    found = [windows.features[clip.path].values for clip in clips]
+    clip = np.repeat(np.arange(len(clips)), [len(values) for values in found])
+    targets = np.array([c.target for c in clips])[clip]
+    return OtherWindows(clip, np.concatenate(found), targets, tuple(frames.features[c.path].values for c in clips))
 
 
 def load_at_gain(

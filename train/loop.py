@@ -14,7 +14,7 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from realtime_mer.models.architectures import MODELS, LiveModel, SegmentModel, StreamingModel
+from realtime_mer.models.architectures import MODELS, LiveModel, SegmentModel, StreamingModel, WindowModel
 from realtime_mer.models.scaling import Scaler
 from realtime_mer.types import FloatArray
 from train.config import Config
@@ -23,6 +23,7 @@ from train.deam import Split
 from train.metrics import Scores, score
 from train.professor import Professor
 from train.sequences import SEGMENT_FRAMES, SongSequence, consecutive_segments, pad_batch, random_segments
+from train.windows import fit_window_model, on_deam_scale
 
 # Songs per batch when predicting; affects only the speed.
 _PREDICTION_BATCH = 256
@@ -83,6 +84,8 @@ def fit(config: Config, dataset: Dataset, split: Split, console: Console) -> Tra
     """
     began_s = time.monotonic()
     training = config.training
+    if training.protocol == "windows":
+        return _fit_windows(config, dataset, split, console)
     torch.set_num_threads(1)
     torch.manual_seed(training.seed)
     rng = np.random.default_rng(training.seed)
@@ -198,6 +201,72 @@ def fit(config: Config, dataset: Dataset, split: Split, console: Console) -> Tra
 
     model.load_state_dict(kept_weights)
     return TrainingResult(config, model.eval(), scaler, tuple(history), kept, time.monotonic() - began_s)
+
+
+def _fit_windows(config: Config, dataset: Dataset, split: Split, console: Console) -> TrainingResult:
+    """As `fit`, for the model of windows: the scaler from DEAM's windows, then all three learners at once."""
+    began_s = time.monotonic()
+    training = config.training
+    torch.set_num_threads(1)
+    names = config.features.selected(dataset.names)
+    songs = [sequence for song_id in split["train"] for sequence in dataset.training[song_id]]
+    songs = [song for song in dataset.selected(songs, names) if song.labelled.any()]
+    if not songs:
+        raise TrainingError("None of the training songs has labels to train on.")
+    features = [song.features[song.labelled] for song in songs]
+    labels = np.concatenate([song.labels[song.labelled] for song in songs])
+    # Every song counts the same, however many of its windows have labels.
+    weights = [np.full(len(rows), 1.0 / len(rows)) for rows in features]
+    targets = [labels]
+    columns = [dataset.names.index(name) for name in names]
+    for name, weight, scale in (
+        ("quadrants", training.quadrants_weight, training.quadrants_scale),
+        ("ratings", training.ratings_weight, training.ratings_scale),
+    ):
+        other = dataset.others.get(name)
+        if other is not None and weight > 0:
+            features.append(other.values[:, columns])
+            targets.append(on_deam_scale(other.targets, labels, scale, rated=name == "ratings"))
+            weights.append(weight / np.bincount(other.clip)[other.clip].astype(np.float64))
+    scaler = Scaler.fit(config.features.scaler, np.concatenate(features[: len(songs)]), names)
+    model = WindowModel(len(names), **config.model.arguments)
+    losses: dict[int, list[float]] = {}
+    with _progress(console) as progress:
+        task = progress.add_task(
+            f"{config.model.name}, seed {training.seed}", total=training.epochs * len(model.members), score=""
+        )
+
+        def note(epoch: int, loss: float) -> None:
+            losses.setdefault(epoch, []).append(loss)
+            progress.advance(task)
+
+        fit_window_model(
+            model,
+            scaler.transform(np.concatenate(features)),
+            np.concatenate(targets),
+            np.concatenate(weights),
+            linear_penalty=training.linear_penalty,
+            kernel_penalty=training.kernel_penalty,
+            epochs=training.epochs,
+            batch_rows=training.batch_songs,
+            learning_rate=training.learning_rate,
+            weight_decay=training.weight_decay,
+            seed=training.seed,
+            on_epoch=note,
+        )
+    model.eval()
+    validation = scaled(scaler, dataset.selected([dataset.songs[id_] for id_ in split["validation"]], names))
+    streaming = streaming_scores(model, validation, n_bootstrap=1)
+    last = Epoch(
+        training.epochs,
+        training.learning_rate,
+        float(np.mean(losses[training.epochs])),
+        _both(streaming, "mse"),
+        _both(streaming, "r2"),
+        None,
+        None,
+    )
+    return TrainingResult(config, model, scaler, (last,), last, time.monotonic() - began_s)
 
 
 def scaled(scaler: Scaler, sequences: Sequence[SongSequence]) -> list[SongSequence]:

@@ -80,7 +80,7 @@ def align(song: Song, frame_start_s: TimeArray, values: FloatArray) -> SongSeque
     if np.any(np.abs(np.diff(frame_start_s) - HOP_S) > _TIME_TOLERANCE_S):
         raise ValueError(f"Song {song.song_id}: expected frames {HOP_S} s apart.")
     end_s = frame_start_s + FRAME_S
-    labels, labelled = _labels_at(song.audio_start_s + end_s, song.label_times_s, song.labels)
+    labels, labelled = labels_at(song.audio_start_s + end_s, song.label_times_s, song.labels)
     return SongSequence(song.song_id, np.asarray(values, dtype=np.float32), labels, labelled, end_s)
 
 
@@ -140,7 +140,7 @@ def pad_batch(sequences: Sequence[SongSequence]) -> Batch:
     return batch
 
 
-def _labels_at(at_s: TimeArray, times_s: TimeArray, labels: FloatArray) -> tuple[FloatArray, BoolArray]:
+def labels_at(at_s: TimeArray, times_s: TimeArray, labels: FloatArray) -> tuple[FloatArray, BoolArray]:
     """Labels (n, 2) at the times `at_s` and which of them exist (n,), from annotations at ascending `times_s`."""
     last = len(times_s) - 1
     # The first annotation that is not earlier, and the one before it.

@@ -33,7 +33,7 @@ class SongSet:
     duration_s: float
 
 
-def _mono(path: Path) -> FloatArray:
+def mono_of(path: Path) -> FloatArray:
     """A file's mono mix at 44.1 kHz."""
     pieces: list[FloatArray] = []
     steps: tuple[MonoMix, Resampler] | None = None
@@ -59,7 +59,7 @@ def write_set(songs: Sequence[Song], file: Path) -> SongSet:
             if song.audio is None:
                 raise ValueError(f"Song {song.song_id} has no audio to play in a set.")
             starts_s.append(position / ENGINE_RATE_HZ)
-            samples = _mono(song.audio)
+            samples = mono_of(song.audio)
             out.write(np.clip(samples, -1.0, 1.0))
             position += len(samples)
     return SongSet(tuple(songs), file, tuple(starts_s), position / ENGINE_RATE_HZ)

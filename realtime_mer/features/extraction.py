@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import time
 from collections import deque
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass
@@ -12,7 +13,7 @@ from importlib.metadata import version
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from threadpoolctl import threadpool_limits
 
 from realtime_mer.features.conditioning import MonoMix, Resampler
 from realtime_mer.features.descriptors import DescriptorStage, descriptor_names
+from realtime_mer.features.descriptors.responsive import ResponsiveStage, responsive_names
 from realtime_mer.features.engine import ENGINE_RATE_HZ, opensmile_names
 from realtime_mer.features.gain import GainSettings, GainStage
 from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
@@ -35,11 +37,20 @@ class ExtractionSettings:
     """The settings that decide the features. They belong to the model.
 
     level: the gain stage, or None to take the input's level as it is (as DEAM's own features did).
-    descriptors: whether to add the tonal, rhythm and timbre descriptors to DEAM's 260 features.
+    descriptors: the tonal, rhythm and timbre descriptors: of the last ten seconds (True), of the music since its last
+        change ("responsive"), or none (False).
+    opensmile: whether DEAM's 260 features are there. Without them there is no openSMILE engine and no wait for it.
+
+    Raises ValueError if nothing is left to extract.
     """
 
     level: GainSettings | None = GainSettings()
-    descriptors: bool = True
+    descriptors: bool | Literal["responsive"] = True
+    opensmile: bool = True
+
+    def __post_init__(self) -> None:
+        if not self.descriptors and not self.opensmile:
+            raise ValueError("Extraction settings need descriptors, openSMILE's features, or both.")
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
@@ -49,14 +60,23 @@ class ExtractionSettings:
     def from_dict(cls, values: dict[str, Any]) -> ExtractionSettings:
         """What `to_dict` gave. Raises TypeError, KeyError or ValueError for anything else."""
         level, descriptors = values["level"], values["descriptors"]
-        if set(values) != {"level", "descriptors"} or not isinstance(descriptors, bool):
-            raise ValueError(f"Extraction settings are level and descriptors (true or false), not {values}.")
-        return cls(None if level is None else GainSettings(**level), descriptors)
+        # Checkpoints of 0.1.0 do not mention openSMILE: it was always there.
+        opensmile = values.get("opensmile", True)
+        known = isinstance(opensmile, bool) and (isinstance(descriptors, bool) or descriptors == "responsive")
+        if set(values) - {"opensmile"} != {"level", "descriptors"} or not known:
+            raise ValueError(
+                'Extraction settings are level, descriptors (true, false or "responsive") and opensmile '
+                f"(true or false), not {values}."
+            )
+        return cls(None if level is None else GainSettings(**level), descriptors, opensmile)
 
 
 def frame_names(settings: ExtractionSettings) -> tuple[str, ...]:
-    """The names of a frame's values, in order: DEAM's 260, then the descriptors if there are any."""
-    return opensmile_names() + (descriptor_names() if settings.descriptors else ())
+    """The names of a frame's values, in order: DEAM's 260, then the descriptors, each if they are asked for."""
+    described: tuple[str, ...] = ()
+    if settings.descriptors:
+        described = responsive_names() if settings.descriptors == "responsive" else descriptor_names()
+    return (opensmile_names() if settings.opensmile else ()) + described
 
 
 class FrameExtractor:
@@ -67,7 +87,6 @@ class FrameExtractor:
     flushed. Limits numpy's BLAS to one thread in the whole process.
 
     renewal: when a long stream gets a new openSMILE engine; None: the defaults of RenewalSettings.
-    engine: runs openSMILE; `engine.wait` waits for its next frame.
 
     Raises FeatureEngineError if openSMILE cannot be loaded, ValueError for a rate that is not positive.
     """
@@ -78,14 +97,28 @@ class FrameExtractor:
         self._mono = MonoMix(rate_in_hz)
         self._resampler = Resampler(rate_in_hz)
         self._gain = None if settings.level is None else GainStage(settings.level, ENGINE_RATE_HZ)
-        self._descriptors = DescriptorStage() if settings.descriptors else None
+        self._descriptors: DescriptorStage | ResponsiveStage | None = None
+        if settings.descriptors:
+            self._descriptors = ResponsiveStage() if settings.descriptors == "responsive" else DescriptorStage()
         self._described: deque[FeatureFrame] = deque()
-        self.engine = RenewingEngine(renewal)
+        self._engine = RenewingEngine(renewal) if settings.opensmile else None
 
     @property
     def gain_db(self) -> float:
         """The gain stage's gain, in dB; 0 without a gain stage, or before any music."""
         return 0.0 if self._gain is None else self._gain.gain_db
+
+    @property
+    def n_renewals(self) -> int:
+        """How often openSMILE was renewed so far."""
+        return 0 if self._engine is None else self._engine.n_renewals
+
+    def wait(self, timeout_s: float) -> None:
+        """Returns when openSMILE has a frame, or after `timeout_s`. Without openSMILE no frame comes by waiting."""
+        if self._engine is None:
+            time.sleep(timeout_s)
+        else:
+            self._engine.wait(timeout_s)
 
     def step(self, samples: FloatArray) -> list[FeatureFrame]:
         """Takes the stream's next samples, float32, shape (n_samples, n_channels) or (n_samples,).
@@ -93,18 +126,19 @@ class FrameExtractor:
         Returns the frames that are ready, without waiting for any. Raises FeatureEngineError if openSMILE has stopped.
         """
         self._process(self._resampler.step(self._mono.step(samples)))
-        return self._joined(self.engine.frames())
+        return self._joined([] if self._engine is None else self._engine.frames())
 
     def flush(self) -> list[FeatureFrame]:
         """Ends the stream and returns the remaining frames. An incomplete frame is left out."""
         self._process(self._resampler.flush())
         if self._gain is not None:
             self._extract(self._gain.flush())
-        return self._joined(self.engine.finish())
+        return self._joined([] if self._engine is None else self._engine.finish())
 
     def close(self) -> None:
         """Frees the engine at once and drops unfinished frames. Can be called twice."""
-        self.engine.close()
+        if self._engine is not None:
+            self._engine.close()
 
     def _process(self, mono: FloatArray) -> None:
         self._extract(mono if self._gain is None else self._gain.step(mono))
@@ -113,16 +147,21 @@ class FrameExtractor:
         # The descriptors first: when openSMILE has frame k, its descriptors are then there too.
         if self._descriptors is not None:
             self._described.extend(self._descriptors.step(mono))
-        self.engine.write(mono)
+        if self._engine is not None:
+            self._engine.write(mono)
 
     def _joined(self, frames: list[FeatureFrame]) -> list[FeatureFrame]:
         if self._descriptors is None:
             return frames
+        if self._engine is None:
+            ready = list(self._described)
+            self._described.clear()
+            return ready
         joined = []
         for frame in frames:
             described = self._described.popleft()
             values = np.concatenate([frame.values, described.values])
-            joined.append(FeatureFrame(frame.index, frame.start_s, frame.end_s, values))
+            joined.append(FeatureFrame(frame.index, frame.start_s, frame.end_s, values, described.change))
         return joined
 
 
@@ -170,7 +209,9 @@ def describe_configuration(settings: ExtractionSettings) -> str:
 
     Runs with equal texts extract the same features, so a cache can use it as its key.
     """
-    libraries = {name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile", "av")}
+    libraries = {
+        name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile", "av", "safetensors")
+    }
     return json.dumps({"settings": settings.to_dict(), "libraries": libraries, "code": _code_digest()}, sort_keys=True)
 
 
@@ -190,5 +231,5 @@ def _contents(place: Traversable) -> Iterator[tuple[str, bytes]]:
         yield place.name, place.read_bytes()
         return
     for child in sorted(place.iterdir(), key=lambda child: child.name):
-        if child.name.endswith((".py", ".conf", ".inc")):
+        if child.name.endswith((".py", ".conf", ".inc", ".safetensors")):
             yield from _contents(child)

@@ -161,7 +161,7 @@ class Session:
     @property
     def n_renewals(self) -> int:
         """How often openSMILE was renewed within music so far."""
-        return self._past_renewals + (self._stretch.extractor.engine.n_renewals if self._stretch else 0)
+        return self._past_renewals + (self._stretch.extractor.n_renewals if self._stretch else 0)
 
     @property
     def gain_db(self) -> float:
@@ -198,7 +198,7 @@ class Session:
         if self._stretch is None:
             time.sleep(timeout_s)
             return []
-        self._stretch.extractor.engine.wait(timeout_s)
+        self._stretch.extractor.wait(timeout_s)
         return self._updates(self._stretch, self._stretch.extractor.step(_NO_SAMPLES))
 
     def end_segment(self) -> list[Update]:
@@ -251,7 +251,7 @@ class Session:
 
     def _leave(self, stretch: _Stretch) -> None:
         self._end_s = stretch.end_s
-        self._past_renewals += stretch.extractor.engine.n_renewals
+        self._past_renewals += stretch.extractor.n_renewals
         self._level = stretch.meter.level() or self._level
         self._stretch = None
 
@@ -268,7 +268,7 @@ class Session:
             stretch.doubtful = None
         else:
             self._note_music(stretch, prediction, time_s)
-        shown = replace(self._held, attention=None) if held else prediction
+        shown = replace(self._held, attention=None, change=prediction.change) if held else prediction
         self._n_updates += 1
         return Update(self._n_updates - 1, replace(shown, time_s=time_s), held, latency_s, self._quadrants.quadrant)
 

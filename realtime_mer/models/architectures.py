@@ -11,8 +11,9 @@ from realtime_mer.models.live import LiveModel
 from realtime_mer.models.mlp import MLP
 from realtime_mer.models.seq2seq import Seq2Seq
 from realtime_mer.models.seq2seq_attention import Seq2SeqAttention
+from realtime_mer.models.windows import WindowModel
 
-__all__ = ["MLP", "MODELS", "LiveModel", "SegmentModel", "Seq2Seq", "Seq2SeqAttention", "StreamingModel"]
+__all__ = ["MLP", "MODELS", "LiveModel", "SegmentModel", "Seq2Seq", "Seq2SeqAttention", "StreamingModel", "WindowModel"]
 
 
 class StreamingModel(Protocol):
@@ -83,4 +84,5 @@ MODELS: dict[str, type[StreamingModel]] = {
     "seq2seq": Seq2Seq,
     "seq2seq_a": Seq2SeqAttention,
     "live": LiveModel,
+    "windows": WindowModel,
 }

@@ -30,6 +30,7 @@ from realtime_mer.features.engine import ENGINE_RATE_HZ
 from realtime_mer.features.extraction import ExtractionSettings, frame_names
 from realtime_mer.features.gain import GainStage
 from realtime_mer.models.calibration import Calibration
+from realtime_mer.models.ranks import Ranks
 from realtime_mer.models.scaling import Scaler
 
 if TYPE_CHECKING:
@@ -60,6 +61,7 @@ class _Metadata(Struct, forbid_unknown_fields=True):
     training: dict[str, Any]
     libraries: dict[str, str]
     calibration: dict[str, Any] | UnsetType = UNSET
+    ranks: dict[str, Any] | UnsetType = UNSET
 
 
 class _Version(Struct):
@@ -102,6 +104,7 @@ class Checkpoint:
     training: facts about the training (data, protocol, seeds, scores), as JSON values.
     libraries: library_versions() of the machine that trained it.
     calibration: how large its errors are; None if it was not calibrated.
+    ranks: where predictions lie among those for songs; None without such a table.
     """
 
     model_name: str
@@ -112,6 +115,7 @@ class Checkpoint:
     training: dict[str, Any]
     libraries: dict[str, str] = field(default_factory=library_versions)
     calibration: Calibration | None = None
+    ranks: Ranks | None = None
 
     @classmethod
     def of_model(
@@ -231,6 +235,8 @@ def _serialized(checkpoint: Checkpoint) -> bytes:
     }
     if checkpoint.calibration is not None:
         metadata["calibration"] = checkpoint.calibration.to_dict()
+    if checkpoint.ranks is not None:
+        metadata["ranks"] = checkpoint.ranks.to_dict()
     try:
         text = json.dumps(metadata, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -298,6 +304,12 @@ def _deserialized(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> Checkpo
             calibration = Calibration.from_dict(metadata.calibration)
         except (TypeError, ValueError) as error:
             raise CheckpointError(f"its calibration is not usable: {_reason(error)}.") from error
+    ranks = None
+    if metadata.ranks is not UNSET:
+        try:
+            ranks = Ranks.from_dict(metadata.ranks)
+        except (TypeError, ValueError) as error:
+            raise CheckpointError(f"its ranks are not usable: {_reason(error)}.") from error
     return Checkpoint(
         metadata.model,
         metadata.model_arguments,
@@ -307,6 +319,7 @@ def _deserialized(text: str, tensors: Mapping[str, npt.NDArray[Any]]) -> Checkpo
         metadata.training,
         metadata.libraries,
         calibration,
+        ranks,
     )
 
 

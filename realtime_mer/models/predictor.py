@@ -7,6 +7,7 @@ import math
 import numpy as np
 import torch
 
+from realtime_mer.features.descriptors.responsive import AGE_NAME
 from realtime_mer.features.extraction import frame_names
 from realtime_mer.models.checkpoint import Checkpoint
 from realtime_mer.models.live import LiveState
@@ -27,10 +28,12 @@ class Predictor:
         torch.set_num_threads(1)
         position = {name: i for i, name in enumerate(frame_names(checkpoint.extraction))}
         self._columns = np.array([position[name] for name in checkpoint.feature_names])
+        self._age_column = position.get(AGE_NAME)
         self._scaler = checkpoint.scaler
         self._model = checkpoint.build_model()
         self._state = self._model.initial_state(1)
         self._calibration = checkpoint.calibration
+        self._ranks = checkpoint.ranks
 
     def step(self, frame: FeatureFrame) -> Prediction:
         """The prediction for the stream's next frame, as a FrameExtractor with the checkpoint's settings returns it.
@@ -44,6 +47,10 @@ class Predictor:
         if not (math.isfinite(valence) and math.isfinite(arousal)):
             raise PredictionError(f"The model's output at {frame.end_s} s is valence {valence}, arousal {arousal}.")
         attention = tuple(self._state.attention[0].tolist()) if isinstance(self._state, LiveState) else None
+        ranks = (None, None) if self._ranks is None else self._ranks.of(valence, arousal)
         if self._calibration is None:
-            return Prediction(frame.end_s, valence, arousal, attention=attention)
-        return Prediction(frame.end_s, valence, arousal, *self._calibration.after(frame.end_s), attention)
+            return Prediction(frame.end_s, valence, arousal, None, None, None, attention, frame.change, *ranks)
+        # What the model knows begins with the music that its features cover.
+        known_s = frame.end_s if self._age_column is None else float(frame.values[self._age_column])
+        uncertainty = self._calibration.after(known_s)
+        return Prediction(frame.end_s, valence, arousal, *uncertainty, attention, frame.change, *ranks)

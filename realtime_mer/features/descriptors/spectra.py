@@ -19,7 +19,7 @@ MEL_WINDOW_SAMPLES = 2048
 MEL_HOP_SAMPLES = 441
 N_MEL_BANDS = 40
 _MEL_RANGE_HZ = (30.0, 16_000.0)
-_POWER_FLOOR = 1e-10
+POWER_FLOOR = 1e-10
 
 # Peak-to-valley contrast in seven octave bands of the same short spectra.
 _CONTRAST_EDGES_HZ = (0.0, 200.0, 400.0, 800.0, 1600.0, 3200.0, 6400.0, 12_800.0)
@@ -93,12 +93,15 @@ def _frames(samples: FloatArray, window_samples: int, hop_samples: int) -> Float
     return np.lib.stride_tricks.sliding_window_view(samples, window_samples)[::hop_samples]
 
 
-def short_spectra(samples: FloatArray) -> ShortSpectra:
-    """The 10 ms rows of `samples` (float32, mono, at 44.1 kHz): one per whole window, the first at sample 0."""
+def short_spectra(samples: FloatArray, power_floor: float = POWER_FLOOR) -> ShortSpectra:
+    """The 10 ms rows of `samples` (float32, mono, at 44.1 kHz): one per whole window, the first at sample 0.
+
+    power_floor: added to every band's power, and a hundredth of it to every bin's.
+    """
     windows = _frames(samples, MEL_WINDOW_SAMPLES, MEL_HOP_SAMPLES) * _MEL_WINDOW
     powers = np.square(np.abs(np.fft.rfft(windows, axis=1))).astype(np.float32)
-    mel_db = 10.0 * np.log10(powers @ _MEL_FILTERS.T + _POWER_FLOOR)
-    bins_db = 10.0 * np.log10(powers + _POWER_FLOOR / 100.0)
+    mel_db = 10.0 * np.log10(powers @ _MEL_FILTERS.T + power_floor)
+    bins_db = 10.0 * np.log10(powers + power_floor / 100.0)
     contrast_db = np.empty((len(powers), 2 * N_CONTRAST_BANDS), dtype=np.float32)
     for band, bins in enumerate(_CONTRAST_BINS):
         ordered = np.sort(bins_db[:, bins], axis=1)

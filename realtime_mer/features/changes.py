@@ -1,0 +1,257 @@
+"""Where the music changes: another song, a drop, a break. How likely it is, twice a second, and from when on it lasts.
+
+At the end of a frame the last 0.5, 1, 1.5 and 2 s are each compared with the 3 s before them: spectrum, level, harmony,
+onsets and contrast. A small network, trained on songs cut to cut (`python -m train changes`), turns these distances
+into the odds that another music began about one second ago. `StartPoints` draws the consequence: a belief over when the
+present music began, from which all descriptors take their windows.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+from safetensors.numpy import load_file
+
+from realtime_mer.features.descriptors.spectra import N_MEL_BANDS, NO_PEAK_DB
+from realtime_mer.types import FloatArray
+
+Float64Array = npt.NDArray[np.float64]
+
+# Blocks of ten rows of 10 ms. A frame ends four rows before a multiple of ten, so blocks begin at row 6, 16, …
+BLOCK_ROWS = 10
+FIRST_BLOCK_ROW = 6
+BLOCKS_PER_S = 10
+# A tone row covers 0.37 s: the last one of a stretch begins three blocks before the stretch's last block.
+_TONE_LAG_BLOCKS = 3
+LAGS_BLOCKS = (5, 10, 15, 20)
+_BACK_BLOCKS = 30
+_SPAN_BLOCKS = 60
+_FEWEST_BACK_BLOCKS = 5
+_LEVEL_BLOCKS = 40
+# Below the loudest block, band levels count no further: a floor for pauses and faint noise.
+_FLOOR_DB = 81.0
+_N_GROUPS = 8
+_N_SCALARS = 10
+_N_CONTRASTS = 7
+N_NOVELTY = len(LAGS_BLOCKS) * (_N_SCALARS + 2 * _N_GROUPS + _N_CONTRASTS)
+
+# The belief's odds from the network's logit, chosen on sets of held-out songs (results/responsiveness.md).
+_LOGIT_SLOPE, _LOGIT_OFFSET = 0.7, 1.5
+N_START_POINTS = 3
+# A start point with less weight than this is not worth its descriptors.
+_LEAST_WEIGHT = 0.02
+# How strong a change has to be to be reported, and how long after one the next is at the earliest.
+REPORTED_STRENGTH = 0.5
+_REPORT_DISTANCE_S = 2.5
+
+
+@dataclass(frozen=True, eq=False)
+class Blocks:
+    """What the detector keeps of 100 ms each: mel_db (n, 40), contrast_db (n, 7), level_db (n,), flux_db (n,); and
+    chroma (n_tone, 36), a row per tone row, of unit length."""
+
+    mel_db: FloatArray
+    contrast_db: FloatArray
+    level_db: FloatArray
+    flux_db: FloatArray
+    chroma: FloatArray
+
+    def __len__(self) -> int:
+        return len(self.level_db)
+
+    def joined(self, other: Blocks, most: int | None = None) -> Blocks:
+        """These, then the other's; of all only the last `most`."""
+        last = slice(None if most is None else -most, None)
+        return Blocks(
+            np.concatenate([self.mel_db, other.mel_db])[last],
+            np.concatenate([self.contrast_db, other.contrast_db])[last],
+            np.concatenate([self.level_db, other.level_db])[last],
+            np.concatenate([self.flux_db, other.flux_db])[last],
+            np.concatenate([self.chroma, other.chroma])[last],
+        )
+
+
+def blocks_of(mel_db: FloatArray, contrast_db: FloatArray, peaks_db: FloatArray) -> Blocks:
+    """mel_db (10 n, 40) and contrast_db (10 n, 14): rows of whole blocks; peaks_db (n_tone, 216)."""
+    n = len(mel_db) // BLOCK_ROWS
+    by_block = mel_db[: n * BLOCK_ROWS].astype(np.float64).reshape(n, BLOCK_ROWS, N_MEL_BANDS)
+    level = 10.0 * np.log10((10.0 ** (by_block / 10.0)).sum(axis=2) + 1e-12).mean(axis=1)
+    flux = np.maximum(np.diff(by_block, axis=1), 0.0).mean(axis=(1, 2))
+    contrast = contrast_db[: n * BLOCK_ROWS, 0::2].reshape(n, BLOCK_ROWS, _N_CONTRASTS).mean(axis=1)
+    weights = np.where(peaks_db > NO_PEAK_DB + 1.0, 10.0 ** (peaks_db.astype(np.float64) / 40.0), 0.0)
+    thirds = weights.reshape(len(weights), -1, 36).sum(axis=1)
+    chroma = thirds + 0.5 * np.roll(thirds, 1, axis=1) + 0.5 * np.roll(thirds, -1, axis=1)
+    chroma /= np.linalg.norm(chroma, axis=1, keepdims=True) + 1e-9
+    return Blocks(*(part.astype(np.float32) for part in (by_block.mean(axis=1), contrast, level, flux, chroma)))
+
+
+def novelty(blocks: Blocks) -> FloatArray:
+    """How the last 0.5, 1, 1.5 and 2 s differ from what was before each of them; float32, shape (N_NOVELTY,).
+
+    blocks: up to now, the last six seconds count. Zeros for a lag before which there is too little.
+    """
+    n = len(blocks)
+    floor_db = blocks.level_db[max(0, n - _LEVEL_BLOCKS) :].max() - _FLOOR_DB
+    mel_db = np.maximum(blocks.mel_db[-_SPAN_BLOCKS:], floor_db).astype(np.float64)
+    contrast_db, flux_db = blocks.contrast_db[-_SPAN_BLOCKS:], blocks.flux_db[-_SPAN_BLOCKS:]
+    return np.concatenate([_distances(mel_db, contrast_db, flux_db, blocks.chroma, lag) for lag in LAGS_BLOCKS]).astype(
+        np.float32
+    )
+
+
+def _distances(
+    mel_db: Float64Array, contrast_db: FloatArray, flux_db: FloatArray, chroma: FloatArray, lag: int
+) -> Float64Array:
+    cut = len(mel_db) - lag
+    first = max(0, cut - _BACK_BLOCKS)
+    if cut - first < _FEWEST_BACK_BLOCKS:
+        return np.zeros(N_NOVELTY // len(LAGS_BLOCKS))
+    now, before = mel_db[cut:], mel_db[first:cut]
+    level_rise = now.mean() - before.mean()
+    rise = now.mean(axis=0) - before.mean(axis=0)
+    spread_now, spread_before = now.std(axis=0), before.std(axis=0)
+    spread = 0.5 * (spread_now + spread_before)
+    # Half of a change of level counts.
+    halved, shape = rise - 0.5 * level_rise, rise - level_rise
+    n_now, n_before = len(now), len(before)
+    whole = mel_db[first:].var(axis=0) + 4.0
+    log_ratio = (
+        (n_now + n_before) * np.log(whole)
+        - n_now * np.log(spread_now**2 + 4.0)
+        - n_before * np.log(spread_before**2 + 4.0)
+    ).mean() / n_now
+    middle = (first + cut) // 2
+    inner = math.sqrt(np.square(mel_db[middle:cut].mean(axis=0) - mel_db[first:middle].mean(axis=0)).mean())
+    shape_size = math.sqrt(np.square(shape).mean())
+    contrast = np.abs(contrast_db[cut:].mean(axis=0) - contrast_db[first:cut].mean(axis=0))
+    flux_now, flux_before = float(flux_db[cut:].mean()), float(flux_db[first:cut].mean())
+    scalars = [
+        math.sqrt(np.square(halved).mean()) / (math.sqrt(np.square(spread).mean()) + 1.5),
+        math.sqrt(np.square(halved / (spread + 2.0)).mean()),
+        shape_size / 5.0,
+        abs(level_rise) / 5.0,
+        3.0 * _chroma_distance(chroma, lag, cut - first),
+        abs(math.log((flux_now + 0.1) / (flux_before + 0.1))),
+        float(contrast.mean()) / 3.0,
+        float(log_ratio),
+        inner / 5.0,
+        inner / (shape_size + 1.0),
+    ]
+    return np.concatenate(
+        [scalars, np.abs(_by_group(shape)) / 5.0, np.abs(_by_group(spread_now - spread_before)) / 3.0, contrast / 3.0]
+    )
+
+
+def _chroma_distance(chroma: FloatArray, lag: int, n_before: int) -> float:
+    """Cosine distance of the mean chroma of the tone rows within the last `lag` blocks and of those before them."""
+    end = len(chroma)
+    now = chroma[max(0, end - (lag - _TONE_LAG_BLOCKS)) :]
+    before = chroma[max(0, end - lag - n_before + _TONE_LAG_BLOCKS) : max(0, end - lag)]
+    if not len(now) or not len(before):
+        return 0.0
+    one, other = now.mean(axis=0), before.mean(axis=0)
+    return float(1.0 - (one @ other) / (np.linalg.norm(one) * np.linalg.norm(other) + 1e-9))
+
+
+def _by_group(bands: Float64Array) -> Float64Array:
+    return np.asarray(bands.reshape(_N_GROUPS, -1).mean(axis=1))
+
+
+@cache
+def default_detector_path() -> Path:
+    """The detector that comes with the package."""
+    return Path(__file__).parent / "changes.safetensors"
+
+
+class ChangeDetector:
+    """The network: the mean logit of a few small perceptrons with one hidden layer each.
+
+    tensors: offset, spread (N_NOVELTY,) of the signed-log novelty; hidden_weight (members, N_NOVELTY, n), hidden_bias
+    (members, n), weight (members, n), bias (members,).
+    """
+
+    def __init__(self, tensors: dict[str, npt.NDArray[np.float32]]) -> None:
+        self._tensors = {name: tensor.astype(np.float64) for name, tensor in tensors.items()}
+
+    @classmethod
+    @cache
+    def default(cls) -> ChangeDetector:
+        """The one that comes with the package."""
+        return cls(load_file(default_detector_path()))
+
+    def logit(self, values: FloatArray) -> float:
+        """The log odds of another music since about one second, from what `novelty` returns."""
+        t = self._tensors
+        scaled = np.clip((signed_log(values.astype(np.float64)) - t["offset"]) / t["spread"], -5.0, 5.0)
+        hidden = np.maximum(np.einsum("f,mfh->mh", scaled, t["hidden_weight"]) + t["hidden_bias"], 0.0)
+        return float(((hidden * t["weight"]).sum(axis=1) + t["bias"]).mean())
+
+
+def signed_log(values: Float64Array) -> Float64Array:
+    """sign(x) log(1 + |x|)."""
+    return np.asarray(np.sign(values) * np.log1p(np.abs(values)))
+
+
+@dataclass(frozen=True, slots=True)
+class StartPoint:
+    """A moment, in hops of 0.5 s since the stream began, at which the present music may have begun, and how likely."""
+
+    hop: int
+    weight: float
+
+
+class StartPoints:
+    """The belief over when the present music began: at most N_START_POINTS moments with weights of sum 1.
+
+    At every frame each moment's weight falls by the odds of a change, and what it loses goes to the moment one second
+    before the frame's end. What lies further back than the memory is merged into one.
+    """
+
+    def __init__(self, memory_hops: int) -> None:
+        self._memory_hops = memory_hops
+        self._points = [StartPoint(0, 1.0)]
+
+    def step(self, end_hop: int, logit: float) -> tuple[StartPoint, ...]:
+        """The belief at the end of the frame that ends at `end_hop`, oldest first."""
+        share = 1.0 / (1.0 + math.exp(-(_LOGIT_SLOPE * logit + _LOGIT_OFFSET)))
+        points = [StartPoint(p.hop, p.weight * (1.0 - share)) for p in self._points]
+        points.append(StartPoint(end_hop - 2, share))
+        oldest = end_hop - self._memory_hops
+        points = _merged([StartPoint(max(p.hop, oldest), p.weight) for p in points])
+        while len(points) > N_START_POINTS:
+            # The least likely one's weight goes to the next older one, or else to the next younger.
+            i = min(range(len(points)), key=lambda i: points[i].weight)
+            lost = points.pop(i)
+            heir = max(i - 1, 0)
+            points[heir] = StartPoint(points[heir].hop, points[heir].weight + lost.weight)
+        self._points = points
+        kept = [p for p in points if p.weight >= _LEAST_WEIGHT]
+        total = sum(p.weight for p in kept)
+        return tuple(StartPoint(p.hop, p.weight / total) for p in kept)
+
+
+def _merged(points: list[StartPoint]) -> list[StartPoint]:
+    weights: dict[int, float] = {}
+    for point in points:
+        weights[point.hop] = weights.get(point.hop, 0.0) + point.weight
+    return [StartPoint(hop, weight) for hop, weight in sorted(weights.items())]
+
+
+class ChangeReports:
+    """Which changes are reported: those of REPORTED_STRENGTH or more, none within 2.5 s after another."""
+
+    def __init__(self) -> None:
+        self._last_s = -math.inf
+
+    def step(self, end_s: float, logit: float) -> float:
+        """The strength of the change that this frame reports, 0 to 1; 0 if there is none."""
+        strength = 1.0 / (1.0 + math.exp(-logit))
+        if strength < REPORTED_STRENGTH or end_s - self._last_s < _REPORT_DISTANCE_S:
+            return 0.0
+        self._last_s = end_s
+        return strength

@@ -1,0 +1,138 @@
+"""The descriptors of the music since its last change: a change is noticed within about a second, what lay before it
+is left out.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import cache
+
+import numpy as np
+import numpy.typing as npt
+
+from realtime_mer.features.changes import (
+    BLOCK_ROWS,
+    FIRST_BLOCK_ROW,
+    Blocks,
+    ChangeDetector,
+    ChangeReports,
+    StartPoints,
+    blocks_of,
+    novelty,
+)
+from realtime_mer.features.descriptors import MEMORY_S, describe, descriptor_names
+from realtime_mer.features.descriptors.rows import FRAME_SAMPLES, HOP_SAMPLES, RowStream
+from realtime_mer.features.descriptors.spectra import NO_PEAK_DB, RATE_HZ, ShortSpectra
+from realtime_mer.types import FeatureFrame, FloatArray
+
+MEMORY_HOPS = round(MEMORY_S * RATE_HZ / HOP_SAMPLES)
+MEL_ROWS_PER_HOP, TONE_ROWS_PER_HOP = 50, 5
+# So many rows of a stretch's last ones reach beyond its end.
+MEL_ROWS_SHORT, TONE_ROWS_SHORT = 4, 3
+_MEMORY_MEL_ROWS = MEMORY_HOPS * MEL_ROWS_PER_HOP
+_MEMORY_TONE_ROWS = MEMORY_HOPS * TONE_ROWS_PER_HOP
+_DETECTOR_BLOCKS = 70
+# The detector needs a second of music and one to compare it with.
+_FIRST_DETECTION_HOP = 4
+
+# Below the window's mean power, in dB; what lies lower is rounding and faint noise, which depends on the input's gain.
+_MEL_FLOOR_DB, _CONTRAST_FLOOR_DB, _PEAK_FLOOR_DB = -65.0, -80.0, -75.0
+_LEAST_POWER = 1e-30
+# Of the rows: far below 16-bit rounding, so that the window's own floor is the one that counts, at any gain.
+LOW_FLOOR = 1e-15
+# The onset rate is noise on steady sound.
+_LEFT_OUT = frozenset({"rhythm.onset_rate_hz"})
+AGE_NAME = "window.age_s"
+
+
+@cache
+def responsive_names() -> tuple[str, ...]:
+    """The names of the values of a frame, in order: the descriptors, then the window's mean length in seconds."""
+    return (*(name for name in descriptor_names() if name not in _LEFT_OUT), AGE_NAME)
+
+
+def describe_window(spectra: ShortSpectra, peaks_db: FloatArray, age_s: float) -> FloatArray:
+    """The values of a window of rows, `age_s` long, as `responsive_names` has them; float32.
+
+    Levels count above floors relative to the window's own mean power, so a constant input gain changes nothing.
+    """
+    power = 10.0 ** (spectra.mel_db.astype(np.float64) / 10.0)
+    mean_power = float(power.sum(axis=1).mean()) + _LEAST_POWER
+    mean_db = 10.0 * math.log10(mean_power)
+    mel_db = 10.0 * np.log10(power + mean_power * 10.0 ** (_MEL_FLOOR_DB / 10.0))
+    valleys = spectra.contrast_db[:, 1::2].astype(np.float64)
+    peaks = valleys + spectra.contrast_db[:, 0::2]
+    valleys, peaks = _floored(valleys, mean_db + _CONTRAST_FLOOR_DB), _floored(peaks, mean_db + _CONTRAST_FLOOR_DB)
+    contrast_db = np.empty_like(spectra.contrast_db)
+    contrast_db[:, 0::2], contrast_db[:, 1::2] = peaks - valleys, valleys
+    audible_db = np.where(peaks_db > mean_db + _PEAK_FLOOR_DB, peaks_db, np.float32(NO_PEAK_DB))
+    described = describe(ShortSpectra(mel_db.astype(np.float32), contrast_db), audible_db)
+    return np.array([*(value for name, value in described.items() if name not in _LEFT_OUT), age_s], dtype=np.float32)
+
+
+def _floored(levels_db: npt.NDArray[np.float64], floor_db: float) -> npt.NDArray[np.float64]:
+    """Powers with that of a floor added, in dB."""
+    return np.asarray(10.0 * np.log10(10.0 ** (levels_db / 10.0) + 10.0 ** (floor_db / 10.0)))
+
+
+def describe_last(spectra: ShortSpectra, peaks_db: FloatArray, hops: int) -> FloatArray:
+    """The values of the last `hops` half seconds, from all rows of a stream up to the end of a frame."""
+    mel_rows, tone_rows = hops * MEL_ROWS_PER_HOP - MEL_ROWS_SHORT, hops * TONE_ROWS_PER_HOP - TONE_ROWS_SHORT
+    window = ShortSpectra(spectra.mel_db[-mel_rows:], spectra.contrast_db[-mel_rows:])
+    return describe_window(window, peaks_db[-tone_rows:], hops * HOP_SAMPLES / RATE_HZ)
+
+
+class ResponsiveStage:
+    """Mono samples at 44.1 kHz in, one FeatureFrame out for every frame of 1.0 s, every 0.5 s.
+
+    A frame's values are the descriptors of the music from where it may have begun (`StartPoints`) to the frame's end,
+    at most ten seconds, averaged by how likely each beginning is. Its `change` is the strength of a change that was
+    noticed with it. A reset is a new stage.
+    """
+
+    rate_hz = RATE_HZ / HOP_SAMPLES
+    latency_s = 0.0
+    # The belief over where the music began reaches back without end, however little.
+    receptive_field_s = math.inf
+
+    def __init__(self, detector: ChangeDetector | None = None) -> None:
+        self._detector = detector or ChangeDetector.default()
+        self._rows = RowStream(_MEMORY_MEL_ROWS, _MEMORY_TONE_ROWS, LOW_FLOOR)
+        self._blocks: Blocks | None = None
+        self._blocked_rows = FIRST_BLOCK_ROW
+        self._blocked_tone_rows = 0
+        self._starts = StartPoints(MEMORY_HOPS)
+        self._reports = ChangeReports()
+
+    def step(self, samples: FloatArray) -> list[FeatureFrame]:
+        """The frames that `samples` (float32, shape (n,)) complete; possibly none."""
+        return [self._frame(index) for index in self._rows.step(samples)]
+
+    def flush(self) -> list[FeatureFrame]:
+        """Nothing: a frame that is not whole is no frame."""
+        return []
+
+    def _frame(self, index: int) -> FeatureFrame:
+        end_hop = index + 2
+        end_s = (index * HOP_SAMPLES + FRAME_SAMPLES) / RATE_HZ
+        blocks = self._add_blocks()
+        logit = -math.inf if end_hop < _FIRST_DETECTION_HOP else self._detector.logit(novelty(blocks))
+        starts = self._starts.step(end_hop, logit)
+        values = np.zeros(len(responsive_names()))
+        for start in starts:
+            values += start.weight * self._window(end_hop - start.hop)
+        change = self._reports.step(end_s, logit)
+        return FeatureFrame(index, index * HOP_SAMPLES / RATE_HZ, end_s, values.astype(np.float32), change)
+
+    def _window(self, hops: int) -> FloatArray:
+        """The values of the last `hops` half seconds."""
+        return describe_last(self._rows.spectra, self._rows.peaks_db, hops)
+
+    def _add_blocks(self) -> Blocks:
+        rows = self._rows
+        n_new, n_new_tones = rows.n_mel_rows - self._blocked_rows, rows.n_tone_rows - self._blocked_tone_rows
+        new = blocks_of(rows.spectra.mel_db[-n_new:], rows.spectra.contrast_db[-n_new:], rows.peaks_db[-n_new_tones:])
+        self._blocked_rows += len(new) * BLOCK_ROWS
+        self._blocked_tone_rows = rows.n_tone_rows
+        self._blocks = new if self._blocks is None else self._blocks.joined(new, _DETECTOR_BLOCKS)
+        return self._blocks
