@@ -187,6 +187,7 @@ def test_frames_come_while_the_stream_runs() -> None:
     np.testing.assert_array_equal(values_of(frames), values_of(frames_of(samples)))
 
 
+@pytest.mark.slow
 def test_engines_side_by_side_do_not_disturb_each_other() -> None:
     songs = [music(6.0), music(6.0)[::-1].copy(), music(6.0) * np.float32(0.1)]
     engines = [FeatureEngine() for _ in songs]
@@ -260,6 +261,7 @@ print("REPORT", json.dumps({"frames": n_frames, "resident_mb": resident}))
 """
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_five_minutes_cause_no_warning_and_take_no_more_memory(tmp_path: Path) -> None:
     """openSMILE's own growing buffers take 1.2 GB by the second minute and double when full; ours, once measured over
@@ -309,6 +311,7 @@ def test_only_mono_floats_are_taken(samples: npt.NDArray[np.float32]) -> None:
         engine.write(samples)
 
 
+@pytest.mark.slow
 @ON_LINUX
 def test_engines_leave_nothing_behind() -> None:
     def held() -> tuple[int, int]:

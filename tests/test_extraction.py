@@ -67,6 +67,7 @@ def extracted(samples: FloatArray, settings: ExtractionSettings, rate_hz: int = 
 # --- the extractor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("rate_hz", "n_channels", "settings"),
     [
@@ -252,6 +253,7 @@ def test_the_gain_stage_makes_the_features_the_same_at_any_input_gain(deam_root:
     )
 
 
+@pytest.mark.slow
 # Measured at -20 and -12 dB: median .003 and .001, mean .04 and .02, 99th percentile .8 and .4, the largest (the
 # spread of the highest mel band, at 15 kHz, where the last bit's noise is all there is) 3.8 and 2.6.
 @pytest.mark.parametrize(

@@ -110,6 +110,7 @@ def test_a_crash_costs_one_file(tmp_path: Path, counted: Counted) -> None:
     assert sorted(path.name for path in extraction.features) == ["a", "b", "c", "d"]
 
 
+@pytest.mark.slow
 def test_content_and_configuration_decide_not_the_name(tmp_path: Path, counted: Counted) -> None:
     one, same, empty = audio_files(tmp_path / "audio", {"one.wav": b"abcd", "same.wav": b"abcd", "empty.wav": b""})
     extraction = run([one, same, one], counted)

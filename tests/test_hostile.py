@@ -174,6 +174,7 @@ def test_wrong_headers_of_wav_files(victim: Victim, folder: Path, content: bytes
     victim.reads("source", path)
 
 
+@pytest.mark.slow
 def test_the_most_channels_at_the_highest_rate_take_little_memory(victim: Victim, folder: Path) -> None:
     """Half a second would be 1.5 GB."""
     path = write(folder / "sparse.wav", wav(types.HIGHEST_RATE_HZ, 1_024, 2**31 - 2**11, b""))

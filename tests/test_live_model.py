@@ -221,6 +221,7 @@ def test_the_linear_readout_is_ridge_regression(penalty: float) -> None:
     assert torch.isfinite(model.linear_weight).all()
 
 
+@pytest.mark.slow
 def test_the_linear_share_mixes() -> None:
     sequence = 5.0 * frames(2, 7)
     with torch.no_grad():

@@ -478,6 +478,7 @@ def ping_until(is_done: Callable[[], bool], desk: Desk) -> int:
     return next(sent)
 
 
+@pytest.mark.slow
 def test_after_a_flood_commands_are_taken_as_before(server: ControlServer, desk: Desk, program: Program) -> None:
     desk.send(bytes(16))
     desk.ping()

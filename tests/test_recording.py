@@ -188,6 +188,7 @@ def silence(duration_s: float, segment: int) -> list[Capture]:
     return [capture(np.zeros((round(duration_s * 44_100), 1), dtype=np.float32), segment, 44_100)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("open_end", [False, True])
 def test_a_part_of_a_run_replays_as_it_was(stream: list[Capture], open_end: bool, tmp_path: Path) -> None:
     """Recorded from a moment of silence after music on; until a segment's end, or while that goes on."""

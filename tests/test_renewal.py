@@ -125,6 +125,7 @@ def test_a_renewal_loses_no_frame_and_keeps_the_values(
     assert (old > 0.0).any(axis=0).all()
 
 
+@pytest.mark.slow
 def test_renewals_depend_on_the_number_of_samples_only() -> None:
     samples = music(12.3)
     whole = values_of(frames_of(RenewingEngine(VERY_SOON), samples, len(samples)))
@@ -137,6 +138,7 @@ def test_renewals_depend_on_the_number_of_samples_only() -> None:
     assert different[0] == round(2.5 / HOP_S)
 
 
+@pytest.mark.slow
 def test_the_streaming_contract_holds_across_renewals() -> None:
     checkpoint = small_checkpoint("live")
     verify_contract(

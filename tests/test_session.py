@@ -68,6 +68,7 @@ def test_the_streaming_contract_sample_by_sample() -> None:
     verify_contract(lambda: SessionStage(Session(checkpoint, SETTINGS), 8_000), music(2.1, 8_000, 2))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("rate_hz", "n_channels", "calibrated"), [(44_100, 1, True), (48_000, 2, False)])
 def test_the_streaming_contract_in_ragged_chunks(rate_hz: int, n_channels: int, calibrated: bool) -> None:
     checkpoint = small_checkpoint("live", calibrated=calibrated)

@@ -85,6 +85,7 @@ LIVE_OPTIONS: dict[str, Any] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("model", "training"), [("seq2seq_a", {}), ("live", LIVE_OPTIONS)])
 def test_the_same_seed_gives_the_same_weights_bit_for_bit(model: str, training: dict[str, Any]) -> None:
     data = made_up_data([made_up_song(song_id) for song_id in range(1, 13)])

@@ -147,6 +147,7 @@ def test_a_videos_point_and_sound_are_in_time(take: Take, tmp_path: Path, suffix
     assert all(abs(b - a - 1 / FRAMES_HZ) < 2e-3 for a, b in pairwise(times_s))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("mode", "size"), [("operator", (320, 240)), ("stage", (3840, 2160))])
 def test_a_picture_has_the_size_that_was_asked_for(
     take: Take, tmp_path: Path, mode: str, size: tuple[int, int]

@@ -271,6 +271,7 @@ def test_a_new_size_forgets_nothing(shown: Shown) -> None:
     assert len(where(picture(shown.window), DARK.arousal, 40)) > 300, "the curve"
 
 
+@pytest.mark.slow
 def test_hours_of_use_make_no_new_items(shown: Shown) -> None:
     from realtime_mer.window.qt import QtCore, QtWidgets
 

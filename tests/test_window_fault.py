@@ -57,6 +57,7 @@ def test_a_display_without_a_server(x_display: str) -> None:
     assert "Is DISPLAY=:4999 right" in fault
 
 
+@pytest.mark.slow
 @needs_xcb
 def test_a_display_that_does_not_answer() -> None:
     """Something listens where an X server would, and never answers."""
