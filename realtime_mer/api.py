@@ -79,7 +79,7 @@ class Recogniser:
     Where music begins after two seconds of silence, it starts afresh; in silence the last prediction of music holds.
     Use it in a `with` block, or call `close`.
 
-    rate_hz: samples per second of the blocks. checkpoint: a model file; None: the one in the package.
+    rate_hz: samples per second of the blocks. checkpoint: a model file, or "open"; None: the default.
     Raises UsageError for a rate outside 1,000 to 768,000 Hz, CheckpointError for a model file that cannot be used, and
     FeatureEngineError if openSMILE cannot be loaded.
 
@@ -148,7 +148,7 @@ def predict(
     """The predictions for a whole file or array, the same as `realtime-mer predict` gives.
 
     sound: an audio file, or samples as `Recogniser.process` takes them. rate_hz: samples per second of an array.
-    checkpoint: a model file; None: the one in the package.
+    checkpoint: a model file, or "open"; None: the default.
     Raises AudioFileError for a file that cannot be read or is too short for one frame (1.05 s), UsageError for an array
     of another shape, type or length, or without rate_hz, CheckpointError and FeatureEngineError as Recogniser does.
 
@@ -251,7 +251,7 @@ def listen(device: str = "default", *, checkpoint: str | Path | None = None) -> 
     """Live predictions from a sound input, as an iterator.
 
     device: as `realtime-mer devices` lists it: `default`, a number, or a part of a name.
-    checkpoint: a model file; None: the one in the package.
+    checkpoint: a model file, or "open"; None: the default.
     Raises ConfigError for an empty name, DeviceError if the device cannot be opened; iterating raises CheckpointError
     or FeatureEngineError if the model or openSMILE cannot be loaded.
 

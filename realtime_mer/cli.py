@@ -181,7 +181,7 @@ def _output_options() -> argparse.ArgumentParser:
     value("--log-level", "log.level", None, "how detailed the log is (default: {default})", choices=LOG_LEVELS)
 
     options.start_group("settings")
-    value("--checkpoint", "model.checkpoint", "PATH", "the model (default: the one that comes with it)")
+    value("--checkpoint", "model.checkpoint", "MODEL", "the model: a file, default or open (default: default)")
     options.group.add_argument(
         "--config", type=Path, metavar="FILE", help="a settings file; configs/live.toml explains its keys"
     )
@@ -215,7 +215,7 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     text += "their tables, which is made if need be"
     add("--output", type=Path, metavar="PATH", help=text)
     add("--format", choices=("csv", "json"), default="csv", help="of the tables (default: %(default)s)")
-    add("--checkpoint", type=Path, metavar="PATH", help="the model (default: the one that comes with it)")
+    add("--checkpoint", type=Path, metavar="MODEL", help="the model: a file, default or open (default: default)")
     text = "also draw each trajectory, as a PNG beside its table (needs matplotlib)"
     add("--plot", action="store_true", help=text)
     jobs = _number(int, 1, 9999, "a whole number of at least 1")
@@ -244,8 +244,8 @@ def _add_view(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--theme", choices=THEMES, help="its colours (default: dark)")
     text = "in pixels (default: 1920x1080, and 1280x720 for the window)"
     add("--size", type=_size, metavar="WxH", help=text)
-    text = "the model for a file (default: the one that comes with it)"
-    add("--checkpoint", type=Path, metavar="PATH", help=text)
+    text = "the model for a file: a file, default or open (default: default)"
+    add("--checkpoint", type=Path, metavar="MODEL", help=text)
     view.set_defaults(run=_view)
 
 

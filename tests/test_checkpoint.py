@@ -29,7 +29,7 @@ from realtime_mer.models.checkpoint import (
     MAX_FILE_BYTES,
     Checkpoint,
     CheckpointError,
-    default_checkpoint_path,
+    chosen_checkpoint_path,
     load_checkpoint,
     save_checkpoint,
 )
@@ -354,9 +354,10 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 # ---- the model in the package -----------------------------------------------------------------------------------
 
 
-def test_the_default_checkpoint() -> None:
-    checkpoint = load_checkpoint(default_checkpoint_path())
-    assert default_checkpoint_path().stat().st_size <= 5_000_000
+@pytest.mark.parametrize("name", [None, "default", "open"])
+def test_the_checkpoints_in_the_package(name: str | None) -> None:
+    checkpoint = load_checkpoint(chosen_checkpoint_path(name))
+    assert chosen_checkpoint_path(name).stat().st_size <= 5_000_000
     assert checkpoint.training
     assert json.loads(json.dumps(checkpoint.training)) == checkpoint.training
     assert checkpoint.calibration is not None

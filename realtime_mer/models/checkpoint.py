@@ -83,14 +83,19 @@ def library_versions() -> dict[str, str]:
     return versions
 
 
+# The models in the package, by the names that can be given instead of a file.
+_PACKAGED = ("default", "open")
+
+
 def default_checkpoint_path() -> Path:
-    """The model that comes with the package."""
-    return Path(__file__).with_name("default.safetensors")
+    """The model that runs unless another is given."""
+    return chosen_checkpoint_path(None)
 
 
 def chosen_checkpoint_path(given: str | Path | None) -> Path:
-    """The given model, or for None the one that comes with the package."""
-    return default_checkpoint_path() if given is None else Path(given)
+    """The given file, or the model in the package with this name; None: the default."""
+    name = "default" if given is None else str(given)
+    return Path(__file__).with_name(f"{name}.safetensors") if name in _PACKAGED else Path(name)
 
 
 @dataclass(frozen=True, eq=False)
