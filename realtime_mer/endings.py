@@ -73,7 +73,7 @@ def write_stdout(text: str) -> None:
     except BrokenPipeError:
         raise
     except OSError as error:
-        _discard_stdout()
+        discard_stdout()
         raise OutputError(f"Standard output cannot be written: {error.strerror or error}.") from error
 
 
@@ -93,7 +93,7 @@ def _run(work: Callable[[], int]) -> int:
         print("realtime-mer: interrupted", file=sys.stderr)
         return INTERRUPTED
     except BrokenPipeError:
-        _discard_stdout()
+        discard_stdout()
         return PIPE_CLOSED
     except Exception as error:
         # A bug.
@@ -105,7 +105,7 @@ def _run(work: Callable[[], int]) -> int:
         return FAILED
 
 
-def _discard_stdout() -> None:
+def discard_stdout() -> None:
     """Python flushes standard output once more when it exits, which would fail again."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from realtime_mer.config import DisplaySettings, LiveSettings
 from realtime_mer.config.addresses import parse_listen
-from realtime_mer.endings import FAILED, OK, ending_by_signal, exit_code
+from realtime_mer.endings import FAILED, OK, discard_stdout, ending_by_signal, exit_code
 from realtime_mer.errors import UsageError
 from realtime_mer.live.controls import Controls, pause_toggle
 from realtime_mer.live.input_faults import InputWatch
@@ -281,6 +281,7 @@ def _display(
             except OSError as error:
                 # A full disk behind redirected output must not end the run.
                 notify(f"no more lines: {error.strerror or error}")
+                discard_stdout()
                 _wait(stop)
         else:
             _wait(stop)

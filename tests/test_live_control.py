@@ -79,7 +79,7 @@ def rows(path: Path) -> list[dict[str, str]]:
 def test_every_kind_of_command_is_answered(steered: Steered) -> None:
     assert steered.ask("ping") == (True, "pong")
     assert steered.ask("rate", "f", "60") == (True, "60 Hz")
-    assert steered.ask("rate", "fi", "60", "2") == (False, "A target from 1 to 1 was expected, not 2.")
+    assert steered.ask("rate", "fi", "60", "2") == (False, "Expected a target from 1 to 1, got 2.")
     assert steered.ask("smoothing", "sf", "linear", "0.5") == (True, "linear, 0.5 s")
     assert steered.ask("delay", "f", "20") == (True, "20 ms")
     assert steered.ask("device", "s", "pulse") == (False, "The input is a file, so there is no device to change.")

@@ -335,7 +335,7 @@ def test_a_live_run_logs_its_commands_and_its_end(tmp_path: Path) -> None:
     assert (code, output, errors) == (0, "", "")
     lines = logged(path)
     assert "command mark the drop: mark 1 at 0.0 s" in lines
-    assert "command rate 6000.0: refused: A rate from 1 to 120 Hz was expected, not 6000.0." in lines
+    assert "command rate 6000.0: refused: Expected a rate from 1 to 120 Hz, got 6000.0." in lines
     assert "command record/start take one: take one" in lines
     assert "SIGINT: the run ends" in lines
     assert lines[-1].startswith("in all: 0 predictions")

@@ -133,7 +133,7 @@ def test_a_checkpoint_of_another_random_split_is_not_scored(
     [
         (["fit", "{config}", "--deam", "{tmp_path}/nowhere"], "nowhere is missing"),
         (["fit", "{config}", "--deam", "{tmp_path}"], "does not look like DEAM"),
-        (["fit", "{tmp_path}/none.toml", "--deam", "{tmp_path}"], "the configuration cannot be read"),
+        (["fit", "{tmp_path}/none.toml", "--deam", "{tmp_path}"], "the settings cannot be read"),
         (["scores", "--deam", "{tmp_path}", "--checkpoint", "{config}"], "is no safetensors file, or is not whole"),
         (["table", "--deam", "{tmp_path}", "--output", "{config}"], "small.toml"),
         (["fit", "{config}", "--deam", "{deam}", "--cache", "{tmp_path}", "--jobs", "0"], "at least one job, not 0"),
