@@ -234,9 +234,10 @@ def test_a_suspended_program_goes_on_by_itself(stopped_s: float, server: SoundSe
         code, _, errors = run.end()
     assert code == 0, errors
     check_order(received)
-    # One for each half second that it ran, but for the half second that waited.
+    # One for each half second that it ran. Of the time that it was stopped, at most what was already on its way when it
+    # stopped: half a second that may wait, the packets between the processes, and what openSMILE holds.
     ran_s = ended_at_s - began_at_s - stopped_s
-    assert n_frames <= 2 * ran_s + 2
+    assert n_frames <= 2 * (ran_s + 2.0) + 1
     assert n_smooth <= 30 * (ran_s + 1.0), "what was missed is not sent afterwards"
     assert ended_s - began_s == pytest.approx(ended_at_s - began_at_s, abs=1.5), "its time goes on meanwhile"
     assert set(received.numbers("/mer/status/losses")) == {0.0}
