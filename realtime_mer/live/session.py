@@ -174,6 +174,15 @@ class Session:
         Raises CheckpointError if the checkpoint's parts do not fit together, and what FrameExtractor and Predictor
         raise.
         """
+        # If a later part of the capture fails, the updates of its first part are never sent: they use up no index.
+        n_updates = self._n_updates
+        try:
+            return self._process_capture(capture)
+        except BaseException:
+            self._n_updates = n_updates
+            raise
+
+    def _process_capture(self, capture: Capture) -> list[Update]:
         updates = []
         if capture.segment != self._segment:
             updates += self.end_segment()
