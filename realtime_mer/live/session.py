@@ -9,7 +9,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import deque
-from collections.abc import Generator, Iterable
+from collections.abc import Generator, Iterable, Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
@@ -174,13 +174,8 @@ class Session:
         Raises CheckpointError if the checkpoint's parts do not fit together, and what FrameExtractor and Predictor
         raise.
         """
-        # If a later part of the capture fails, the updates of its first part are never sent: they use up no index.
-        n_updates = self._n_updates
-        try:
+        with self._indices_kept():
             return self._process_capture(capture)
-        except BaseException:
-            self._n_updates = n_updates
-            raise
 
     def _process_capture(self, capture: Capture) -> list[Update]:
         updates = []
@@ -213,10 +208,11 @@ class Session:
     def end_segment(self) -> list[Update]:
         """Ends the segment, because the sound was interrupted or has ended; returns the remaining updates."""
         updates = []
-        if self._entrances is not None and self._stretch is not None:
-            for passage in self._entrances.flush():
-                updates += self._process(self._stretch, passage.samples, None)
-        updates += self._end_stretch()
+        with self._indices_kept():
+            if self._entrances is not None and self._stretch is not None:
+                for passage in self._entrances.flush():
+                    updates += self._process(self._stretch, passage.samples, None)
+            updates += self._end_stretch()
         self._entrances = None
         self._level = None
         return updates
@@ -237,6 +233,16 @@ class Session:
         if self._stretch is not None:
             self._stretch.extractor.close()
             self._leave(self._stretch)
+
+    @contextlib.contextmanager
+    def _indices_kept(self) -> Iterator[None]:
+        """If a later part fails, the updates of the parts before it are never sent: they use up no index."""
+        n_updates = self._n_updates
+        try:
+            yield
+        except BaseException:
+            self._n_updates = n_updates
+            raise
 
     def _begin_stretch(self, rate_hz: int) -> _Stretch:
         predictor = Predictor(self._checkpoint)
