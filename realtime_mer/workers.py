@@ -5,20 +5,39 @@ from __future__ import annotations
 import contextlib
 import multiprocessing
 import os
+import queue
 import signal
 import threading
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from concurrent.futures.process import BrokenProcessPool
-from multiprocessing.connection import Connection
-from typing import Any, TypeVar
+from dataclasses import dataclass
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any, Generic, TypeVar, cast
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 # On Windows a wait without a time-out ignores Ctrl-C.
 _WAIT_S = 1.0
+
+
+class WorkerCrashedError(Exception):
+    """The work on an item ended its process."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome(Generic[Result]):
+    """The result of the work on an item, or the exception that it raised."""
+
+    value: Result | None
+    error: BaseException | None
+
+    def result(self) -> Result:
+        """The result. Raises the work's exception, or WorkerCrashedError."""
+        if self.error is not None:
+            raise self.error
+        return cast(Result, self.value)
 
 
 def default_jobs() -> int:
@@ -28,76 +47,92 @@ def default_jobs() -> int:
 
 def run_in_workers(
     work: Callable[[Item], Result], items: Iterable[Item], jobs: int
-) -> Generator[tuple[Item, Future[Result]], None, None]:
-    """Calls `work` on every item in `jobs` processes; yields each item with its finished future, as they finish.
+) -> Generator[tuple[Item, Outcome[Result]], None, None]:
+    """Calls `work` on every item in `jobs` processes; yields each item with its outcome, as they finish.
 
-    work: can be pickled, from a module that can be imported. Its exceptions are in the future; if it kills its process,
-        the future raises BrokenProcessPool. The items that were in progress then are tried again one at a time, to find
-        the one that crashes; all others go on.
+    work: can be pickled, from a module that can be imported; its results and exceptions can be pickled too. If it kills
+        its process, that item's outcome is WorkerCrashedError, and a new process does the others.
 
-    The workers end when the generator is closed or raises (such as KeyboardInterrupt), and when this process dies. Use
-    it with `contextlib.closing`, in a program that is safe to import (`if __name__ == "__main__":`).
+    The workers are killed when the generator ends, is closed or raises (such as KeyboardInterrupt), and end when this
+    process dies. Use it with `contextlib.closing`, in a program that is safe to import (`if __name__ == "__main__":`).
+    An executor of concurrent.futures would be ended by threads and locks of its own, which once hung at Ctrl-C.
     """
     waiting = deque(items)
-    while waiting:
-        in_progress: dict[Future[Result], Item] = {}
-        with _worker_pool(min(jobs, len(waiting))) as pool, contextlib.suppress(BrokenProcessPool):
-            while waiting or in_progress:
-                # One more than the workers keeps them busy; more would only be more suspects after a crash.
-                while waiting and len(in_progress) <= jobs:
-                    in_progress[_submit(pool, work, waiting[0])] = waiting[0]
-                    waiting.popleft()
-                for future in wait(in_progress, timeout=_WAIT_S, return_when=FIRST_COMPLETED).done:
-                    if isinstance(future.exception(), BrokenProcessPool):
-                        raise BrokenProcessPool
-                    yield in_progress.pop(future), future
-        for item in in_progress.values():
-            with _worker_pool(1) as pool:
-                future = _submit(pool, work, item)
-                while not future.done():
-                    wait([future], timeout=_WAIT_S)
-            yield item, future
+    idle: list[_Worker] = []
+    busy: dict[Connection[Any, Any], tuple[_Worker, Item]] = {}
+    with contextlib.ExitStack() as workers:
+        while waiting or busy:
+            while waiting and len(busy) < jobs:
+                worker = idle.pop() if idle else workers.enter_context(_worker(work))
+                item = waiting.popleft()
+                # If it has died meanwhile, its connection is at its end below.
+                with contextlib.suppress(OSError):
+                    worker.connection.send(item)
+                busy[worker.connection] = worker, item
+            for connection in wait(list(busy), timeout=_WAIT_S):
+                worker, item = busy.pop(cast("Connection[Any, Any]", connection))
+                try:
+                    outcome: Outcome[Result] = worker.connection.recv()
+                    idle.append(worker)
+                except (EOFError, OSError):
+                    outcome = Outcome(None, WorkerCrashedError())
+                yield item, outcome
 
 
-def _submit(pool: ProcessPoolExecutor, work: Callable[[Item], Result], item: Item) -> Future[Result]:
-    """Submits with SIGINT blocked: workers are started here and inherit that until `_start_worker` ignores SIGINT."""
+@dataclass(frozen=True, eq=False, slots=True)
+class _Worker:
+    """connection: items in, outcomes out."""
+
+    process: BaseProcess
+    connection: Connection[Any, Any]
+
+
+@contextlib.contextmanager
+def _worker(work: Callable[[Any], Any]) -> Iterator[_Worker]:
+    context = multiprocessing.get_context("spawn")
+    connection, its_end = context.Pipe()
+    process = context.Process(target=_work_until_killed, args=(work, its_end), daemon=True)
+    with _sigint_blocked():
+        process.start()
+    try:
+        its_end.close()
+        yield _Worker(process, connection)
+    finally:
+        process.kill()
+        process.join()
+        connection.close()
+
+
+@contextlib.contextmanager
+def _sigint_blocked() -> Iterator[None]:
+    """A process that is started inside inherits this until it ignores SIGINT."""
     if not hasattr(signal, "pthread_sigmask"):  # Windows
-        return pool.submit(work, item)
+        yield
+        return
     held_before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        return pool.submit(work, item)
+        yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, held_before)
 
 
-@contextlib.contextmanager
-def _worker_pool(jobs: int) -> Iterator[ProcessPoolExecutor]:
-    """A pool whose workers end at once when the block raises, or when this process dies.
-
-    Each worker reads from a pipe that only this process can write to, and ends when that is closed. (A plain executor
-    would let workers finish their work, and go on after a killed parent.)
-    """
-    context = multiprocessing.get_context("spawn")
-    lifeline, held_end = context.Pipe(duplex=False)
-    executor = ProcessPoolExecutor(jobs, context, _start_worker, (lifeline,))
-    try:
-        yield executor
-    except BaseException:
-        held_end.close()
-        raise
-    finally:
-        executor.shutdown(wait=True, cancel_futures=True)
-        held_end.close()
-        lifeline.close()
-
-
-def _start_worker(lifeline: Connection[Any, Any]) -> None:
+def _work_until_killed(work: Callable[[Any], Any], connection: Connection[Any, Any]) -> None:
     # Ctrl-C reaches every process of a terminal, but only the main process handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=_end_with, args=(lifeline,), name="lifeline", daemon=True).start()
+    items: queue.SimpleQueue[Any] = queue.SimpleQueue()
+    threading.Thread(target=_receive, args=(connection, items), name="items", daemon=True).start()
+    while True:
+        item = items.get()
+        try:
+            outcome = Outcome(work(item), None)
+        except Exception as error:  # noqa: BLE001 - whatever it is, the caller handles it
+            outcome = Outcome(None, error)
+        connection.send(outcome)
 
 
-def _end_with(lifeline: Connection[Any, Any]) -> None:
+def _receive(connection: Connection[Any, Any], items: queue.SimpleQueue[Any]) -> None:
+    """Puts what arrives into the queue. Ends the process, in the middle of its work, when the main process has died."""
     with contextlib.suppress(EOFError, OSError):
-        lifeline.recv_bytes()
+        while True:
+            items.put(connection.recv())
     os._exit(1)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import os
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import numpy.typing as npt
 import pytest
 from rich.console import Console
 
+from realtime_mer.workers import Outcome
 from train import features_cache
 from train.features_cache import (
     Extraction,
@@ -191,11 +191,9 @@ def test_after_ctrl_c_finished_files_stay_in_the_cache(
     paths = audio_files(tmp_path / "audio", {"a": b"ab", "b": b"cd", "c": b"ef"})
     parts: list[Path] = []
 
-    def interrupted(job: Any, items: Iterable[tuple[str, Path]], _jobs: int) -> Iterator[tuple[Any, Future[Any]]]:
+    def interrupted(job: Any, items: Iterable[tuple[str, Path]], _jobs: int) -> Iterator[tuple[Any, Outcome[Any]]]:
         for item in list(items)[:2]:
-            future: Future[Any] = Future()
-            future.set_result(job(item))
-            yield item, future
+            yield item, Outcome(job(item), None)
         parts.extend(job.cache_dir / f"x.{run}.part" for run in (job.run, "of-another-run"))
         for part in parts:
             part.touch()

@@ -8,12 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 
 import pytest
 
-from realtime_mer.workers import default_jobs, run_in_workers
+from realtime_mer.workers import WorkerCrashedError, default_jobs, run_in_workers
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,8 +36,8 @@ def test_every_item_comes_back_with_its_result_or_error() -> None:
     outcomes = dict(run_in_workers(odd_work, items, jobs=2))
     assert sorted(outcomes) == sorted(items)
     assert {outcomes[item].result()[0] for item in "abcd"} == set("ABCD")
-    assert isinstance(outcomes["raise"].exception(), KeyError)
-    assert isinstance(outcomes["crash"].exception(), BrokenProcessPool)
+    assert isinstance(outcomes["raise"].error, KeyError)
+    assert isinstance(outcomes["crash"].error, WorkerCrashedError)
     assert os.getpid() not in {outcomes[item].result()[1] for item in "abcd"}
 
 

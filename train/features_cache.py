@@ -13,7 +13,6 @@ import uuid
 import zipfile
 import zlib
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -25,7 +24,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 
 from realtime_mer.types import FloatArray
-from realtime_mer.workers import default_jobs, run_in_workers
+from realtime_mer.workers import WorkerCrashedError, default_jobs, run_in_workers
 
 TimeArray = npt.NDArray[np.float64]
 Settings = TypeVar("Settings")
@@ -137,10 +136,10 @@ def extract_songs(
             job = _Job(extract, settings, configuration, cache_dir, run=uuid.uuid4().hex)
             try:
                 with contextlib.closing(run_in_workers(job, missing.items(), min(jobs, len(missing)))) as outcomes:
-                    for (key, _), future in outcomes:
+                    for (key, _), outcome in outcomes:
                         try:
-                            reason = future.result()
-                        except BrokenProcessPool:
+                            reason = outcome.result()
+                        except WorkerCrashedError:
                             reason = _CRASHED
                         extracted = _read_entry(cache_dir, key) if reason is None else None
                         if extracted is None:

@@ -8,7 +8,6 @@ import os
 import re
 import unicodedata
 from collections.abc import Generator, Sequence
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,7 +26,7 @@ from realtime_mer.live.input_faults import low_rate_note
 from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
 from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.types import Prediction
-from realtime_mer.workers import run_in_workers
+from realtime_mer.workers import WorkerCrashedError, run_in_workers
 
 TableFormat = Literal["csv", "json"]
 
@@ -162,10 +161,10 @@ def predict_all(
             yield path, work(path)
         return
     with contextlib.closing(run_in_workers(work, paths, jobs)) as finished:
-        for path, future in finished:
+        for path, outcome in finished:
             try:
-                yield path, future.result()
-            except BrokenProcessPool:
+                yield path, outcome.result()
+            except WorkerCrashedError:
                 yield path, Skipped(f"{path}: {_CRASHED}.")
 
 
