@@ -171,7 +171,7 @@ def test_official_layout_as_the_archives_unpack(tmp_path: Path, annotations: str
     assert len(other.labels) == 1
     assert not deam.left_out
     assert not deam.notes
-    assert deam.summary() == f"DEAM in {tmp_path}: 2 songs with 3 annotation frames.\nNothing was left out."
+    assert deam.summary() == f"{tmp_path}: 2 songs with 3 annotation frames.\nNothing was left out."
 
 
 def test_a_song_with_only_one_of_audio_and_features_is_used_and_noted(tmp_path: Path) -> None:

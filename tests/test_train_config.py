@@ -103,7 +103,7 @@ SEQUENCES = '[training]\nprotocol = "sequences"\n'
         ("[features]\nlevel = 1", "features.level: expected true or false, got 1"),
         (
             '[features]\nset = "deam"',
-            "features.set: expected one of 'deam260', 'deam260+descriptors', 'responsive', got 'deam'",
+            "features.set: expected one of 'deam260', 'deam260+descriptors', 'open', got 'deam'",
         ),
         ("[training]\nepochs = 3.0", "training.epochs: expected a whole number of at least 1, got 3.0"),
         ("[training]\nepochs = 0", "training.epochs: expected a whole number of at least 1, got 0"),

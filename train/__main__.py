@@ -80,7 +80,8 @@ def _parser() -> argparse.ArgumentParser:
     def command(name: str, run: Callable[[argparse.Namespace, Console], None], what: str) -> argparse.ArgumentParser:
         added = commands.add_parser(name, help=what, description=what)
         added.set_defaults(command=run)
-        added.add_argument("--deam", type=Path, required=True, metavar="DIR", help="the folder of DEAM")
+        text = "the folder of DEAM, or for `fit` and `crossvalidate` of labelled music of your own (docs/training.md)"
+        added.add_argument("--deam", "--data", type=Path, required=True, metavar="DIR", help=text)
         added.add_argument(
             "--cache", type=Path, metavar="DIR", help=f"the feature cache (default: {default_cache_dir()})"
         )

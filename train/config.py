@@ -54,7 +54,7 @@ class FeaturesConfig:
     level: whether the gain stage comes first. scaler: see realtime_mer.models.scaling.
     """
 
-    set: Literal["deam260", "deam260+descriptors", "responsive"] = "deam260"
+    set: Literal["deam260", "deam260+descriptors", "open"] = "deam260"
     exclude: tuple[str, ...] = ()
     level: bool = False
     scaler: ScalerKind = "min_max"
@@ -62,7 +62,7 @@ class FeaturesConfig:
     def extraction(self) -> ExtractionSettings:
         """The settings to extract these features with."""
         level = GainSettings() if self.level else None
-        if self.set == "responsive":
+        if self.set == "open":
             return ExtractionSettings(level, "responsive", opensmile=False)
         return ExtractionSettings(level, descriptors=self.set != "deam260")
 
@@ -169,8 +169,8 @@ class Config:
             )
         if (self.training.protocol == "windows") != (model is WindowModel):
             raise ConfigError('training.protocol: "windows" is for the model "windows", and that model only for it.')
-        if model is WindowModel and (self.features.set != "responsive" or self.training.keep != "last"):
-            raise ConfigError('model "windows": set features.set = "responsive" and training.keep = "last".')
+        if model is WindowModel and (self.features.set != "open" or self.training.keep != "last"):
+            raise ConfigError('model "windows": set features.set = "open" and training.keep = "last".')
         if not issubclass(model, LiveModel):
             for name in ("curriculum", "teacher_forcing", "professor_forcing"):
                 if getattr(self.training, name):

@@ -35,6 +35,7 @@ from train.deam import (
     split_songs,
 )
 from train.features_cache import Extraction, Features, extract_songs
+from train.labelled import TABLE, load_labelled
 from train.sequences import SongSequence, align
 from train.sets import joined, set_sequences, write_set
 from train.windows import N_WINDOWS, OtherClip, OtherWindows, extract_windows
@@ -128,7 +129,8 @@ def load_dataset(
     windows: bool = False,
     others: Mapping[str, Sequence[OtherClip]] | None = None,
 ) -> Dataset:
-    """Reads a DEAM folder and extracts the features of its songs, or reads them from the cache.
+    """Reads a DEAM folder, or one of labelled music (train.labelled), and extracts its features, or reads them from the
+    cache.
 
     For a song without audio DEAM's own features are used, if `extraction` asks for just those. Prints how many songs
     and annotation frames are used, and everything left out.
@@ -142,7 +144,8 @@ def load_dataset(
     configuration = describe_configuration(extraction)
     cached = partial(extract_songs, cache_dir=cache_dir, jobs=jobs, console=console)
     extract: Extract = partial(cached, extract=extract_file, settings=extraction, configuration=configuration)
-    clips, features = _with_features(load_deam(deam_root), extraction, extract, console)
+    labelled = load_labelled(deam_root) if (deam_root / TABLE).is_file() else load_deam(deam_root)
+    clips, features = _with_features(labelled, extraction, extract, console)
     songs = {song.song_id: _aligned(song, features) for song in clips.songs}
     training = {song_id: [song] for song_id, song in songs.items()}
     for copy in range(1, altered_copies + 1):

@@ -118,7 +118,7 @@ class Deam:
     def summary(self) -> str:
         """How many songs and annotation frames are used; everything left out, by reason, with file and song."""
         frames = sum(len(song.label_times_s) for song in self.songs)
-        lines = [f"DEAM in {self.root}: {_count(len(self.songs), 'song')} with {_count(frames, 'annotation frame')}."]
+        lines = [f"{self.root}: {_count(len(self.songs), 'song')} with {_count(frames, 'annotation frame')}."]
         lines += _left_out_lines(self.left_out, self.root)
         if self.notes:
             lines += ["Notes:", *_grouped_lines(self.notes, self.root)]
@@ -301,7 +301,8 @@ def _find_annotations(root: Path, folders: Sequence[Path]) -> Path:
         raise DeamError(
             f"{root} does not look like DEAM: no folder '{_DYNAMIC}' with valence.csv and arousal.csv in it, nor up to "
             f"{_SEARCH_DEPTH} folders below it. Found there: {_listing(root)}. Point at the folder that DEAM's "
-            f"annotations, {_AUDIO_FOLDER} and {_FEATURES_FOLDER} were unpacked into."
+            f"annotations, {_AUDIO_FOLDER} and {_FEATURES_FOLDER} were unpacked into. "
+            "(For your own music: a folder with a labels.csv.)"
         )
     for name in _DIMENSIONS:
         if not (found / f"{name}.csv").is_file():
