@@ -20,18 +20,13 @@ from realtime_mer.atomic import write_atomically
 from realtime_mer.features.changes import ChangeDetector, default_detector_path
 from realtime_mer.features.engine import FeatureEngineError
 from realtime_mer.features.extraction import ExtractionSettings, describe_configuration
-from realtime_mer.models.checkpoint import (
-    Checkpoint,
-    default_checkpoint_path,
-    library_versions,
-    load_checkpoint,
-    save_checkpoint,
-)
+from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint, save_checkpoint
 from realtime_mer.workers import default_jobs
 from train.baselines import fit_baselines, score_all
 from train.calibration import calibrate
 from train.calibration import markdown as uncertainty_page
 from train.changes import by_song, cut_to_cut, detection_table, extract_blocks, fit_detector, joined_frames
+from train.checkpoints import build_model, checkpoint_of, library_versions
 from train.config import Config, ConfigError, load_config, parse_config
 from train.cross_validation import cross_validate
 from train.data import Dataset, load_dataset
@@ -188,7 +183,7 @@ def _fit(options: argparse.Namespace, console: Console) -> None:
             scores[f"{part}, segments"] = segment_scores(result.model, inputs(part))
     trained_on = ["train", "validation"] if options.with_validation else ["train"]
     facts = _without_nan({**_training_facts(dataset, split, result, scores), "trained_on": trained_on})
-    checkpoint = Checkpoint.of_model(result.model, result.scaler, dataset.extraction, facts)
+    checkpoint = checkpoint_of(result.model, result.scaler, dataset.extraction, facts)
     save_checkpoint(folder / "model.safetensors", checkpoint)
     history = [epoch.to_dict() for epoch in result.history]
     full = {name: of_part.to_dict() for name, of_part in scores.items()}
@@ -235,7 +230,7 @@ def _scores(options: argparse.Namespace, console: Console) -> None:
         for path, checkpoint in checkpoints.items():
             if checkpoint.extraction == extraction:
                 _check_split(path, checkpoint, dataset, options.seed, options.split)
-                models[f"{checkpoint.model_name} ({path})"] = (checkpoint.build_model(), checkpoint.scaler)
+                models[f"{checkpoint.model_name} ({path})"] = (build_model(checkpoint), checkpoint.scaler)
         features = _features_in_words(extraction)
         baselines = {f"{name} ({features})": baseline for name, baseline in fit_baselines(dataset, split).items()}
         scores |= score_all(dataset, split[options.split], models, baselines)

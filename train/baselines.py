@@ -13,13 +13,13 @@ import numpy as np
 import numpy.typing as npt
 from sklearn.linear_model import Ridge
 
-from realtime_mer.models.architectures import StreamingModel
 from realtime_mer.models.scaling import Scaler
 from realtime_mer.types import FloatArray
 from train.data import Dataset
 from train.deam import Split
 from train.loop import scaled, score_sequences, streaming_scores
 from train.metrics import Scores
+from train.models import StreamingModel
 from train.sequences import SongSequence
 
 Float64Array = npt.NDArray[np.float64]

@@ -23,6 +23,7 @@ from realtime_mer.models.calibration import Calibration, ErrorVariance
 from realtime_mer.models.checkpoint import Checkpoint
 from realtime_mer.models.predictor import Predictor
 from realtime_mer.types import FeatureFrame
+from train.checkpoints import checkpoint_of
 from train.config import Config
 from train.data import Dataset, load_set
 from train.loop import fit
@@ -105,7 +106,7 @@ def calibrate(config: Config, checkpoint: Checkpoint, dataset: Dataset, console:
     split = dataset.split(config.training.seed)
     songs = {part: [[dataset.songs[song_id]] for song_id in split[part]] for part in ("validation", "test")}
     held_out = fit(config, dataset, split, console)
-    without_validation = Checkpoint.of_model(held_out.model, held_out.scaler, dataset.extraction, {})
+    without_validation = checkpoint_of(held_out.model, held_out.scaler, dataset.extraction, {})
     calibration = fit_calibration(errors_of(without_validation, songs["validation"]))
     models = {
         "validation": replace(without_validation, calibration=calibration),

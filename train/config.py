@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, fields, make_dataclass
 from pathlib import Path
@@ -14,8 +13,8 @@ from realtime_mer.config.checks import ConfigError, wrong
 from realtime_mer.config.loading import blaming, convert, read_toml
 from realtime_mer.features.extraction import ExtractionSettings
 from realtime_mer.features.gain import GainSettings
-from realtime_mer.models.architectures import MODELS, LiveModel, WindowModel
 from realtime_mer.models.scaling import ScalerKind
+from train.models import MODELS, LiveModel, WindowModel
 
 __all__ = ["Config", "ConfigError", "FeaturesConfig", "ModelConfig", "TrainingConfig", "load_config", "parse_config"]
 
@@ -28,7 +27,7 @@ _Share = Annotated[float, Meta(ge=0, le=1)]
 
 @dataclass(frozen=True)
 class ModelConfig:
-    """name: a key of realtime_mer.models.MODELS. arguments: its constructor's, without n_features."""
+    """name: a key of MODELS. arguments: its architecture's, without n_features."""
 
     name: str
     arguments: Mapping[str, Any] = field(default_factory=dict)
@@ -36,8 +35,9 @@ class ModelConfig:
     def __post_init__(self) -> None:
         if self.name not in MODELS:
             raise wrong("name", f"one of {', '.join(MODELS)}", self.name)
-        types = get_type_hints(MODELS[self.name].__init__)
-        names = [name for name in inspect.signature(MODELS[self.name]).parameters if name != "n_features"]
+        architecture = MODELS[self.name].of
+        types = get_type_hints(architecture)
+        names = [one.name for one in fields(architecture) if one.name != "n_features"]
         try:
             convert(make_dataclass("Arguments", [(name, types[name], None) for name in names]), self.arguments)
         except ConfigError as error:

@@ -14,12 +14,12 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from realtime_mer.models.architectures import LiveModel
 from train.config import Config, ConfigError, parse_config
 from train.data import Dataset, load_dataset
 from train.deam import folds
 from train.loop import fit, scaled, score_sequences, streaming_predictions
 from train.metrics import Scores
+from train.models import LiveModel
 from train.sequences import SongSequence
 
 _FOLDS_SEED = 1

@@ -14,13 +14,13 @@ import torch
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from realtime_mer.models.architectures import MODELS, LiveModel, SegmentModel, StreamingModel, WindowModel
 from realtime_mer.models.scaling import Scaler
 from realtime_mer.types import FloatArray
 from train.config import Config
 from train.data import Dataset
 from train.deam import Split
 from train.metrics import Scores, score
+from train.models import MODELS, LiveModel, SegmentModel, StreamingModel, WindowModel
 from train.professor import Professor
 from train.sequences import SEGMENT_FRAMES, SongSequence, consecutive_segments, pad_batch, random_segments
 from train.windows import fit_window_model, on_deam_scale
@@ -112,7 +112,11 @@ def fit(config: Config, dataset: Dataset, split: Split, console: Console) -> Tra
     model = MODELS[config.model.name](len(names), **config.model.arguments)
     if isinstance(model, LiveModel):
         _fit_linear(model, usable, training.linear_penalty)
-    professor = Professor(model.n_hidden) if training.professor_forcing > 0 and isinstance(model, LiveModel) else None
+    professor = (
+        Professor(model.architecture.n_hidden)
+        if training.professor_forcing > 0 and isinstance(model, LiveModel)
+        else None
+    )
     optimizer_type = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[training.optimizer]
     optimizer = optimizer_type(model.parameters(), lr=training.learning_rate, weight_decay=training.weight_decay)
     n_sequences = len(usable) * (training.segments_per_song if training.protocol == "segments" else 1)

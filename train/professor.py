@@ -9,7 +9,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from realtime_mer.models.live import LiveModel, TrainingPass
+from train.models.live import LiveModel, TrainingPass
 
 _HIDDEN = 32
 _LEARNING_RATE = 1e-3

@@ -11,6 +11,7 @@ from rich.console import Console
 
 from realtime_mer.models.checkpoint import Checkpoint
 from realtime_mer.types import FloatArray
+from train.checkpoints import build_model
 from train.data import Dataset, load_at_gain, load_set
 from train.loop import scaled, score_sequences, streaming_predictions, streaming_scores
 from train.metrics import Scores
@@ -43,7 +44,7 @@ def gain_scores(
     checkpoint: Checkpoint, dataset: Dataset, song_ids: Sequence[int], console: Console, **loading: Any
 ) -> dict[float, Scores]:
     """The streaming scores of the songs at each of GAINS_DB. loading: as in train.data.load_at_gain."""
-    model = checkpoint.build_model()
+    model = build_model(checkpoint)
     scores = {}
     for gain_db in GAINS_DB:
         songs = load_at_gain(dataset, song_ids, gain_db, console=console, **loading)
@@ -61,7 +62,7 @@ def set_scores(
     """
     order = np.random.default_rng(_SET_SEED).permutation(len(song_ids))[:SET_SONGS]
     songs = load_set(dataset, [song_ids[i] for i in order], console=console, **loading)
-    model = checkpoint.build_model()
+    model = build_model(checkpoint)
     inputs = scaled(checkpoint.scaler, dataset.selected([joined(songs)], checkpoint.feature_names))
     predicted = streaming_predictions(model, inputs)[0]
     alone = [dataset.songs[song.song_id] for song in songs]

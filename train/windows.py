@@ -21,8 +21,8 @@ from realtime_mer.features.descriptors.responsive import LOW_FLOOR, MEMORY_HOPS,
 from realtime_mer.features.descriptors.rows import HOP_SAMPLES, RowStream
 from realtime_mer.features.descriptors.spectra import RATE_HZ
 from realtime_mer.features.engine import HOP_S
-from realtime_mer.models.windows import WindowModel
 from realtime_mer.types import FloatArray
+from train.models import WindowModel
 from train.sets import mono_of
 
 Float64Array = npt.NDArray[np.float64]
@@ -137,17 +137,19 @@ def fit_window_model(
         mean, centre = share @ x.double(), share @ y.double()
         centred = x.double() - mean
         gram = (centred * share[:, None]).T @ centred + linear_penalty * torch.eye(
-            model.n_features, dtype=torch.float64
+            model.architecture.n_features, dtype=torch.float64
         )
         linear = torch.linalg.solve(gram, (centred * share[:, None]).T @ (y.double() - centre))
         model.linear_weight.copy_(linear)
         model.linear_bias.copy_(centre - mean @ linear)
-        chosen = rng.choice(len(rows), model.n_landmarks, replace=len(rows) < model.n_landmarks)
+        chosen = rng.choice(
+            len(rows), model.architecture.n_landmarks, replace=len(rows) < model.architecture.n_landmarks
+        )
         model.landmarks.copy_(x[torch.from_numpy(chosen)])
         kernels = model.kernels(x)
         weighted = kernels * share[:, None].float()
         gram = (weighted.T @ kernels).double() + kernel_penalty * model.kernels(model.landmarks).double()
-        gram += _TINY * torch.eye(model.n_landmarks, dtype=torch.float64)
+        gram += _TINY * torch.eye(model.architecture.n_landmarks, dtype=torch.float64)
         model.kernel_weight.copy_(torch.linalg.solve(gram, (weighted.T @ (y - centre.float())).double()))
         model.kernel_bias.copy_(centre)
     steps_per_epoch = max(1, len(rows) // batch_rows)

@@ -8,13 +8,12 @@ was trained, with which library versions, and, once `python -m train calibrate` 
 from __future__ import annotations
 
 import json
-import platform
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
+from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any
 
 import msgspec
 import numpy as np
@@ -29,12 +28,11 @@ from realtime_mer.errors import RealtimeMerError
 from realtime_mer.features.engine import ENGINE_RATE_HZ
 from realtime_mer.features.extraction import ExtractionSettings, frame_names
 from realtime_mer.features.gain import GainStage
+from realtime_mer.models.architecture import Architecture
+from realtime_mer.models.architectures import ARCHITECTURES
 from realtime_mer.models.calibration import Calibration
 from realtime_mer.models.ranks import Ranks
 from realtime_mer.models.scaling import Scaler
-
-if TYPE_CHECKING:
-    from realtime_mer.models.architectures import StreamingModel
 
 FORMAT_VERSION = 1
 # A live model has a few megabytes. A larger file is not a checkpoint and is not read.
@@ -72,17 +70,6 @@ class CheckpointError(RealtimeMerError, ValueError):
     """A file that is not a checkpoint, is damaged or does not fit this version; or parts that do not fit together."""
 
 
-def library_versions() -> dict[str, str]:
-    """The versions of the libraries that decide a model's numbers, as installed here."""
-    versions = {"python": platform.python_version(), "realtime-mer": __version__}
-    for library in ("torch", "numpy", "opensmile", "soxr"):
-        try:
-            versions[library] = version(library)
-        except PackageNotFoundError:
-            versions[library] = "unknown"
-    return versions
-
-
 # The models in the package, by the names that can be given instead of a file.
 _PACKAGED = ("default", "open")
 
@@ -102,12 +89,12 @@ def chosen_checkpoint_path(given: str | Path | None) -> Path:
 class Checkpoint:
     """Everything that turns audio into predictions.
 
-    model_name: a key of realtime_mer.models.MODELS; model_arguments: its constructor's.
-    weights: the model's state_dict as arrays of float32, float64 or int64.
+    model_name: a key of ARCHITECTURES; model_arguments: its constructor's.
+    weights: as its `shapes` lists them, float32.
     scaler: has the names of the model's features, in order.
     extraction: how the frames with those features are extracted.
     training: facts about the training (data, protocol, seeds, scores), as JSON values.
-    libraries: library_versions() of the machine that trained it.
+    libraries: the versions of the libraries that decided the model's numbers, on the machine that trained it.
     calibration: how large its errors are; None if it was not calibrated.
     ranks: where predictions lie among those for songs; None without such a table.
     """
@@ -118,63 +105,43 @@ class Checkpoint:
     scaler: Scaler
     extraction: ExtractionSettings
     training: dict[str, Any]
-    libraries: dict[str, str] = field(default_factory=library_versions)
+    libraries: dict[str, str]
     calibration: Calibration | None = None
     ranks: Ranks | None = None
-
-    @classmethod
-    def of_model(
-        cls, model: StreamingModel, scaler: Scaler, extraction: ExtractionSettings, training: dict[str, Any]
-    ) -> Self:
-        """The checkpoint of a trained model. Raises CheckpointError for a model that is not one of MODELS."""
-        from realtime_mer.models.architectures import MODELS
-
-        names = [name for name, architecture in MODELS.items() if type(model) is architecture]
-        if not names:
-            raise CheckpointError(f"{type(model).__name__} is not one of the models {', '.join(MODELS)}.")
-        weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
-        return cls(names[0], model.arguments(), weights, scaler, extraction, training)
 
     @property
     def feature_names(self) -> tuple[str, ...]:
         """The features that the model takes, in order."""
         return self.scaler.names
 
-    def build_model(self) -> StreamingModel:
-        """The model with its weights, in evaluation mode.
+    def architecture(self) -> Architecture:
+        """The model, which is stepped with `weights`.
 
         Raises CheckpointError if there is no such model, or the arguments, weights and features do not fit.
         """
-        import torch
-
-        from realtime_mer.models.architectures import MODELS
-
-        if self.model_name not in MODELS:
+        if self.model_name not in ARCHITECTURES:
             raise CheckpointError(
-                f"its model is {self.model_name!r}; realtime-mer {__version__} has {', '.join(MODELS)}."
+                f"its model is {self.model_name!r}; realtime-mer {__version__} has {', '.join(ARCHITECTURES)}."
             )
-        architecture = MODELS[self.model_name]
         try:
-            # First without memory: the arguments may ask for any amount of it.
-            with torch.device("meta"):
-                outline = architecture(**self.model_arguments)
-        except (ArithmeticError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            architecture = ARCHITECTURES[self.model_name](**self.model_arguments)
+        except (ArithmeticError, TypeError, ValueError) as error:
             raise CheckpointError(f"its model {self.model_name} cannot be built: {_reason(error)}.") from error
-        if outline.n_features != len(self.feature_names):
+        if architecture.n_features != len(self.feature_names):
             raise CheckpointError(
-                f"its model takes {outline.n_features} features, but it names {len(self.feature_names)}."
+                f"its model takes {architecture.n_features} features, but it names {len(self.feature_names)}."
             )
-        expected = {name: (tuple(t.shape), str(t.dtype)) for name, t in outline.state_dict().items()}
-        found = {name: (array.shape, f"torch.{array.dtype}") for name, array in self.weights.items()}
+        # Not all of them: the arguments may ask for any number of layers.
+        shapes = islice(architecture.shapes(), len(self.weights) + 1)
+        expected = {name: (shape, np.dtype(np.float32)) for name, shape in shapes}
+        found = {name: (array.shape, array.dtype) for name, array in self.weights.items()}
         misfits = sorted(name for name in expected.keys() | found.keys() if expected.get(name) != found.get(name))
         if misfits:
             raise CheckpointError(f"its weights do not fit its model {self.model_name}: {_listed(misfits)}.")
         broken = sorted(name for name, array in self.weights.items() if not np.isfinite(array).all())
         if broken:
             raise CheckpointError(f"its weights are not all finite numbers: {_listed(broken)}.")
-        model = architecture(**self.model_arguments)
-        model.load_state_dict({name: torch.tensor(array) for name, array in self.weights.items()})
-        return model.eval()
+        return architecture
 
 
 def save_checkpoint(path: Path, checkpoint: Checkpoint) -> None:
@@ -223,7 +190,7 @@ def _check(checkpoint: Checkpoint) -> None:
             f"realtime-mer {__version__} with its extraction settings does not extract the features "
             f"{_listed(unknown)}. Use the version that trained it, or train it again."
         )
-    checkpoint.build_model()
+    checkpoint.architecture()
 
 
 def _serialized(checkpoint: Checkpoint) -> bytes:

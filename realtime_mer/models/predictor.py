@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import torch
 
 from realtime_mer.features.descriptors.responsive import AGE_NAME
 from realtime_mer.features.extraction import frame_names
@@ -18,20 +17,19 @@ class Predictor:
     """Frames in, one prediction each: selects the model's features, scales them and runs the model, carrying its state.
 
     If the checkpoint holds a calibration, each prediction comes with its expected error. Start a new stream with a new
-    Predictor. Limits torch to one thread in the whole process.
+    Predictor.
 
     Raises CheckpointError if the checkpoint's parts do not fit together.
     """
 
     def __init__(self, checkpoint: Checkpoint) -> None:
-        # The matrices are so small that more threads would only wait for each other.
-        torch.set_num_threads(1)
         position = {name: i for i, name in enumerate(frame_names(checkpoint.extraction))}
         self._columns = np.array([position[name] for name in checkpoint.feature_names])
         self._age_column = position.get(AGE_NAME)
         self._scaler = checkpoint.scaler
-        self._model = checkpoint.build_model()
-        self._state = self._model.initial_state(1)
+        self._architecture = checkpoint.architecture()
+        self._weights = checkpoint.weights
+        self._state = self._architecture.initial_state()
         self._calibration = checkpoint.calibration
         self._ranks = checkpoint.ranks
 
@@ -41,12 +39,13 @@ class Predictor:
         Raises ValueError if a feature is NaN or infinite, PredictionError if the model's output is.
         """
         scaled = self._scaler.transform(frame.values[self._columns])
-        with torch.inference_mode():
-            outputs, self._state = self._model.step(torch.from_numpy(scaled)[None], self._state)
-        valence, arousal = outputs[0].tolist()
+        # What overflows is found below.
+        with np.errstate(over="ignore", invalid="ignore"):
+            outputs, self._state = self._architecture.step(self._weights, scaled, self._state)
+        valence, arousal = outputs.tolist()
         if not (math.isfinite(valence) and math.isfinite(arousal)):
             raise PredictionError(f"The model's output at {frame.end_s} s is valence {valence}, arousal {arousal}.")
-        attention = tuple(self._state.attention[0].tolist()) if isinstance(self._state, LiveState) else None
+        attention = tuple(self._state.attention.tolist()) if isinstance(self._state, LiveState) else None
         ranks = (None, None) if self._ranks is None else self._ranks.of(valence, arousal)
         if self._calibration is None:
             return Prediction(frame.end_s, valence, arousal, None, None, None, attention, frame.change, *ranks)

@@ -1,4 +1,4 @@
-"""The models by name, and what each of them offers."""
+"""The models in torch, by name, and what each of them offers: what `realtime_mer.models` computes, to train."""
 
 from __future__ import annotations
 
@@ -7,39 +7,29 @@ from typing import Any, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
-from realtime_mer.models.live import LiveModel
-from realtime_mer.models.mlp import MLP
-from realtime_mer.models.seq2seq import Seq2Seq
-from realtime_mer.models.seq2seq_attention import Seq2SeqAttention
-from realtime_mer.models.windows import WindowModel
+from realtime_mer.models.architecture import Architecture
+from train.models.live import LiveModel
+from train.models.mlp import MLP
+from train.models.seq2seq import Seq2Seq
+from train.models.seq2seq_attention import Seq2SeqAttention
+from train.models.windows import WindowModel
 
 __all__ = ["MLP", "MODELS", "LiveModel", "SegmentModel", "Seq2Seq", "Seq2SeqAttention", "StreamingModel", "WindowModel"]
 
 
 class StreamingModel(Protocol):
-    """A `torch.nn.Module` that predicts causally, frame by frame.
+    """A `torch.nn.Module` that predicts causally, frame by frame, what its architecture predicts in NumPy.
 
-    n_features: how many scaled features a frame has.
-    rate_hz: predictions per second. latency_s: how long after a frame's end its prediction is known.
     receptive_field_s: how much sound before a prediction's time it depends on; infinite where a state is carried on.
     """
 
-    n_features: int
-
-    def __init__(self, n_features: int, **arguments: Any) -> None: ...
-
     @property
-    def rate_hz(self) -> float: ...
-
-    @property
-    def latency_s(self) -> float: ...
+    def architecture(self) -> Architecture: ...
 
     @property
     def receptive_field_s(self) -> float: ...
 
-    def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments, ready for JSON: `type(model)(**model.arguments())` is the same architecture."""
-        ...
+    def __init__(self, n_features: int, **arguments: Any) -> None: ...
 
     def initial_state(self, batch_size: int) -> Any:
         """The state before a stream's first frame: a NamedTuple of tensors, each model's own."""

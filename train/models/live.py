@@ -1,8 +1,4 @@
-"""The model that runs on stage: an attention decoder whose encoder and decoder states are carried from frame to frame.
-
-One step per frame, nothing ahead, no window to refill: at frame t the encoder takes in the frame, the decoder attends
-to the encoder's last outputs (the memory) and to its own state, and its prediction is fed back at frame t + 1.
-"""
+"""The live model in torch, to train: whole sequences at once, with dropout and with labels fed back."""
 
 from __future__ import annotations
 
@@ -12,24 +8,14 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from realtime_mer.features.engine import HOP_S
-from realtime_mer.models.mlp import N_OUTPUTS, require_positive
-
-# How many encoder outputs the decoder attends to: 8 frames, as the published segments have.
-MEMORY_FRAMES = 8
+from realtime_mer.models.architecture import N_OUTPUTS
+from realtime_mer.models.live import LiveArchitecture
 
 
 class LiveState(NamedTuple):
-    """What is carried from one frame to the next, for `members` members of the ensemble.
+    """As realtime_mer.models.live.LiveState, for a batch: the axis before the last one's, or before the frames'.
 
-    heard: (), int64, frames so far, up to the memory of the running statistics.
-    mean, square: (batch, n_running), running mean of the running features and of their squares.
-    encoder: (members, batch, n_hidden).
-    memory: (members, batch, up to 7, n_embedding + n_hidden), what the decoder attends to besides the newest frame.
-    keys: (members, batch, up to 7, n_attention), U m for every m of the memory.
-    decoder: (members, batch, n_hidden). prediction: (members, batch, 2).
-    attention: (batch, up to 8), what each frame of the memory counted in the last prediction, oldest first: the
-        members' mean, of sum 1.
+    heard: (), int64, the same for all of them. mean, square, attention: (batch, …). The others: (members, batch, …).
     """
 
     heard: Tensor
@@ -107,76 +93,18 @@ def _mask(like: Tensor, shape: tuple[int, ...], dropout: float) -> Tensor:
 
 
 class LiveModel(nn.Module):
-    """The streaming attention decoder: a small ensemble whose predictions are averaged, and a linear readout.
+    """A LiveArchitecture to train; arguments: its fields."""
 
-    A frame's features x and, for the first n_running of them, their running mean and deviation (leaky beyond
-    running_memory_frames) are embedded, z = relu(W x); a GRU g carries on what was; m = [z; g] enters the memory.
-    The decoder attends to the last memory_frames of m (fewer at the start) by its state s (Bahdanau et al. 2015), and
-    s' = GRU([c; y], s), y' = tanh(V [c; s'] + b), with c the attended context and y the previous prediction.
-
-    A linear readout of the same inputs (ridge regression, fitted beside the network) has linear_share of the result:
-    on so few songs the mean of the two scores better than either (results/exploration.md).
-    """
-
-    rate_hz: ClassVar[float] = 1.0 / HOP_S
-    latency_s: ClassVar[float] = 0.0
     receptive_field_s: ClassVar[float] = math.inf
 
-    def __init__(
-        self,
-        n_features: int,
-        n_running: int = 0,
-        running_memory_frames: int = 20,
-        n_members: int = 4,
-        n_embedding: int = 64,
-        n_hidden: int = 16,
-        n_attention: int = 32,
-        memory_frames: int = MEMORY_FRAMES,
-        input_dropout: float = 0.5,
-        embedding_dropout: float = 0.3,
-        state_dropout: float = 0.5,
-        linear_share: float = 0.5,
-    ) -> None:
+    def __init__(self, n_features: int, **arguments: Any) -> None:
         super().__init__()
-        self._arguments = {name: value for name, value in locals().items() if name not in ("self", "__class__")}
-        require_positive(
-            n_features=n_features,
-            running_memory_frames=running_memory_frames,
-            n_members=n_members,
-            n_embedding=n_embedding,
-            n_hidden=n_hidden,
-            n_attention=n_attention,
-            memory_frames=memory_frames,
-        )
-        if not isinstance(n_running, int) or not 0 <= n_running <= n_features:
-            raise ValueError(f"n_running must be a whole number from 0 to n_features ({n_features}), not {n_running}.")
-        dropouts = {
-            "input_dropout": input_dropout,
-            "embedding_dropout": embedding_dropout,
-            "state_dropout": state_dropout,
-        }
-        for name, dropout in dropouts.items():
-            if not 0.0 <= dropout < 1.0:
-                raise ValueError(f"{name} must lie from 0 to below 1, not at {dropout}.")
-        if not 0.0 <= linear_share <= 1.0:
-            raise ValueError(f"linear_share must lie between 0 and 1, not {linear_share}.")
-        self.n_features = n_features
-        self.n_running = n_running
-        self.running_memory_frames = running_memory_frames
-        self.n_members = n_members
-        self.n_hidden = n_hidden
-        self.n_attention = n_attention
-        self.memory_frames = memory_frames
-        self.input_dropout, self.embedding_dropout, self.state_dropout = (
-            input_dropout,
-            embedding_dropout,
-            state_dropout,
-        )
-        self.linear_share = linear_share
-        self.n_inputs = n_features + 2 * n_running
-        n_memory = n_embedding + n_hidden
-        self.n_embedding = n_embedding
-        self.embedding = MemberLinear(n_members, self.n_inputs, n_embedding)
+        self.architecture = LiveArchitecture(n_features, **arguments)
+        self.linear_share = self.architecture.linear_share
+        n_members, n_hidden = self.architecture.n_members, self.architecture.n_hidden
+        n_embedding, n_attention = self.architecture.n_embedding, self.architecture.n_attention
+        n_inputs, n_memory = self.architecture.n_inputs, self.architecture.n_memory
+        self.embedding = MemberLinear(n_members, n_inputs, n_embedding)
         self.encoder = MemberGRUCell(n_members, n_embedding, n_hidden)
         self.query = MemberLinear(n_members, n_hidden, n_attention, bias=False)
         self.key = MemberLinear(n_members, n_memory, n_attention)
@@ -186,26 +114,23 @@ class LiveModel(nn.Module):
         # Fitted in closed form, not by gradient descent: buffers.
         self.linear_weight: Tensor
         self.linear_bias: Tensor
-        self.register_buffer("linear_weight", torch.zeros(self.n_inputs, N_OUTPUTS))
+        self.register_buffer("linear_weight", torch.zeros(n_inputs, N_OUTPUTS))
         self.register_buffer("linear_bias", torch.zeros(N_OUTPUTS))
-
-    def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments."""
-        return dict(self._arguments)
 
     def initial_state(self, batch_size: int) -> LiveState:
         """Nothing heard, an empty memory, zeros for the states and the previous prediction."""
         like = self.output.weight
-        state = like.new_zeros(self.n_members, batch_size, self.n_hidden)
+        n_members, n_running = self.architecture.n_members, self.architecture.n_running
+        state = like.new_zeros(n_members, batch_size, self.architecture.n_hidden)
         return LiveState(
             heard=torch.zeros((), dtype=torch.int64, device=like.device),
-            mean=like.new_zeros(batch_size, self.n_running),
-            square=like.new_zeros(batch_size, self.n_running),
+            mean=like.new_zeros(batch_size, n_running),
+            square=like.new_zeros(batch_size, n_running),
             encoder=state,
-            memory=like.new_zeros(self.n_members, batch_size, 0, self.n_embedding + self.n_hidden),
-            keys=like.new_zeros(self.n_members, batch_size, 0, self.n_attention),
+            memory=like.new_zeros(n_members, batch_size, 0, self.architecture.n_memory),
+            keys=like.new_zeros(n_members, batch_size, 0, self.architecture.n_attention),
             decoder=state.clone(),
-            prediction=like.new_zeros(self.n_members, batch_size, N_OUTPUTS),
+            prediction=like.new_zeros(n_members, batch_size, N_OUTPUTS),
             attention=like.new_zeros(batch_size, 0),
         )
 
@@ -230,7 +155,7 @@ class LiveModel(nn.Module):
         rows, targets = inputs.double(), labels.double()
         mean, target_mean = rows.mean(dim=0), targets.mean(dim=0)
         centred = rows - mean
-        gram = centred.T @ centred / len(rows) + penalty * torch.eye(self.n_inputs, dtype=torch.float64)
+        gram = centred.T @ centred / len(rows) + penalty * torch.eye(self.architecture.n_inputs, dtype=torch.float64)
         weight = torch.linalg.solve(gram, centred.T @ (targets - target_mean) / len(rows))
         self.linear_weight.copy_(weight)
         self.linear_bias.copy_(target_mean - mean @ weight)
@@ -296,8 +221,8 @@ class LiveModel(nn.Module):
         return TrainingPass(torch.stack(predictions, dim=2), torch.stack(states, dim=2))
 
     def _nothing(self, inputs: Tensor) -> TrainingPass:
-        shape = (self.n_members, *inputs.shape[:2])
-        return TrainingPass(inputs.new_zeros(*shape, N_OUTPUTS), inputs.new_zeros(*shape, self.n_hidden))
+        shape = (self.architecture.n_members, *inputs.shape[:2])
+        return TrainingPass(inputs.new_zeros(*shape, N_OUTPUTS), inputs.new_zeros(*shape, self.architecture.n_hidden))
 
     def _mixed(self, predictions: Tensor, inputs: Tensor) -> Tensor:
         """The members' mean with the linear readout: (members, …, 2) and (…, n_inputs) -> (…, 2)."""
@@ -305,20 +230,22 @@ class LiveModel(nn.Module):
         return (1.0 - self.linear_share) * predictions.mean(dim=0) + self.linear_share * linear
 
     def _draw_noise(self, sequence: Tensor) -> Noise:
-        members, batch = self.n_members, len(sequence)
+        members, batch = self.architecture.n_members, len(sequence)
         return Noise(
-            inputs=_mask(sequence, (members, batch, 1, self.n_inputs), self.input_dropout),
-            embedding=_mask(sequence, (members, batch, 1, self.n_embedding), self.embedding_dropout),
-            encoder=_mask(sequence, (members, batch, self.n_hidden), self.state_dropout),
-            decoder=_mask(sequence, (members, batch, self.n_hidden), self.state_dropout),
+            inputs=_mask(sequence, (members, batch, 1, self.architecture.n_inputs), self.architecture.input_dropout),
+            embedding=_mask(
+                sequence, (members, batch, 1, self.architecture.n_embedding), self.architecture.embedding_dropout
+            ),
+            encoder=_mask(sequence, (members, batch, self.architecture.n_hidden), self.architecture.state_dropout),
+            decoder=_mask(sequence, (members, batch, self.architecture.n_hidden), self.architecture.state_dropout),
         )
 
     def _with_running(self, frame: Tensor, state: LiveState) -> tuple[Tensor, LiveState]:
         """The frame with the running mean and deviation of its first n_running features, frame included."""
-        if not self.n_running:
+        if not self.architecture.n_running:
             return frame, state
-        heard = torch.clamp(state.heard + 1, max=self.running_memory_frames)
-        running = frame[:, : self.n_running]
+        heard = torch.clamp(state.heard + 1, max=self.architecture.running_memory_frames)
+        running = frame[:, : self.architecture.n_running]
         mean = state.mean + (running - state.mean) / heard
         square = state.square + (running.square() - state.square) / heard
         deviation = torch.sqrt(torch.clamp(square - mean.square(), min=0.0) + 1e-6)
@@ -327,11 +254,13 @@ class LiveModel(nn.Module):
     def _embed(self, inputs: Tensor, noise: Noise | None) -> Tensor:
         """(batch, frames, n_inputs) -> (members, batch, frames, n_embedding)."""
         batch, frames, _ = inputs.shape
-        rows = inputs.expand(self.n_members, batch, frames, self.n_inputs)
+        rows = inputs.expand(self.architecture.n_members, batch, frames, self.architecture.n_inputs)
         if noise is not None:
             rows = rows * noise.inputs
-        embedded = torch.relu(self.embedding(rows.reshape(self.n_members, batch * frames, self.n_inputs)))
-        embedded = embedded.reshape(self.n_members, batch, frames, self.n_embedding)
+        embedded = torch.relu(
+            self.embedding(rows.reshape(self.architecture.n_members, batch * frames, self.architecture.n_inputs))
+        )
+        embedded = embedded.reshape(self.architecture.n_members, batch, frames, self.architecture.n_embedding)
         return embedded if noise is None else embedded * noise.embedding
 
     def _advance(self, embedded: Tensor, state: LiveState, noise: Noise | None) -> LiveState:
@@ -347,7 +276,7 @@ class LiveModel(nn.Module):
         decoder = self.decoder(torch.cat([context, state.prediction], dim=2), state.decoder)
         said = decoder if noise is None else decoder * noise.decoder
         prediction = torch.tanh(self.output(torch.cat([context, said], dim=2)))
-        oldest_kept = max(0, memory.shape[2] - (self.memory_frames - 1))
+        oldest_kept = max(0, memory.shape[2] - (self.architecture.memory_frames - 1))
         return state._replace(
             encoder=encoder,
             memory=memory[:, :, oldest_kept:],

@@ -1,18 +1,16 @@
-"""The published sequence-to-sequence model, and the way any model of segments runs on a stream."""
+"""The published sequence-to-sequence model in torch, and the way any model of segments runs on a stream."""
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from realtime_mer.features.engine import FRAME_S, HOP_S
-from realtime_mer.models.mlp import HIDDEN_UNITS, N_OUTPUTS, require_positive
-
-# The published segments: 8 frames, one every 0.5 s.
-SEGMENT_FRAMES = 8
+from realtime_mer.models.architecture import N_OUTPUTS
+from realtime_mer.models.seq2seq import SegmentArchitecture, Seq2SeqArchitecture
 
 
 class SegmentState(NamedTuple):
@@ -26,25 +24,15 @@ class SegmentState(NamedTuple):
 
 
 class SlidingSegmentModel(nn.Module, ABC):
-    """A model that maps a segment of frames to as many predictions, and its causal use on a stream.
+    """A SegmentArchitecture to train; arguments: its fields. A subclass defines `forward_segment`."""
 
-    A subclass defines `forward_segment`. On a stream, a frame's prediction is the last output for the segment that
-    ends with this frame: the frame and up to `segment_frames - 1` before it. At a stream's start the segment really
-    is shorter; nothing is padded. Nothing else is carried from frame to frame.
+    of: ClassVar[type[SegmentArchitecture]]
 
-    Raises ValueError where an argument is not a whole number of at least 1.
-    """
-
-    rate_hz = 1.0 / HOP_S
-    latency_s = 0.0
-
-    def __init__(self, n_features: int, n_hidden: int, segment_frames: int) -> None:
+    def __init__(self, n_features: int, **arguments: Any) -> None:
         super().__init__()
-        require_positive(n_features=n_features, n_hidden=n_hidden, segment_frames=segment_frames)
-        self.n_features = n_features
-        self.n_hidden = n_hidden
-        self.segment_frames = segment_frames
-        self.output = nn.Linear(n_hidden, N_OUTPUTS)
+        self.architecture = self.of(n_features, **arguments)
+        self.segment_frames = self.architecture.segment_frames
+        self.output = nn.Linear(self.architecture.n_hidden, N_OUTPUTS)
 
     @property
     def receptive_field_s(self) -> float:
@@ -59,13 +47,9 @@ class SlidingSegmentModel(nn.Module, ABC):
         Returns (batch, frames, 2) in [-1, 1]. Not causal within the segment: the first output knows the last frame.
         """
 
-    def arguments(self) -> dict[str, Any]:
-        """The constructor's arguments, ready for JSON: `type(model)(**model.arguments())` is the same architecture."""
-        return {"n_features": self.n_features, "n_hidden": self.n_hidden, "segment_frames": self.segment_frames}
-
     def initial_state(self, batch_size: int) -> SegmentState:
         """The state before a stream's first frame: no frames."""
-        return SegmentState(self.output.weight.new_zeros(batch_size, 0, self.n_features))
+        return SegmentState(self.output.weight.new_zeros(batch_size, 0, self.architecture.n_features))
 
     def step(self, frame: Tensor, state: SegmentState) -> tuple[Tensor, SegmentState]:
         """frame: scaled features, shape (batch, n_features). Returns predictions (batch, 2) in [-1, 1], and the state
@@ -99,8 +83,11 @@ class Seq2Seq(SlidingSegmentModel):
     at every step (Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014).
     """
 
-    def __init__(self, n_features: int, n_hidden: int = HIDDEN_UNITS, segment_frames: int = SEGMENT_FRAMES) -> None:
-        super().__init__(n_features, n_hidden, segment_frames)
+    of = Seq2SeqArchitecture
+
+    def __init__(self, n_features: int, **arguments: Any) -> None:
+        super().__init__(n_features, **arguments)
+        n_hidden = self.architecture.n_hidden
         self.encoder = nn.LSTM(n_features, n_hidden, batch_first=True)
         self.decoder = nn.LSTM(n_hidden, n_hidden, batch_first=True)
 

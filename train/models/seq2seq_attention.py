@@ -1,12 +1,15 @@
-"""The published sequence-to-sequence model with attention, seq2seq_a."""
+"""The published sequence-to-sequence model with attention, seq2seq_a, in torch."""
 
 from __future__ import annotations
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from realtime_mer.models.mlp import HIDDEN_UNITS, N_OUTPUTS
-from realtime_mer.models.seq2seq import SEGMENT_FRAMES, SlidingSegmentModel
+from realtime_mer.models.architecture import N_OUTPUTS
+from realtime_mer.models.seq2seq import Seq2SeqAttentionArchitecture
+from train.models.seq2seq import SlidingSegmentModel
 
 
 class AdditiveAttention(nn.Module):
@@ -43,8 +46,11 @@ class Seq2SeqAttention(SlidingSegmentModel):
     The decoder's own predictions are fed back in training too (no teacher forcing).
     """
 
-    def __init__(self, n_features: int, n_hidden: int = HIDDEN_UNITS, segment_frames: int = SEGMENT_FRAMES) -> None:
-        super().__init__(n_features, n_hidden, segment_frames)
+    of = Seq2SeqAttentionArchitecture
+
+    def __init__(self, n_features: int, **arguments: Any) -> None:
+        super().__init__(n_features, **arguments)
+        n_hidden = self.architecture.n_hidden
         self.encoder = nn.GRU(n_features, n_hidden, batch_first=True)
         self.attention = AdditiveAttention(n_hidden)
         self.decoder = nn.GRUCell(n_hidden + N_OUTPUTS, n_hidden)
