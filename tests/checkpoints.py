@@ -16,11 +16,12 @@ from safetensors import safe_open
 from safetensors.numpy import save
 
 from realtime_mer.features.extraction import ExtractionSettings, extract_stream, frame_names
-from realtime_mer.models.architectures import MODELS
 from realtime_mer.models.calibration import Calibration, ErrorVariance
 from realtime_mer.models.checkpoint import Checkpoint
 from realtime_mer.models.scaling import Scaler
 from realtime_mer.types import AudioBlock, FloatArray
+from train.checkpoints import checkpoint_of
+from train.models import MODELS
 
 # Models of this size are slower on several threads, by far on a busy machine.
 torch.set_num_threads(1)
@@ -69,7 +70,7 @@ def small_checkpoint(
     frames = extract_stream(iter([AudioBlock(music(5.0), 0.0, 44_100)]), extraction)
     values = np.stack([frame.values for frame in frames])[:, columns]
     torch.manual_seed(1)
-    return Checkpoint.of_model(
+    return checkpoint_of(
         MODELS[model_name](n_features=len(names)),
         Scaler.fit("signed_log_standard", values, names),
         extraction,

@@ -18,11 +18,12 @@ from torch import Tensor
 
 from realtime_mer.features.engine import FRAME_S, HOP_S
 from realtime_mer.live.session import Session
-from realtime_mer.models.architectures import StreamingModel
+from realtime_mer.models.architecture import Architecture, Weights
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.types import FloatArray
 from realtime_mer.updates import Update
+from train.models import StreamingModel
 
 Float64Array = npt.NDArray[np.float64]
 # What a stage gives out: an array whose first axis is time, or a sequence of rows, each a number, an array, a tuple, or
@@ -99,18 +100,22 @@ def verify_contract(
 
 
 class ModelStage:
-    """A model as a stage: its elements are scaled feature frames, float32, shape (frames, n_features)."""
+    """A model in NumPy as a stage: its elements are scaled feature frames, float32, shape (frames, n_features)."""
 
-    def __init__(self, model: StreamingModel) -> None:
-        self._model = model
-        self._state = model.initial_state(1)
+    def __init__(self, architecture: Architecture, weights: Weights) -> None:
+        self._architecture = architecture
+        self._weights = weights
+        self._state = architecture.initial_state()
 
     def step(self, chunk: npt.NDArray[np.float32], /) -> Outputs:
         predictions = []
-        with torch.no_grad():
-            for frame in torch.from_numpy(chunk):
-                prediction, self._state = self._model.step(frame[None], self._state)
-                predictions.append(prediction[0].numpy())
+        for frame in chunk:
+            for array in (part for part in self._state if isinstance(part, np.ndarray)):
+                array.setflags(write=False)
+            prediction, self._state = self._architecture.step(self._weights, frame, self._state)
+            assert prediction.dtype == np.float32
+            assert prediction.shape == (2,)
+            predictions.append(prediction)
         return predictions
 
     def flush(self) -> Outputs:
@@ -132,47 +137,43 @@ class SessionStage:
         return self._session.end_segment()
 
 
+def weights_in_numpy(model: StreamingModel) -> Weights:
+    """A model's weights, to step it with."""
+    return {name: tensor.detach().numpy().copy() for name, tensor in model.state_dict().items()}
+
+
 def verify_model(
     model: StreamingModel, sequence: Tensor, *, stateful: bool = True, tolerance: float = FLOAT_TOLERANCE
 ) -> None:
-    """Asserts that a model keeps the streaming contract: forward == step by step == ragged, in batches too.
+    """Asserts that a model keeps the streaming contract: its steps in NumPy == ragged == forward in torch.
 
     A model declares receptive_field_s in seconds of sound: 1.0 for one frame, 4.5 for 8 frames of 1.0 s every 0.5 s,
     infinite for a state that is carried on. It is set to evaluation mode.
 
     sequence: scaled features, float32, shape (batch, frames, n_features), with at least 2 different streams, 18 frames
         (one cycle of FRAME_CHUNKS), and more frames than a finite receptive field has.
-    tolerance: between `forward`, which may work on many frames at once, and `step`. Stepping alone is held to the bit.
+    tolerance: between `forward`, which may work on many frames at once, and the steps. Stepping alone is held to the
+        bit.
     """
     batch_size, n_frames, _ = sequence.shape
     assert batch_size >= 2
     model.eval()
-    verify_contract(lambda: ModelStage(model), sequence[0].numpy(), stateful=stateful, chunks=FRAME_CHUNKS)
+    architecture = model.architecture
+    weights = weights_in_numpy(model)
+    assert dict(architecture.shapes()) == {name: array.shape for name, array in weights.items()}
+    streams = sequence.numpy()
+    verify_contract(lambda: ModelStage(architecture, weights), streams[0], stateful=stateful, chunks=FRAME_CHUNKS)
+    stepped = torch.from_numpy(np.stack([ModelStage(architecture, weights).step(stream) for stream in streams]))
     with torch.no_grad():
         whole = model.forward(sequence)
         assert whole.shape == (batch_size, n_frames, 2)
         assert (whole.abs() <= 1.0).all()
-        _expect_close("step by step, against forward", whole, _stepped(model, sequence), tolerance)
+        _expect_close("step by step in NumPy, against forward in torch", whole, stepped, tolerance)
         for end in itertools.accumulate(_ragged_sizes(n_frames, FRAME_CHUNKS)):
             _expect_close(f"the first {end} frames alone", whole[:, :end], model.forward(sequence[:, :end]), tolerance)
         _expect_close("one stream of the batch alone", whole[1:2], model.forward(sequence[1:2]), tolerance)
         if math.isfinite(model.receptive_field_s):
             _check_receptive_field(model, sequence, tolerance)
-
-
-def _stepped(model: StreamingModel, sequence: Tensor) -> Tensor:
-    """The predictions frame by frame; asserts that a step leaves its frame and its state as they were."""
-    state = model.initial_state(len(sequence))
-    predictions = []
-    for frame in sequence.unbind(dim=1):
-        assert hasattr(state, "_fields"), "a model's state must be a NamedTuple of tensors, to be stored"
-        state_before, frame_before = [part.clone() for part in state], frame.clone()
-        prediction, next_state = model.step(frame, state)
-        for before, part in zip([*state_before, frame_before], [*state, frame], strict=True):
-            assert torch.equal(before, part), "a step must not write into the frame or the state that it was given"
-        predictions.append(prediction)
-        state = next_state
-    return torch.stack(predictions, dim=1)
 
 
 def _check_receptive_field(model: StreamingModel, sequence: Tensor, tolerance: float) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,13 +14,13 @@ from rich.console import Console
 from training_songs import made_up_data, made_up_scores, made_up_song, silent_console
 
 from realtime_mer.features.extraction import frame_names
-from realtime_mer.models.architectures import MODELS
 from train import explore as exploring
 from train.config import Config, ConfigError, parse_config
 from train.data import Dataset
 from train.deam import folds
 from train.explore import BASE, VARIANTS, Outcome, Variant, changed, cross_validate, explore, markdown
 from train.loop import fit, score_sequences
+from train.models import MODELS
 
 pytestmark = pytest.mark.slow
 LIVE_MODEL_TOML = Path(__file__).resolve().parents[1] / "configs" / "live_model.toml"
@@ -86,7 +87,7 @@ def test_a_variant_can_be_trained(variant: Variant, configs: dict[str, Config]) 
     names = config.features.selected(extracted)
     model = MODELS[config.model.name](len(names), **config.model.arguments)
     # Running statistics are those of DEAM's features, all of them or none.
-    assert model.arguments()["n_running"] in (0, sum(name in extracted[:260] for name in names))
+    assert asdict(model.architecture)["n_running"] in (0, sum(name in extracted[:260] for name in names))
 
 
 # --- cross-validation

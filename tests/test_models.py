@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import pytest
 import torch
-from contract import verify_model
+from contract import ModelStage, verify_model, weights_in_numpy
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from realtime_mer.models.architectures import MLP, MODELS, SegmentModel, Seq2Seq, Seq2SeqAttention, StreamingModel
-from realtime_mer.models.seq2seq import SlidingSegmentModel
+from realtime_mer.models.checkpoint import chosen_checkpoint_path, load_checkpoint
+from realtime_mer.models.scaling import BOUND
+from train.checkpoints import build_model
+from train.models import MLP, MODELS, SegmentModel, Seq2Seq, Seq2SeqAttention, StreamingModel
+from train.models.seq2seq import SlidingSegmentModel
 
 N_FEATURES = 12
 PUBLISHED = ["mlp", "seq2seq", "seq2seq_a"]
@@ -45,7 +49,7 @@ def test_the_published_sizes() -> None:
     for name in PUBLISHED:
         assert make(name).receptive_field_s == (1.0 if name == "mlp" else 4.5)
     for name in WITH_MEMORY:
-        assert make(name).arguments() == {"n_features": N_FEATURES, "n_hidden": 32, "segment_frames": 8}
+        assert asdict(make(name).architecture) == {"n_features": N_FEATURES, "n_hidden": 32, "segment_frames": 8}
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -69,35 +73,50 @@ def test_a_prediction_is_the_last_output_of_the_segment_that_ends_with_its_frame
 
 
 @pytest.mark.parametrize("name", WITH_MEMORY)
-def test_the_state_holds_the_last_seven_frames_and_restores(name: str) -> None:
-    model, sequence = make(name), frames(2, 12)
-    state = model.initial_state(2)
+def test_the_state_holds_the_last_seven_frames(name: str) -> None:
+    model, sequence = make(name), frames(1, 11)[0].numpy()
+    state = model.architecture.initial_state()
     counts = []
-    with torch.no_grad():
-        for k in range(11):
-            counts.append(state.frames.shape[1])
-            _, state = model.step(sequence[:, k], state)
-        assert counts == [0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7]
-        assert torch.equal(state.frames, sequence[:, 4:11])
-        stored = {field: part.numpy().copy() for field, part in zip(state._fields, state, strict=True)}
-        restored = type(state)(**{field: torch.from_numpy(array) for field, array in stored.items()})
-        assert torch.equal(model.step(sequence[:, 11], restored)[0], model.step(sequence[:, 11], state)[0])
+    for frame in sequence:
+        counts.append(len(state.frames))
+        _, state = model.architecture.step(weights_in_numpy(model), frame, state)
+    assert counts == [0, 1, 2, 3, 4, 5, 6, 7, 7, 7, 7]
+    np.testing.assert_array_equal(state.frames, sequence[4:])
 
 
 @settings(max_examples=25, deadline=None)
 @given(
-    name=st.sampled_from(PUBLISHED), n_frames=st.integers(0, 7), batch_size=st.integers(1, 3), length=st.integers(1, 4)
+    name=st.sampled_from(PUBLISHED), n_frames=st.integers(1, 7), batch_size=st.integers(1, 3), length=st.integers(1, 4)
 )
 def test_forward_is_stepping_for_any_length(name: str, n_frames: int, batch_size: int, length: int) -> None:
     model = make(name, **({} if name == "mlp" else {"segment_frames": length}))
     sequence = frames(batch_size, n_frames)
-    state = model.initial_state(batch_size)
     with torch.no_grad():
         whole = model(sequence)
         assert whole.shape == (batch_size, n_frames, 2)
-        for k in range(n_frames):
-            prediction, state = model.step(sequence[:, k], state)
-            torch.testing.assert_close(prediction, whole[:, k], rtol=0.0, atol=1e-6)
+        assert model(sequence[:, :0]).shape == (batch_size, 0, 2)
+    for stream, expected in zip(sequence.numpy(), whole.numpy(), strict=True):
+        stepped = ModelStage(model.architecture, weights_in_numpy(model)).step(stream)
+        np.testing.assert_allclose(stepped, expected, rtol=0.0, atol=1e-6)
+
+
+@pytest.mark.parametrize("scale", [0.3, 3.0])
+@pytest.mark.parametrize("name", [*MODELS, "default", "open"])
+def test_long_streams_in_numpy_are_what_torch_computes(name: str, scale: float) -> None:
+    """Also for the models in the package; to a millionth, against torch in double precision."""
+    if name in MODELS:
+        model = make(name)
+        for buffer in model.buffers():
+            buffer.copy_(0.1 * torch.randn(buffer.shape))
+    else:
+        model = build_model(load_checkpoint(chosen_checkpoint_path(name)))
+    n_features = model.architecture.n_features
+    stream = (scale * frames(1, 500, n_features)).clamp(-BOUND, BOUND)
+    stepped = ModelStage(model.architecture, weights_in_numpy(model)).step(stream[0].numpy())
+    with torch.no_grad():
+        expected = model.eval().double()(stream.double())[0].numpy()
+    assert expected.std(axis=0).min() > 1e-4
+    np.testing.assert_allclose(stepped, expected, rtol=0.0, atol=1e-6)
 
 
 @pytest.mark.parametrize("name", PUBLISHED)
@@ -118,15 +137,15 @@ def test_every_parameter_and_every_frame_gets_a_gradient(name: str) -> None:
 @pytest.mark.parametrize("name", PUBLISHED)
 def test_arguments_and_weights_rebuild_the_model(name: str) -> None:
     model, other = make(name, n_hidden=7), make(name, seed=4, n_hidden=7)
-    arguments = json.loads(json.dumps(model.arguments()))
+    arguments = json.loads(json.dumps(asdict(model.architecture)))
     rebuilt = type(model)(**arguments)
     rebuilt.load_state_dict(model.state_dict())
     sequence = frames(2, 10)
     with torch.no_grad():
         assert torch.equal(rebuilt(sequence), model(sequence))
         assert not torch.equal(other(sequence), model(sequence)), "the seed decides the weights"
-    assert rebuilt.arguments() == model.arguments()
-    assert rebuilt.arguments()["n_hidden"] == 7
+    assert asdict(rebuilt.architecture) == asdict(model.architecture)
+    assert asdict(rebuilt.architecture)["n_hidden"] == 7
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from realtime_mer.models.architectures import LiveModel
-from realtime_mer.models.live import TrainingPass
+from train.models import LiveModel
+from train.models.live import TrainingPass
 from train.professor import Professor
 
 MEMBERS, BATCH, FRAMES, HIDDEN = 2, 8, 6, 4
@@ -18,7 +18,7 @@ MEMBERS, BATCH, FRAMES, HIDDEN = 2, 8, 6, 4
 
 def small_model(**arguments: float) -> LiveModel:
     torch.manual_seed(0)
-    return LiveModel(5, n_members=MEMBERS, n_embedding=8, n_hidden=HIDDEN, n_attention=3, **arguments)  # type: ignore[arg-type]
+    return LiveModel(5, n_members=MEMBERS, n_embedding=8, n_hidden=HIDDEN, n_attention=3, **arguments)
 
 
 def a_pass(level: float, seed: int = 0) -> TrainingPass:

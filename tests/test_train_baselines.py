@@ -7,7 +7,6 @@ import pytest
 import torch
 from training_songs import N_FEATURES, made_up_data, made_up_song, song_sequence
 
-from realtime_mer.models.architectures import MLP
 from realtime_mer.models.scaling import Scaler
 from train.baselines import (
     ALPHAS,
@@ -21,6 +20,7 @@ from train.baselines import (
 )
 from train.deam import split_songs
 from train.loop import scaled, score_sequences, streaming_scores
+from train.models import MLP
 from train.sequences import SongSequence
 
 NAMES = tuple(f"feature {column}" for column in range(N_FEATURES))

@@ -15,7 +15,6 @@ from checkpoints import CALIBRATION
 from training_songs import few_clips, made_up_data, made_up_song, official, silent_console, song_sequence
 
 from realtime_mer.features.extraction import frame_names
-from realtime_mer.models.architectures import LiveModel
 from realtime_mer.models.calibration import Calibration, ErrorVariance
 from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
 from realtime_mer.models.scaling import Scaler
@@ -32,9 +31,11 @@ from train.calibration import (
     markdown,
     reliability,
 )
+from train.checkpoints import build_model, checkpoint_of
 from train.config import ConfigError
 from train.data import Dataset
 from train.loop import scaled, streaming_predictions
+from train.models import LiveModel
 
 # --- the fit
 
@@ -122,7 +123,7 @@ def deam_songs(n_songs: int = 3) -> tuple[Dataset, Checkpoint]:
     torch.manual_seed(0)
     model = LiveModel(4, n_running=2, n_members=3, n_embedding=8, n_hidden=4, n_attention=4)
     model.linear_weight.copy_(0.3 * torch.randn_like(model.linear_weight))
-    checkpoint = Checkpoint.of_model(model, scaler, dataset.extraction, {})
+    checkpoint = checkpoint_of(model, scaler, dataset.extraction, {})
     return replace(dataset, names=names), replace(checkpoint, calibration=CALIBRATION)
 
 
@@ -132,7 +133,7 @@ def test_the_errors_are_those_of_the_predictions() -> None:
     songs[1] = replace(songs[1], labelled=np.array([False, True, True, False, True, True]))
     errors = errors_of(checkpoint, [[song] for song in songs])
     inputs = scaled(checkpoint.scaler, dataset.selected(songs, checkpoint.feature_names))
-    predictions = np.concatenate(streaming_predictions(checkpoint.build_model(), inputs))
+    predictions = np.concatenate(streaming_predictions(build_model(checkpoint), inputs))
     labels = np.concatenate([song.labels for song in songs])
     labelled = np.concatenate([song.labelled for song in songs])
     np.testing.assert_array_equal(errors.song, np.repeat([0, 1, 2], [6, 4, 6]))

@@ -10,8 +10,8 @@ import pytest
 
 from realtime_mer.features.extraction import ExtractionSettings
 from realtime_mer.features.gain import GainSettings
-from realtime_mer.models.architectures import MODELS
 from train.config import Config, ConfigError, FeaturesConfig, ModelConfig, TrainingConfig, load_config, parse_config
+from train.models import MODELS
 
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 

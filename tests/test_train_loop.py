@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from contract import ModelStage, weights_in_numpy
 from torch import Tensor
 from training_songs import N_FEATURES, made_up_data, made_up_song, silent_console, song_sequence
 
-from realtime_mer.models.architectures import MLP, MODELS, Seq2Seq
 from train.config import parse_config
 from train.data import Dataset
 from train.deam import Split, split_songs
@@ -24,6 +24,7 @@ from train.loop import (
     streaming_predictions,
     streaming_scores,
 )
+from train.models import MLP, MODELS, Seq2Seq
 
 # Large enough for the made-up songs.
 SMALL: dict[str, dict[str, Any]] = {
@@ -248,14 +249,9 @@ def test_streaming_predictions_are_those_of_single_steps() -> None:
     model = Seq2Seq(N_FEATURES, n_hidden=6)
     songs = [made_up_song(song_id, n_frames) for song_id, n_frames in ((1, 3), (2, 25), (3, 9))]
     for song, predicted in zip(songs, streaming_predictions(model, songs), strict=True):
-        state = model.initial_state(1)
-        stepped = []
-        for frame in torch.from_numpy(song.features):
-            with torch.no_grad():
-                prediction, state = model.step(frame.unsqueeze(0), state)
-            stepped.append(prediction[0].numpy())
+        stepped = ModelStage(model.architecture, weights_in_numpy(model)).step(song.features)
         assert predicted.shape == (len(song.features), 2)
-        np.testing.assert_allclose(predicted, np.stack(stepped), atol=1e-6)
+        np.testing.assert_allclose(predicted, stepped, atol=1e-6)
 
 
 class Echo(MLP):

@@ -11,12 +11,13 @@ import pytest
 import torch
 from training_songs import made_up_data, made_up_scores, made_up_song, silent_console
 
-from realtime_mer.models.architectures import LiveModel
 from realtime_mer.models.checkpoint import Checkpoint
 from realtime_mer.models.scaling import Scaler
 from train import robustness
+from train.checkpoints import build_model, checkpoint_of
 from train.data import Dataset
 from train.loop import scaled, score_sequences, streaming_predictions, streaming_scores
+from train.models import LiveModel
 from train.robustness import GAINS_DB, gain_scores, gain_table, set_scores
 from train.sequences import SongSequence
 
@@ -33,7 +34,7 @@ def checkpoint(dataset: Dataset, columns: tuple[int, ...] = (2, 0, 3, 1)) -> Che
     model.linear_weight.copy_(0.3 * torch.randn_like(model.linear_weight))
     songs = dataset.selected(list(dataset.songs.values()), names)
     scaler = Scaler.fit("signed_log_standard", np.concatenate([song.features for song in songs]), names)
-    return Checkpoint.of_model(model, scaler, dataset.extraction, {})
+    return checkpoint_of(model, scaler, dataset.extraction, {})
 
 
 # --- gains
@@ -59,7 +60,7 @@ def test_the_songs_are_scored_at_every_gain(monkeypatch: pytest.MonkeyPatch) -> 
     assert asked == [{"song_ids": (3, 1, 8), "gain_db": db, "console": console, "jobs": 2} for db in GAINS_DB]
     assert len({of_gain.valence.r2.value for of_gain in scores.values()}) == 5
     songs = dataset.selected([dataset.songs[song_id] for song_id in song_ids], of_checkpoint.feature_names)
-    assert scores[0.0] == streaming_scores(of_checkpoint.build_model(), scaled(of_checkpoint.scaler, songs))
+    assert scores[0.0] == streaming_scores(build_model(of_checkpoint), scaled(of_checkpoint.scaler, songs))
 
 
 def test_the_gain_table_shows_how_far_the_scores_move() -> None:
@@ -105,7 +106,7 @@ def test_a_set_is_predicted_in_one_piece_and_scored_in_parts(monkeypatch: pytest
     assert order != sorted(order)
 
     # The state is carried through: the predictions are those for all frames as one sequence.
-    model = of_checkpoint.build_model()
+    model = build_model(of_checkpoint)
     songs = scaled(of_checkpoint.scaler, dataset.selected(played.songs, of_checkpoint.feature_names))
     with torch.no_grad():
         whole = model(torch.from_numpy(np.concatenate([song.features for song in songs]))[None])[0].numpy()

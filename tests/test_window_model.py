@@ -8,7 +8,7 @@ import torch
 from contract import verify_model
 
 from realtime_mer.models.ranks import Ranks
-from realtime_mer.models.windows import WindowModel
+from train.models import WindowModel
 from train.others import area_under_curve, rank_table, ranks
 from train.windows import fit_window_model, on_deam_scale
 
@@ -46,7 +46,7 @@ def test_all_three_learners_learn() -> None:
 @pytest.mark.parametrize("arguments", [{"n_landmarks": 0}, {"kernel_width": 0.0}, {"linear_share": 1.0}])
 def test_arguments_are_checked(arguments: dict[str, float]) -> None:
     with pytest.raises(ValueError, match=next(iter(arguments))):
-        WindowModel(6, **arguments)  # type: ignore[arg-type]
+        WindowModel(6, **arguments)
 
 
 def test_other_targets_lie_around_the_mean_of_the_labels() -> None:

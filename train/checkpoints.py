@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -34,12 +35,12 @@ def checkpoint_of(
     if not names:
         raise CheckpointError(f"{type(model).__name__} is not one of the models {', '.join(MODELS)}.")
     weights = {name: tensor.detach().cpu().numpy().copy() for name, tensor in model.state_dict().items()}
-    arguments = model.architecture.arguments()
+    arguments = asdict(model.architecture)
     return Checkpoint(names[0], arguments, weights, scaler, extraction, training, library_versions())
 
 
 def build_model(checkpoint: Checkpoint) -> StreamingModel:
     """The checkpoint's model in torch, in evaluation mode. Raises CheckpointError as Checkpoint.architecture does."""
-    model = MODELS[checkpoint.model_name](**checkpoint.architecture().arguments())
+    model = MODELS[checkpoint.model_name](**asdict(checkpoint.architecture()))
     model.load_state_dict({name: torch.tensor(array) for name, array in checkpoint.weights.items()})
     return model.eval()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -47,10 +47,6 @@ class Architecture(ABC):
         weights: as `shapes` lists them. frame: scaled features, float32, shape (n_features,). Returns valence and
         arousal in [-1, 1], float32, shape (2,). Neither the frame nor the state that came in is changed.
         """
-
-    def arguments(self) -> dict[str, Any]:
-        """The arguments, ready for JSON: `type(architecture)(**architecture.arguments())` is the same architecture."""
-        return asdict(self)
 
 
 def require_positive(**arguments: int) -> None:

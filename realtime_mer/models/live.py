@@ -173,12 +173,10 @@ class LiveArchitecture(Architecture):
 
     def _with_running(self, frame: FloatArray, state: LiveState) -> tuple[FloatArray, LiveState]:
         """The frame with the running mean and deviation of its first n_running features, frame included."""
-        if not self.n_running:
-            return frame, state
         heard = min(state.heard + 1, self.running_memory_frames)
         running = frame[: self.n_running]
-        mean = state.mean + (running - state.mean) / heard
-        square = state.square + (np.square(running) - state.square) / heard
+        mean = state.mean + (running - state.mean) / np.float32(heard)
+        square = state.square + (np.square(running) - state.square) / np.float32(heard)
         deviation = np.sqrt(np.maximum(square - np.square(mean), 0.0) + 1e-6)
         return np.concatenate([frame, mean, deviation]), state._replace(heard=heard, mean=mean, square=square)
 

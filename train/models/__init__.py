@@ -18,7 +18,7 @@ __all__ = ["MLP", "MODELS", "LiveModel", "SegmentModel", "Seq2Seq", "Seq2SeqAtte
 
 
 class StreamingModel(Protocol):
-    """A `torch.nn.Module` that predicts causally, frame by frame, what its architecture predicts in NumPy.
+    """A `torch.nn.Module` that predicts for whole sequences what its architecture predicts step by step in NumPy.
 
     receptive_field_s: how much sound before a prediction's time it depends on; infinite where a state is carried on.
     """
@@ -31,18 +31,9 @@ class StreamingModel(Protocol):
 
     def __init__(self, n_features: int, **arguments: Any) -> None: ...
 
-    def initial_state(self, batch_size: int) -> Any:
-        """The state before a stream's first frame: a NamedTuple of tensors, each model's own."""
-        ...
-
-    def step(self, frame: Tensor, state: Any) -> tuple[Tensor, Any]:
-        """frame: scaled features, shape (batch, n_features). Returns the predictions, shape (batch, 2), valence and
-        arousal in [-1, 1], and the next frame's state. Neither the frame nor the state that came in is changed.
-        """
-        ...
-
     def forward(self, sequence: Tensor) -> Tensor:
-        """sequence: (batch, frames, n_features). Returns (batch, frames, 2), what stepping from the start gives."""
+        """sequence: (batch, frames, n_features). Returns (batch, frames, 2), valence and arousal in [-1, 1]: what the
+        architecture's steps from the start give."""
         ...
 
     # What training and the checkpoint need of torch.nn.Module.

@@ -13,20 +13,18 @@ from realtime_mer.models.live import LiveArchitecture
 
 
 class LiveState(NamedTuple):
-    """As realtime_mer.models.live.LiveState, for a batch: the axis before the last one's, or before the frames'.
+    """What is carried from one frame to the next, for `members` members of the ensemble.
 
-    heard: (), int64, the same for all of them. mean, square, attention: (batch, …). The others: (members, batch, …).
+    encoder, decoder: (members, batch, n_hidden). memory: (members, batch, up to 7, n_embedding + n_hidden), what the
+    decoder attends to besides the newest frame. keys: (members, batch, up to 7, n_attention), U m for every m of the
+    memory. prediction: (members, batch, 2).
     """
 
-    heard: Tensor
-    mean: Tensor
-    square: Tensor
     encoder: Tensor
     memory: Tensor
     keys: Tensor
     decoder: Tensor
     prediction: Tensor
-    attention: Tensor
 
 
 class MemberLinear(nn.Module):
@@ -117,33 +115,8 @@ class LiveModel(nn.Module):
         self.register_buffer("linear_weight", torch.zeros(n_inputs, N_OUTPUTS))
         self.register_buffer("linear_bias", torch.zeros(N_OUTPUTS))
 
-    def initial_state(self, batch_size: int) -> LiveState:
-        """Nothing heard, an empty memory, zeros for the states and the previous prediction."""
-        like = self.output.weight
-        n_members, n_running = self.architecture.n_members, self.architecture.n_running
-        state = like.new_zeros(n_members, batch_size, self.architecture.n_hidden)
-        return LiveState(
-            heard=torch.zeros((), dtype=torch.int64, device=like.device),
-            mean=like.new_zeros(batch_size, n_running),
-            square=like.new_zeros(batch_size, n_running),
-            encoder=state,
-            memory=like.new_zeros(n_members, batch_size, 0, self.architecture.n_memory),
-            keys=like.new_zeros(n_members, batch_size, 0, self.architecture.n_attention),
-            decoder=state.clone(),
-            prediction=like.new_zeros(n_members, batch_size, N_OUTPUTS),
-            attention=like.new_zeros(batch_size, 0),
-        )
-
-    def step(self, frame: Tensor, state: LiveState) -> tuple[Tensor, LiveState]:
-        """frame: scaled features, shape (batch, n_features). Returns the predictions, shape (batch, 2), and the next
-        state."""
-        inputs, state = self._with_running(frame, state)
-        embedded = self._embed(inputs.unsqueeze(1), None)[:, :, 0]
-        state = self._advance(embedded, state, None)
-        return self._mixed(state.prediction, inputs), state
-
     def forward(self, sequence: Tensor) -> Tensor:
-        """sequence: (batch, frames, n_features). Returns (batch, frames, 2), what stepping from the start gives."""
+        """sequence: (batch, frames, n_features). Returns (batch, frames, 2), what the architecture's steps give."""
         inputs = self.inputs(sequence)
         return self._mixed(self._run(inputs, None, 0.0).predictions, inputs)
 
@@ -195,17 +168,22 @@ class LiveModel(nn.Module):
     def inputs(self, sequence: Tensor) -> Tensor:
         """What the embedding and the linear readout see: the features, then the running mean and deviation of the first
         n_running of them. (batch, frames, n_features) -> (batch, frames, n_inputs)."""
-        state = self.initial_state(len(sequence))
+        n_running = self.architecture.n_running
+        mean = square = sequence.new_zeros(len(sequence), n_running)
         inputs = []
-        for frame in sequence.unbind(dim=1):
-            with_running, state = self._with_running(frame, state)
-            inputs.append(with_running)
+        for t, frame in enumerate(sequence.unbind(dim=1)):
+            n_frames = min(t + 1, self.architecture.running_memory_frames)
+            running = frame[:, :n_running]
+            mean = mean + (running - mean) / n_frames
+            square = square + (running.square() - square) / n_frames
+            deviation = torch.sqrt(torch.clamp(square - mean.square(), min=0.0) + 1e-6)
+            inputs.append(torch.cat([frame, mean, deviation], dim=1))
         return torch.stack(inputs, dim=1)
 
     def _run(
         self, inputs: Tensor, labels: Tensor | None, teacher_forcing: float, known: Tensor | None = None
     ) -> TrainingPass:
-        state = self.initial_state(len(inputs))
+        state = self._initial_state(len(inputs))
         noise = self._draw_noise(inputs) if self.training else None
         embedded = self._embed(inputs, noise)
         predictions, states = [], []
@@ -240,16 +218,16 @@ class LiveModel(nn.Module):
             decoder=_mask(sequence, (members, batch, self.architecture.n_hidden), self.architecture.state_dropout),
         )
 
-    def _with_running(self, frame: Tensor, state: LiveState) -> tuple[Tensor, LiveState]:
-        """The frame with the running mean and deviation of its first n_running features, frame included."""
-        if not self.architecture.n_running:
-            return frame, state
-        heard = torch.clamp(state.heard + 1, max=self.architecture.running_memory_frames)
-        running = frame[:, : self.architecture.n_running]
-        mean = state.mean + (running - state.mean) / heard
-        square = state.square + (running.square() - state.square) / heard
-        deviation = torch.sqrt(torch.clamp(square - mean.square(), min=0.0) + 1e-6)
-        return torch.cat([frame, mean, deviation], dim=1), state._replace(heard=heard, mean=mean, square=square)
+    def _initial_state(self, batch_size: int) -> LiveState:
+        like, sizes = self.output.weight, self.architecture
+        zeros = like.new_zeros(sizes.n_members, batch_size, sizes.n_hidden)
+        return LiveState(
+            encoder=zeros,
+            memory=like.new_zeros(sizes.n_members, batch_size, 0, sizes.n_memory),
+            keys=like.new_zeros(sizes.n_members, batch_size, 0, sizes.n_attention),
+            decoder=zeros,
+            prediction=like.new_zeros(sizes.n_members, batch_size, N_OUTPUTS),
+        )
 
     def _embed(self, inputs: Tensor, noise: Noise | None) -> Tensor:
         """(batch, frames, n_inputs) -> (members, batch, frames, n_embedding)."""
@@ -277,13 +255,12 @@ class LiveModel(nn.Module):
         said = decoder if noise is None else decoder * noise.decoder
         prediction = torch.tanh(self.output(torch.cat([context, said], dim=2)))
         oldest_kept = max(0, memory.shape[2] - (self.architecture.memory_frames - 1))
-        return state._replace(
+        return LiveState(
             encoder=encoder,
             memory=memory[:, :, oldest_kept:],
             keys=keys[:, :, oldest_kept:],
             decoder=decoder,
             prediction=prediction,
-            attention=weights.squeeze(3).mean(dim=0),
         )
 
     def _attend(self, decoder: Tensor, keys: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from realtime_mer.features.engine import FRAME_S
 from realtime_mer.models.architecture import N_OUTPUTS
-from realtime_mer.models.mlp import MLPArchitecture, MLPState
+from realtime_mer.models.mlp import MLPArchitecture
 
 
 class MLP(nn.Module):
@@ -25,14 +25,6 @@ class MLP(nn.Module):
             layers += [nn.Linear(width, self.architecture.n_hidden), nn.ReLU()]
             width = self.architecture.n_hidden
         self.layers = nn.Sequential(*layers, nn.Linear(width, N_OUTPUTS), nn.Tanh())
-
-    def initial_state(self, batch_size: int) -> MLPState:
-        """The state before a stream's first frame: always empty."""
-        return MLPState()
-
-    def step(self, frame: Tensor, state: MLPState) -> tuple[Tensor, MLPState]:
-        """frame: scaled features, shape (batch, n_features). Returns predictions (batch, 2) in [-1, 1], and state."""
-        return self.forward(frame), state
 
     def forward_segment(self, segment: Tensor) -> Tensor:
         """The published protocol, which for this model is the same as `forward`."""

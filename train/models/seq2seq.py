@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -11,16 +11,6 @@ from torch import Tensor, nn
 from realtime_mer.features.engine import FRAME_S, HOP_S
 from realtime_mer.models.architecture import N_OUTPUTS
 from realtime_mer.models.seq2seq import SegmentArchitecture, Seq2SeqArchitecture
-
-
-class SegmentState(NamedTuple):
-    """What a stream leaves behind for its next segment.
-
-    frames: the stream's last frames, oldest first, shape (batch, count, n_features). The count is 0 before the first
-        frame, grows by one with each, and stays at segment_frames - 1; every stream of a batch has the same count.
-    """
-
-    frames: Tensor
 
 
 class SlidingSegmentModel(nn.Module, ABC):
@@ -47,20 +37,8 @@ class SlidingSegmentModel(nn.Module, ABC):
         Returns (batch, frames, 2) in [-1, 1]. Not causal within the segment: the first output knows the last frame.
         """
 
-    def initial_state(self, batch_size: int) -> SegmentState:
-        """The state before a stream's first frame: no frames."""
-        return SegmentState(self.output.weight.new_zeros(batch_size, 0, self.architecture.n_features))
-
-    def step(self, frame: Tensor, state: SegmentState) -> tuple[Tensor, SegmentState]:
-        """frame: scaled features, shape (batch, n_features). Returns predictions (batch, 2) in [-1, 1], and the state
-        for the next frame."""
-        segment = torch.cat([state.frames, frame.unsqueeze(1)], dim=1)
-        # Counted from the front: a slice from -(segment_frames - 1) would keep everything where that is 0.
-        first_kept = max(0, segment.shape[1] - (self.segment_frames - 1))
-        return self.forward_segment(segment)[:, -1], SegmentState(segment[:, first_kept:])
-
     def forward(self, sequence: Tensor) -> Tensor:
-        """What `step` gives for every frame, in one go.
+        """What the architecture's steps give for every frame, in one go.
 
         sequence: scaled features, shape (batch, frames, n_features). Returns (batch, frames, 2) in [-1, 1]; causal.
         """

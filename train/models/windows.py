@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from realtime_mer.models.architecture import N_OUTPUTS
-from realtime_mer.models.windows import WindowArchitecture, WindowState
+from realtime_mer.models.windows import WindowArchitecture
 
 
 class WindowModel(nn.Module):
@@ -45,24 +45,15 @@ class WindowModel(nn.Module):
         self.register_buffer("linear_weight", torch.zeros(n_features, N_OUTPUTS))
         self.register_buffer("linear_bias", torch.zeros(N_OUTPUTS))
 
-    def initial_state(self, batch_size: int) -> WindowState:
-        """The state before a stream's first frame: always empty."""
-        return WindowState()
-
-    def step(self, frame: Tensor, state: WindowState) -> tuple[Tensor, WindowState]:
-        """frame: scaled features, shape (batch, n_features). Returns predictions (batch, 2) in [-1, 1], and state."""
-        network = torch.stack([member(frame) for member in self.members]).mean(dim=0)
-        kernel = self.kernels(frame) @ self.kernel_weight + self.kernel_bias
-        linear = frame @ self.linear_weight + self.linear_bias
+    def forward(self, sequence: Tensor) -> Tensor:
+        """sequence: (batch, frames, n_features). Returns (batch, frames, 2) in [-1, 1]."""
+        rows = sequence.flatten(0, 1)
+        network = torch.stack([member(rows) for member in self.members]).mean(dim=0)
+        kernel = self.kernels(rows) @ self.kernel_weight + self.kernel_bias
+        linear = rows @ self.linear_weight + self.linear_bias
         share = self.architecture.linear_share
         predictions = (1.0 - share) * 0.5 * (network + kernel) + share * linear
-        return torch.clamp(predictions, -1.0, 1.0), state
-
-    def forward(self, sequence: Tensor) -> Tensor:
-        """sequence: (batch, frames, n_features). Returns (batch, frames, 2), what stepping from the start gives."""
-        batch, frames, _ = sequence.shape
-        predictions, _ = self.step(sequence.reshape(batch * frames, self.architecture.n_features), WindowState())
-        return predictions.reshape(batch, frames, N_OUTPUTS)
+        return torch.clamp(predictions, -1.0, 1.0).reshape(*sequence.shape[:2], N_OUTPUTS)
 
     def kernels(self, rows: Tensor) -> Tensor:
         """The kernel values of rows, (n, n_features), and the landmarks: (n, n_landmarks)."""
