@@ -10,6 +10,7 @@ import pytest
 
 from realtime_mer.features.extraction import ExtractionSettings
 from realtime_mer.features.gain import GainSettings
+from realtime_mer.models.architecture import Architecture
 from train.config import Config, ConfigError, FeaturesConfig, ModelConfig, TrainingConfig, load_config, parse_config
 from train.models import MODELS
 
@@ -142,7 +143,7 @@ def test_mistakes_are_named(tmp_path: Path, text: str, message: str) -> None:
 
 def test_a_model_of_sequences_cannot_be_trained_on_segments(monkeypatch: pytest.MonkeyPatch) -> None:
     class OnlySequences:
-        def __init__(self, n_features: int) -> None: ...
+        of = Architecture
 
     monkeypatch.setitem(MODELS, "only_sequences", OnlySequences)
     with pytest.raises(ConfigError, match=r'only_sequences cannot be trained on segments; set protocol = "sequences"'):

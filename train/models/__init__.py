@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -20,8 +20,11 @@ __all__ = ["MLP", "MODELS", "LiveModel", "SegmentModel", "Seq2Seq", "Seq2SeqAtte
 class StreamingModel(Protocol):
     """A `torch.nn.Module` that predicts for whole sequences what its architecture predicts step by step in NumPy.
 
+    of: the type of its architecture.
     receptive_field_s: how much sound before a prediction's time it depends on; infinite where a state is carried on.
     """
+
+    of: ClassVar[type[Architecture]]
 
     @property
     def architecture(self) -> Architecture: ...

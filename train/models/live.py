@@ -8,7 +8,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from realtime_mer.models.architecture import N_OUTPUTS
+from realtime_mer.models.architecture import N_OUTPUTS, Architecture
 from realtime_mer.models.live import LiveArchitecture
 
 
@@ -93,6 +93,7 @@ def _mask(like: Tensor, shape: tuple[int, ...], dropout: float) -> Tensor:
 class LiveModel(nn.Module):
     """A LiveArchitecture to train; arguments: its fields."""
 
+    of: ClassVar[type[Architecture]] = LiveArchitecture
     receptive_field_s: ClassVar[float] = math.inf
 
     def __init__(self, n_features: int, **arguments: Any) -> None:

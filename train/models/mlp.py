@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor, nn
 
 from realtime_mer.features.engine import FRAME_S
-from realtime_mer.models.architecture import N_OUTPUTS
+from realtime_mer.models.architecture import N_OUTPUTS, Architecture
 from realtime_mer.models.mlp import MLPArchitecture
 
 
 class MLP(nn.Module):
     """An MLPArchitecture to train; arguments: its fields."""
 
+    of: ClassVar[type[Architecture]] = MLPArchitecture
     receptive_field_s = FRAME_S
 
     def __init__(self, n_features: int, **arguments: Any) -> None:

@@ -9,20 +9,18 @@ import torch
 from torch import Tensor, nn
 
 from realtime_mer.features.engine import FRAME_S, HOP_S
-from realtime_mer.models.architecture import N_OUTPUTS
+from realtime_mer.models.architecture import N_OUTPUTS, Architecture
 from realtime_mer.models.seq2seq import SegmentArchitecture, Seq2SeqArchitecture
 
 
 class SlidingSegmentModel(nn.Module, ABC):
-    """A SegmentArchitecture to train; arguments: its fields. A subclass defines `forward_segment`."""
+    """A SegmentArchitecture to train. A subclass defines `forward_segment`; its arguments are the fields."""
 
-    of: ClassVar[type[SegmentArchitecture]]
-
-    def __init__(self, n_features: int, **arguments: Any) -> None:
+    def __init__(self, architecture: SegmentArchitecture) -> None:
         super().__init__()
-        self.architecture = self.of(n_features, **arguments)
-        self.segment_frames = self.architecture.segment_frames
-        self.output = nn.Linear(self.architecture.n_hidden, N_OUTPUTS)
+        self.architecture = architecture
+        self.segment_frames = architecture.segment_frames
+        self.output = nn.Linear(architecture.n_hidden, N_OUTPUTS)
 
     @property
     def receptive_field_s(self) -> float:
@@ -61,10 +59,10 @@ class Seq2Seq(SlidingSegmentModel):
     at every step (Cho et al., "Learning phrase representations using RNN encoder-decoder", EMNLP 2014).
     """
 
-    of = Seq2SeqArchitecture
+    of: ClassVar[type[Architecture]] = Seq2SeqArchitecture
 
     def __init__(self, n_features: int, **arguments: Any) -> None:
-        super().__init__(n_features, **arguments)
+        super().__init__(Seq2SeqArchitecture(n_features, **arguments))
         n_hidden = self.architecture.n_hidden
         self.encoder = nn.LSTM(n_features, n_hidden, batch_first=True)
         self.decoder = nn.LSTM(n_hidden, n_hidden, batch_first=True)

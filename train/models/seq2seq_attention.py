@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from realtime_mer.models.architecture import N_OUTPUTS
+from realtime_mer.models.architecture import N_OUTPUTS, Architecture
 from realtime_mer.models.seq2seq import Seq2SeqAttentionArchitecture
 from train.models.seq2seq import SlidingSegmentModel
 
@@ -46,10 +46,10 @@ class Seq2SeqAttention(SlidingSegmentModel):
     The decoder's own predictions are fed back in training too (no teacher forcing).
     """
 
-    of = Seq2SeqAttentionArchitecture
+    of: ClassVar[type[Architecture]] = Seq2SeqAttentionArchitecture
 
     def __init__(self, n_features: int, **arguments: Any) -> None:
-        super().__init__(n_features, **arguments)
+        super().__init__(Seq2SeqAttentionArchitecture(n_features, **arguments))
         n_hidden = self.architecture.n_hidden
         self.encoder = nn.GRU(n_features, n_hidden, batch_first=True)
         self.attention = AdditiveAttention(n_hidden)

@@ -8,13 +8,14 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from realtime_mer.models.architecture import N_OUTPUTS
+from realtime_mer.models.architecture import N_OUTPUTS, Architecture
 from realtime_mer.models.windows import WindowArchitecture
 
 
 class WindowModel(nn.Module):
     """A WindowArchitecture to train; arguments: its fields. What is fitted in closed form are buffers."""
 
+    of: ClassVar[type[Architecture]] = WindowArchitecture
     receptive_field_s: ClassVar[float] = math.inf
 
     def __init__(self, n_features: int, **arguments: Any) -> None:
