@@ -36,14 +36,14 @@ from realtime_mer.types import FloatArray
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT_MUSIC = ROOT.parent / "shared" / "deam" / "audio_long"
-# The first predictions wait for the import of torch; that belongs to start-up.
+# Loading the model, and a session's first seconds, belong to start-up.
 WARM_UP_S = 10.0
 WARM_UP_FRAMES = round(WARM_UP_S / HOP_S)
 
 _SINK = "benchmark"
 _CHANNELS = 2
 _PIECE_S = 20.0
-_LIBRARIES = ("numpy", "scipy", "torch", "opensmile", "soxr", "sounddevice", "python-osc", "rich", "PyQt5", "pyqtgraph")
+_LIBRARIES = ("numpy", "scipy", "opensmile", "soxr", "sounddevice", "python-osc", "rich", "PyQt5", "pyqtgraph")
 _EXIT_TIMEOUT_S = 10.0
 _WIDTH = 120
 

@@ -7,7 +7,7 @@
         print(prediction.valence, prediction.arousal)
 
 The names below are the public ones (docs/api.md); everything else may change. They are loaded when they are first used,
-since importing torch takes a second.
+since importing NumPy and SciPy takes half a second.
 """
 
 from __future__ import annotations

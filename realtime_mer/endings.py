@@ -38,8 +38,8 @@ def exit_code(work: Callable[[], int]) -> int:
 def leave(code: int) -> NoReturn:
     """Ends the process with the result of `exit_code`.
 
-    After Ctrl-C a daemon thread may still be inside a library's native code (importing torch takes a second). Python's
-    own exit would abort the process then, so it is skipped.
+    After Ctrl-C a daemon thread may still be inside a library's native code. Python's own exit would abort the process
+    then, so it is skipped.
     """
     if any(thread.daemon for thread in threading.enumerate()):
         leave_at_once(code)

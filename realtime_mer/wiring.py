@@ -148,7 +148,7 @@ def _run_until(
     LOGGER.info("model %s, SHA-256 %s", checkpoint_path, checkpoint_sha256)
 
     def open_session() -> Session:
-        # Late, in the recognition thread: this imports torch, and sound is coming in meanwhile.
+        # In the recognition thread: sound is coming in meanwhile.
         from realtime_mer.live.session import Session
         from realtime_mer.models.checkpoint import load_checkpoint
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import numpy as np
 import pytest
+import soundfile
 
 ROOT = Path(__file__).resolve().parents[1]
 # What each folder and each top module imports of the package; `__init__` is its version and public names.
@@ -76,8 +79,8 @@ def forbidden_imports(folder: str, forbidden: tuple[str, ...]) -> list[str]:
     ]
 
 
-def test_the_product_never_imports_the_training() -> None:
-    assert forbidden_imports("realtime_mer", ("train", "benchmarks", "tests")) == []
+def test_the_product_imports_neither_the_training_nor_torch() -> None:
+    assert forbidden_imports("realtime_mer", ("torch", "train", "benchmarks", "tests")) == []
 
 
 def test_the_training_never_imports_what_belongs_to_the_stage() -> None:
@@ -118,20 +121,20 @@ def test_there_are_no_import_circles() -> None:
         # What is needed before the first block of sound is captured.
         (
             "import realtime_mer.cli, realtime_mer.wiring, realtime_mer.sources.device",
-            "torch scipy soundfile rich PyQt5 pyqtgraph aiohttp zeroconf",
+            "scipy soundfile rich PyQt5 pyqtgraph aiohttp zeroconf",
         ),
         (
             "from realtime_mer.features.engine import FeatureEngine; FeatureEngine().finish()",
-            "torch pandas opensmile sklearn matplotlib",
+            "pandas opensmile sklearn matplotlib",
         ),
         (
             "from realtime_mer.config import load_settings; load_settings(None, {})",
-            "torch numpy scipy rich tomli_w sounddevice soundfile aiohttp zeroconf pythonosc",
+            "numpy scipy rich tomli_w sounddevice soundfile aiohttp zeroconf pythonosc",
         ),
         (
             "import realtime_mer.cli, contextlib\n"
             "with contextlib.suppress(SystemExit): realtime_mer.cli.main(['--version'])",
-            "torch matplotlib pandas numpy rich",
+            "matplotlib pandas numpy rich",
         ),
     ],
 )
@@ -141,3 +144,21 @@ def test_slow_libraries_are_imported_late(code: str, slow: str) -> None:
         [sys.executable, "-c", code, *slow.split()], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert run.stderr.strip() == ""
+
+
+@pytest.mark.slow
+def test_no_run_imports_torch(tmp_path: Path) -> None:
+    """Not even through a library, in any process: the first torch on the path leaves a trace if it is imported."""
+    trace, clip = tmp_path / "imported", tmp_path / "clip.wav"
+    (tmp_path / "torch.py").write_text(f"open({str(trace)!r}, 'w').close()\nraise ImportError\n")
+    soundfile.write(clip, np.random.default_rng(0).normal(scale=0.1, size=3 * 44_100), 44_100)
+    environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    for arguments in (
+        ["predict", str(clip)],
+        ["--input", str(clip), "--fast", "--no-plot", "--checkpoint", "open"],
+    ):
+        command = [sys.executable, "-m", "realtime_mer", *arguments]
+        run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        assert len(run.stdout.splitlines()) >= 5, run.stdout
+        assert not trace.exists(), arguments

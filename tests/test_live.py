@@ -47,17 +47,14 @@ def listening(received: Received) -> bool:
 
 
 @pytest.mark.parametrize("song", ["1009", "1071"])
-def test_music_heard_live_is_predicted_as_its_file_is(
-    song: str, server: SoundServer, deam_root: Path, tmp_path: Path
-) -> None:
+def test_music_heard_live_is_predicted_as_its_file_is(song: str, server: SoundServer, deam_root: Path) -> None:
     path = deam_root / "audio_long" / f"{song}.ogg"
     port = free_port()
-    # Loading torch on a busy machine can take longer than sound may wait by default, and none may be dropped here.
-    (tmp_path / "roomy.toml").write_text("[audio]\nbuffer_s = 60\n")
-    arguments = ["--config", str(tmp_path / "roomy.toml"), "--device", "default", "--no-plot"]
     with (
         oscdump(port) as received,
-        LiveRun(*arguments, "--osc", f"127.0.0.1:{port}", environment=server.environment) as run,
+        LiveRun(
+            "--device", "default", "--no-plot", "--osc", f"127.0.0.1:{port}", environment=server.environment
+        ) as run,
     ):
         received.wait_for(listening, "silence, before the music")
         player = server.play(path)

@@ -187,8 +187,6 @@ def _answer(kind: str, path: Path, refusals: tuple[type[Exception], ...]) -> str
 
 
 def main() -> None:
-    import torch
-
     from realtime_mer.config import ConfigError
     from realtime_mer.models.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
     from realtime_mer.osc.messages import PacketError
@@ -197,7 +195,6 @@ def main() -> None:
     from realtime_mer.sources.reading import AudioFileError
     from train.deam import DeamError
 
-    torch.set_num_threads(1)
     # Whatever is loaded late is loaded now.
     load_checkpoint(default_checkpoint_path())
     importlib.import_module("realtime_mer.sources.ffmpeg")

@@ -23,6 +23,7 @@ from realtime_mer.batch.plotting import can_plot, trajectory_png
 from realtime_mer.endings import write_stdout
 from realtime_mer.errors import OutputError, UsageError, printable
 from realtime_mer.live.input_faults import low_rate_note
+from realtime_mer.live.session import process_file
 from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
 from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.types import Prediction
@@ -239,9 +240,6 @@ def _prepare_outputs(plan: Sequence[Job]) -> None:
 
 
 def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> Predicted | Skipped:
-    # A late import of torch, which only the process that predicts needs.
-    from realtime_mer.live.session import process_file
-
     try:
         if not path.exists():
             return Skipped(_why_not_there(path))

@@ -24,7 +24,7 @@ def guarded(name: str, checks: Checks, settings: LiveSettings, timeout_s: float,
     checks: a function at the top of a module. if_it_hangs: the cure after timeout_s.
     """
     try:
-        # Not by fork: PortAudio, Qt and torch do not support it.
+        # Not by fork: PortAudio and Qt do not support it.
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe(duplex=False)
         process = context.Process(target=_run_checks, args=(name, checks, settings, theirs), daemon=True)

@@ -18,7 +18,7 @@ from realtime_mer import __version__
 from realtime_mer.config import LiveSettings
 from realtime_mer.doctor import Check, Verdict, failed, from_error, ok, skipped, warning
 
-_LIBRARIES = ("numpy", "opensmile", "python-osc", "safetensors", "scipy", "sounddevice", "soundfile", "soxr", "torch")
+_LIBRARIES = ("numpy", "opensmile", "python-osc", "safetensors", "scipy", "sounddevice", "soundfile", "soxr")
 _WINDOW_LIBRARIES = ("PyQt5", "pyqtgraph")
 # Beside the model that comes with the program, in the format of sha256sum -c.
 CHECKSUM_SUFFIX = ".sha256"

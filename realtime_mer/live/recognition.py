@@ -96,8 +96,8 @@ def run_live(
 class Recognition:
     """The recognition thread: takes sound from the source through the session to every sink.
 
-    open_session: called in that thread, since it takes a second to import torch. recorder: one that is already running,
-    or None. requests: from other threads; they are carried out between two captures, by the methods below marked
+    open_session: called in that thread, while sound is already coming in. recorder: one that is already running, or
+    None. requests: from other threads; they are carried out between two captures, by the methods below marked
     "A request". emit: sends an event. ignored_packets: how many packets to the control port were no commands.
     watch: finds faults of the input; None: they are not looked for.
     """

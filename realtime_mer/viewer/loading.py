@@ -85,7 +85,7 @@ def take_of_file(path: Path, checkpoint_path: Path, report: Callable[[float], No
 
     Raises AudioFileError, CheckpointError, and the errors of Session.
     """
-    # torch takes a second to import, and a recording does not need it.
+    # These import SciPy, which takes a while, and a recording does not need it.
     from realtime_mer.live.session import process_file
     from realtime_mer.models.checkpoint import load_checkpoint
     from realtime_mer.sources.reading import AudioFileError
