@@ -16,7 +16,8 @@ import soundfile
 from realtime_mer.config import LevelMeterSettings
 from realtime_mer.features.engine import FRAME_S
 from realtime_mer.live.session import Session, predict_file
-from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.types import FloatArray, Prediction

@@ -19,7 +19,8 @@ from realtime_mer.config import DisplaySettings, LevelMeterSettings
 from realtime_mer.demo.instruments import RATE_HZ
 from realtime_mer.demo.piece import render
 from realtime_mer.live.session import Session
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.sources.reading import read_blocks

@@ -19,7 +19,8 @@ from benchmarks.common import music_tape, options, page, progress, report, table
 from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S, N_FEATURES, FeatureEngine
 from realtime_mer.features.extraction import FrameExtractor, frame_names
 from realtime_mer.features.gain import GainStage
-from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.models.predictor import Predictor
 from realtime_mer.types import FeatureFrame, FloatArray
 

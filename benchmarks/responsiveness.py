@@ -21,7 +21,8 @@ from realtime_mer.config import QuadrantSettings
 from realtime_mer.features.engine import ENGINE_RATE_HZ
 from realtime_mer.live.quadrant import QuadrantTracker
 from realtime_mer.live.session import predict_file
-from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.types import FloatArray, Prediction
 from train.deam import DeamError, Song, load_deam
 from train.sequences import labels_at

@@ -43,7 +43,8 @@ from realtime_mer.features.renewal import RenewalSettings
 from realtime_mer.live.recognition import Recognition, run_live
 from realtime_mer.live.requests import Requests
 from realtime_mer.live.session import Session
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.recording.reader import read_recording
 from realtime_mer.recording.recorder import Recorder

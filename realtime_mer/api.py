@@ -22,7 +22,8 @@ from realtime_mer.errors import UsageError
 from realtime_mer.live.recognition import Recognition
 from realtime_mer.live.requests import Requests
 from realtime_mer.live.session import Session, process_file
-from realtime_mer.models.checkpoint import chosen_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.sources import Capture
 from realtime_mer.sources.device import DeviceSource
 from realtime_mer.sources.grid import on_grid

@@ -18,6 +18,7 @@ from realtime_mer.config.profiles import profile_names
 from realtime_mer.endings import FAILED, OK, exit_code, leave, never_fail_to_print
 from realtime_mer.log import begin as begin_log
 from realtime_mer.misspelling import Parser, check_words
+from realtime_mer.models.packaged import chosen_checkpoint_path
 
 Number = TypeVar("Number", int, float)
 
@@ -314,7 +315,6 @@ def _replay(options: argparse.Namespace) -> int:
 
 def _predict(options: argparse.Namespace) -> int:
     from realtime_mer.batch.command import run_predict
-    from realtime_mer.models.checkpoint import chosen_checkpoint_path
 
     n_skipped = run_predict(
         options.files,

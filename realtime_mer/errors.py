@@ -15,6 +15,10 @@ class OutputError(RealtimeMerError, RuntimeError):
     """Output that cannot be written."""
 
 
+class CheckpointError(RealtimeMerError, ValueError):
+    """A file that is not a checkpoint, is damaged or does not fit this version; or parts that do not fit together."""
+
+
 def printable(text: str, *, keep: str = "") -> str:
     """The text with control characters and undecodable bytes escaped: names from outside must not steer the terminal.
 

@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING
 from realtime_mer.config import DisplaySettings, LiveSettings
 from realtime_mer.config.addresses import parse_listen
 from realtime_mer.endings import FAILED, OK, discard_stdout, ending_by_signal, exit_code
-from realtime_mer.errors import UsageError
+from realtime_mer.errors import CheckpointError, UsageError
 from realtime_mer.live.controls import Controls, pause_toggle
 from realtime_mer.live.input_faults import InputWatch
 from realtime_mer.live.recognition import Recognition, run_live
 from realtime_mer.live.requests import Requests
 from realtime_mer.log import LOGGER, notify
 from realtime_mer.log.sink import CarryOut, LogSink, log_commands
+from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.priorities import raise_priority
@@ -71,9 +72,10 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
 
     recording = read_recording(directory)
     settings = replace(settings, level=recording.settings.level)
-    if _sha256(_checkpoint_path(settings)) != recording.checkpoint_sha256:
+    checkpoint_path = chosen_checkpoint_path(settings.model.checkpoint)
+    if _sha256(checkpoint_path) != recording.checkpoint_sha256:
         raise RecordingError(
-            f"The recording {directory} was made with another model than {_checkpoint_path(settings)}. Replay it with "
+            f"The recording {directory} was made with another model than {checkpoint_path}. Replay it with "
             "its own model: --checkpoint PATH"
         )
     check = ReplayCheck(recording)
@@ -142,13 +144,13 @@ def _run_until(
 ) -> bool:
     """Returns whether the source came to its end. main_thread: for the window; None: no window."""
     board = Board(source.name)
-    checkpoint_path = _checkpoint_path(settings)
+    checkpoint_path = chosen_checkpoint_path(settings.model.checkpoint)
     # Read here, so that a missing model is reported before a device is opened.
     checkpoint_sha256 = _sha256(checkpoint_path)
     LOGGER.info("model %s, SHA-256 %s", checkpoint_path, checkpoint_sha256)
 
     def open_session() -> Session:
-        # In the recognition thread: sound is coming in meanwhile.
+        # In the recognition thread: sound is coming in while SciPy is imported and the model is loaded.
         from realtime_mer.live.session import Session
         from realtime_mer.models.checkpoint import load_checkpoint
 
@@ -331,15 +333,7 @@ def _show_window(
     return stop.is_set()
 
 
-def _checkpoint_path(settings: LiveSettings) -> Path:
-    from realtime_mer.models.checkpoint import chosen_checkpoint_path
-
-    return chosen_checkpoint_path(settings.model.checkpoint)
-
-
 def _sha256(path: Path) -> str:
-    from realtime_mer.models.checkpoint import CheckpointError
-
     try:
         with path.open("rb") as file:
             return hashlib.file_digest(file, "sha256").hexdigest()

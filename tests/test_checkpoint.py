@@ -21,14 +21,9 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from torch import nn
 
-from realtime_mer.models.checkpoint import (
-    FORMAT_VERSION,
-    MAX_FILE_BYTES,
-    CheckpointError,
-    chosen_checkpoint_path,
-    load_checkpoint,
-    save_checkpoint,
-)
+from realtime_mer.errors import CheckpointError
+from realtime_mer.models.checkpoint import FORMAT_VERSION, MAX_FILE_BYTES, load_checkpoint, save_checkpoint
+from realtime_mer.models.packaged import chosen_checkpoint_path
 from train.checkpoints import build_model, checkpoint_of
 from train.models import MODELS
 

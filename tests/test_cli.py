@@ -34,10 +34,10 @@ from realtime_mer.config import (
     load_settings,
 )
 from realtime_mer.endings import EXIT_CODES
-from realtime_mer.errors import OutputError, RealtimeMerError, UsageError
+from realtime_mer.errors import CheckpointError, OutputError, RealtimeMerError, UsageError
 from realtime_mer.features.engine import FeatureEngineError
 from realtime_mer.log import LogError
-from realtime_mer.models.checkpoint import CheckpointError, default_checkpoint_path
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.osc import OscError
 from realtime_mer.recording import RecordingError
 from realtime_mer.sources import SourceError

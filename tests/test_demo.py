@@ -27,7 +27,8 @@ from realtime_mer.demo.mixing import limited
 from realtime_mer.demo.piece import Movement, melody, movements, pitch_of, render
 from realtime_mer.demo.source import DemoSource
 from realtime_mer.live.session import Session
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.sources import Capture
 from realtime_mer.sources import player as player_module
 from realtime_mer.sources.grid import STEPS, on_grid

@@ -27,7 +27,7 @@ from benchmarks.sound_server import SoundServer
 from realtime_mer.config import LiveSettings, load_settings
 from realtime_mer.doctor import Check, Verdict, command, from_error, machine, network, software, sound
 from realtime_mer.doctor.guard import Checks, guarded
-from realtime_mer.models.checkpoint import default_checkpoint_path
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.sources.devices import DeviceError
 
 # Only a limit for a test that hangs.

@@ -29,7 +29,8 @@ from realtime_mer.config import LevelMeterSettings
 from realtime_mer.live.recognition import Recognition
 from realtime_mer.live.requests import Requests
 from realtime_mer.live.session import Session
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint, save_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.recording.reader import Drop, read_recording
 from realtime_mer.sources.pcm import PcmSource
 from realtime_mer.types import FloatArray

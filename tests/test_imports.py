@@ -22,7 +22,7 @@ ARROWS = {
     "cli": "__init__ batch config doctor endings log misspelling models osc_monitor sources viewer wiring workers",
     "config": "errors moods",
     "demo": "sources types updates",
-    "doctor": "__init__ api config demo features live log models osc priorities sources types updates window",
+    "doctor": "__init__ api config demo errors features live log models osc priorities sources types updates window",
     "endings": "errors log",
     "features": "errors sources types",
     "live": "config features log models moods osc recording sources types updates",

@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from realtime_mer.models.checkpoint import chosen_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.models.scaling import BOUND
 from train.checkpoints import build_model
 from train.models import MLP, MODELS, SegmentModel, Seq2Seq, Seq2SeqAttention, StreamingModel

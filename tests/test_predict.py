@@ -25,7 +25,8 @@ from realtime_mer.batch.command import Job, csv_table, json_table, plan_jobs, ru
 from realtime_mer.cli import main
 from realtime_mer.errors import OutputError, UsageError
 from realtime_mer.live.session import predict_file
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint, save_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint, save_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.types import Prediction
 
 ROOT = Path(__file__).resolve().parents[1]

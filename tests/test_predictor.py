@@ -12,9 +12,9 @@ import torch
 from checkpoints import CALIBRATION, small_checkpoint
 from threadpoolctl import threadpool_info, threadpool_limits
 
+from realtime_mer.errors import CheckpointError
 from realtime_mer.features.extraction import FrameExtractor, extract_file, frame_names
 from realtime_mer.live.session import predict_file
-from realtime_mer.models.checkpoint import CheckpointError
 from realtime_mer.models.predictor import Predictor
 from realtime_mer.types import FeatureFrame, PredictionError
 from train.checkpoints import build_model

@@ -21,7 +21,8 @@ from realtime_mer.features.engine import ENGINE_RATE_HZ, FRAME_S, HOP_S, Feature
 from realtime_mer.features.extraction import ExtractionSettings, FrameExtractor
 from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
 from realtime_mer.live.session import Session
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.models.predictor import Predictor
 from realtime_mer.types import FeatureFrame, FloatArray
 

@@ -18,7 +18,8 @@ from realtime_mer.config import LevelMeterSettings
 from realtime_mer.features.engine import FeatureEngineError
 from realtime_mer.features.renewal import RenewingEngine
 from realtime_mer.live.session import Session, predict_file
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.recording import Beginning
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid

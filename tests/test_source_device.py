@@ -23,7 +23,8 @@ from sound_server import start_sound_server
 from benchmarks.sound_server import SoundServer
 from realtime_mer.config import AudioSettings, LevelMeterSettings
 from realtime_mer.live.session import Session
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.sources import Capture
 from realtime_mer.sources import device as device_module
 from realtime_mer.sources.capturing import HEADER, PerhapsOursError, open_stream

@@ -16,7 +16,8 @@ from training_songs import few_clips, made_up_data, made_up_song, official, sile
 
 from realtime_mer.features.extraction import frame_names
 from realtime_mer.models.calibration import Calibration, ErrorVariance
-from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.models.scaling import Scaler
 from train import calibration as module
 from train.__main__ import config_of, main

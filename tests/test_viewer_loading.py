@@ -24,7 +24,8 @@ from recordings import (
 )
 
 from realtime_mer.live.session import predict_file
-from realtime_mer.models.checkpoint import default_checkpoint_path, load_checkpoint
+from realtime_mer.models.checkpoint import load_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.recording import DETAILS_FILE, EVENTS_FILE, MARKS_FILE, Beginning
 from realtime_mer.recording.reader import read_recording
 from realtime_mer.recording.recorder import Recorder

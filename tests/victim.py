@@ -188,7 +188,9 @@ def _answer(kind: str, path: Path, refusals: tuple[type[Exception], ...]) -> str
 
 def main() -> None:
     from realtime_mer.config import ConfigError
-    from realtime_mer.models.checkpoint import CheckpointError, default_checkpoint_path, load_checkpoint
+    from realtime_mer.errors import CheckpointError
+    from realtime_mer.models.checkpoint import load_checkpoint
+    from realtime_mer.models.packaged import default_checkpoint_path
     from realtime_mer.osc.messages import PacketError
     from realtime_mer.recording import RecordingError
     from realtime_mer.sources import SourceError

@@ -20,7 +20,8 @@ from realtime_mer.atomic import write_atomically
 from realtime_mer.features.changes import ChangeDetector, default_detector_path
 from realtime_mer.features.engine import FeatureEngineError
 from realtime_mer.features.extraction import ExtractionSettings, describe_configuration
-from realtime_mer.models.checkpoint import Checkpoint, default_checkpoint_path, load_checkpoint, save_checkpoint
+from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.workers import default_jobs
 from train.baselines import fit_baselines, score_all
 from train.calibration import calibrate

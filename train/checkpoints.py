@@ -10,8 +10,9 @@ from typing import Any
 import torch
 
 from realtime_mer import __version__
+from realtime_mer.errors import CheckpointError
 from realtime_mer.features.extraction import ExtractionSettings
-from realtime_mer.models.checkpoint import Checkpoint, CheckpointError
+from realtime_mer.models.checkpoint import Checkpoint
 from realtime_mer.models.scaling import Scaler
 from train.models import MODELS, StreamingModel
 

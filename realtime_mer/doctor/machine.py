@@ -7,6 +7,7 @@ import time
 
 from realtime_mer.config import LiveSettings
 from realtime_mer.doctor import Check, failed, ok, skipped, warning
+from realtime_mer.errors import CheckpointError
 from realtime_mer.priorities import NICENESS, raise_priority
 
 _MUSIC_S = 15.0
@@ -23,7 +24,6 @@ def headroom(settings: LiveSettings) -> list[Check]:
     from realtime_mer.api import Recogniser
     from realtime_mer.demo.instruments import RATE_HZ
     from realtime_mer.demo.piece import render
-    from realtime_mer.models.checkpoint import CheckpointError
 
     try:
         recogniser = Recogniser(rate_hz=RATE_HZ, checkpoint=settings.model.checkpoint)

@@ -17,6 +17,8 @@ import numpy as np
 from realtime_mer import __version__
 from realtime_mer.config import LiveSettings
 from realtime_mer.doctor import Check, Verdict, failed, from_error, ok, skipped, warning
+from realtime_mer.errors import CheckpointError
+from realtime_mer.models.packaged import chosen_checkpoint_path, default_checkpoint_path
 
 _LIBRARIES = ("numpy", "opensmile", "python-osc", "safetensors", "scipy", "sounddevice", "soundfile", "soxr")
 _WINDOW_LIBRARIES = ("PyQt5", "pyqtgraph")
@@ -70,8 +72,6 @@ def opensmile(_settings: LiveSettings) -> list[Check]:
 
 def expected_sha256() -> str:
     """The checksum of the model that comes with the program, in hexadecimal. Raises OSError."""
-    from realtime_mer.models.checkpoint import default_checkpoint_path
-
     path = default_checkpoint_path()
     return path.with_name(path.name + CHECKSUM_SUFFIX).read_text(encoding="ascii").split()[0]
 
@@ -79,7 +79,7 @@ def expected_sha256() -> str:
 def model(settings: LiveSettings) -> list[Check]:
     """Whether the model can be used, and is the one that comes with the program."""
     from realtime_mer.features.engine import FeatureEngineError
-    from realtime_mer.models.checkpoint import CheckpointError, chosen_checkpoint_path, load_checkpoint
+    from realtime_mer.models.checkpoint import load_checkpoint
 
     own = settings.model.checkpoint is None
     path = chosen_checkpoint_path(settings.model.checkpoint)

@@ -24,7 +24,7 @@ from safetensors.numpy import save as to_safetensors
 
 from realtime_mer import __version__
 from realtime_mer.atomic import write_atomically
-from realtime_mer.errors import RealtimeMerError
+from realtime_mer.errors import CheckpointError
 from realtime_mer.features.engine import ENGINE_RATE_HZ
 from realtime_mer.features.extraction import ExtractionSettings, frame_names
 from realtime_mer.features.gain import GainStage
@@ -64,25 +64,6 @@ class _Metadata(Struct, forbid_unknown_fields=True):
 
 class _Version(Struct):
     format_version: int
-
-
-class CheckpointError(RealtimeMerError, ValueError):
-    """A file that is not a checkpoint, is damaged or does not fit this version; or parts that do not fit together."""
-
-
-# The models in the package, by the names that can be given instead of a file.
-_PACKAGED = ("default", "open")
-
-
-def default_checkpoint_path() -> Path:
-    """The model that runs unless another is given."""
-    return chosen_checkpoint_path(None)
-
-
-def chosen_checkpoint_path(given: str | Path | None) -> Path:
-    """The given file, or the model in the package with this name; None: the default."""
-    name = "default" if given is None else str(given)
-    return Path(__file__).with_name(f"{name}.safetensors") if name in _PACKAGED else Path(name)
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, T
 
 from realtime_mer.endings import ending_by_signal
 from realtime_mer.errors import OutputError
+from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.viewer.export import Wish, check_size, check_wish, export, moment_of
 from realtime_mer.viewer.loading import take_of_file, take_of_recording
 from realtime_mer.viewer.moments import Take
@@ -52,8 +53,6 @@ def _load(source: Path, checkpoint_path: Path | None) -> Take:
         from realtime_mer.recording.reader import read_recording
 
         return take_of_recording(read_recording(source))
-    from realtime_mer.models.checkpoint import chosen_checkpoint_path
-
     with _progress(f"Predicting {source.name}") as report:
         return take_of_file(source, chosen_checkpoint_path(checkpoint_path), report)
 
