@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from functools import cache
+
 import numpy as np
+import numpy.typing as npt
 
 from realtime_mer.features.descriptors.spectra import MEL_HOP_SAMPLES, N_MEL_BANDS, RATE_HZ
 from realtime_mer.features.descriptors.tracks import Float64Array, means_and_deviations, numbered
@@ -82,9 +85,15 @@ def _periodicity(centred: Float64Array) -> Float64Array:
 
 def _modulations(bands_db: Float64Array) -> Float64Array:
     """Log energy of each band's level in six ranges of modulation frequency."""
-    centred = bands_db - bands_db.mean(axis=0)
-    spectrum = np.square(np.abs(np.fft.rfft(centred * np.hanning(len(centred))[:, np.newaxis], axis=0)))
-    *edges, end = np.searchsorted(np.fft.rfftfreq(len(centred), _ROW_S), _MODULATION_EDGES_HZ)
-    counts = np.diff([*edges, end])[:, np.newaxis]
-    means = np.add.reduceat(spectrum[:end], edges, axis=0) / np.maximum(counts, 1)
+    window, edges = _modulation_analysis(len(bands_db))
+    spectrum = np.square(np.abs(np.fft.rfft((bands_db - bands_db.mean(axis=0)) * window, axis=0)))
+    counts = np.diff(edges)[:, np.newaxis]
+    means = np.add.reduceat(spectrum[: edges[-1]], edges[:-1], axis=0) / np.maximum(counts, 1)
     return np.asarray(np.where(counts > 0, np.log(means + _MODULATION_FLOOR), 0.0).reshape(-1))
+
+
+@cache
+def _modulation_analysis(n_rows: int) -> tuple[Float64Array, npt.NDArray[np.int64]]:
+    """The window, shape (rows, 1), and the bins where each range of modulation frequency begins, and the last ends."""
+    edges = np.searchsorted(np.fft.rfftfreq(n_rows, _ROW_S), _MODULATION_EDGES_HZ)
+    return np.hanning(n_rows)[:, np.newaxis], edges

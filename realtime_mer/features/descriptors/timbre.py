@@ -37,7 +37,8 @@ def timbre(mel_db: Float64Array, contrast_db: Float64Array) -> Float64Array:
     """
     total_db = levels_db(powers(mel_db).sum(axis=1))
     mean_db = total_db.mean()
-    low_db, high_db = np.percentile(total_db, (5.0, 95.0))
+    # np.percentile takes ten times as long for the same.
+    low_db, high_db = np.interp((0.05, 0.95), np.linspace(0.0, 1.0, len(total_db)), np.sort(total_db))
     mel_mean_db, mel_deviation_db = means_and_deviations(mel_db)
     contrast_mean_db, contrast_deviation_db = means_and_deviations(contrast_db)
     contrast_mean_db[1::2] -= mean_db

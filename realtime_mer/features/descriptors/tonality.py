@@ -44,9 +44,12 @@ _CHORDS = {
 }
 
 
+def _unit(rows: Float64Array) -> Float64Array:
+    return np.asarray(rows / (np.sqrt(np.einsum("...p,...p->...", rows, rows))[..., np.newaxis] + _TINY))
+
+
 def _standardised(rows: Float64Array) -> Float64Array:
-    centred = rows - rows.mean(axis=-1, keepdims=True)
-    return np.asarray(centred / (np.linalg.norm(centred, axis=-1, keepdims=True) + _TINY))
+    return _unit(rows - rows.mean(axis=-1, keepdims=True))
 
 
 def _all_transpositions(templates: Float64Array) -> Float64Array:
@@ -58,7 +61,11 @@ _KEYS = _all_transpositions(np.array([profile for pair in _KEY_PROFILES.values()
 _TRIADS = _all_transpositions(
     np.array([[1.0 if pitch in pitches else 0.0 for pitch in range(12)] for pitches in _CHORDS.values()])
 )
-
+_CHORDS_AND_KEYS = np.concatenate([_TRIADS, _KEYS[:2]])
+# (3, 36, 12): for each tuning, what a semitone is made of: its own third of a semitone, and half of either neighbour.
+# The last third belongs to the next semitone.
+_OWN, _BELOW, _ABOVE = (np.roll(np.eye(BINS_PER_OCTAVE), shift, axis=0)[:, ::3] for shift in (0, -1, 1))
+_SEMITONES = np.stack([np.roll(_OWN + 0.5 * _BELOW + 0.5 * _ABOVE, tuning, axis=0) for tuning in (0, 1, -1)])
 
 TONALITY_NAMES = (
     *(f"key_{profile}_{mode}" for profile in _KEY_PROFILES for mode in ("major", "minor", "mode")),
@@ -106,42 +113,45 @@ def tonality(weights: Float64Array) -> Float64Array:
 
     weights: shape (rows, 216), at least five rows of 100 ms, from `peak_weights`. Returns shape (2, names).
     """
-    rows = np.stack([_chroma(weights, first) for first in _FIRST_OCTAVES])
+    rows = _chroma(weights)
     mean = rows.mean(axis=1)
     keys = _correlations(mean, _KEYS)
     best = keys.max(axis=-1).reshape(-1, len(_KEY_PROFILES), 2)
     tonics = keys[:, :2].reshape(-1, 24).argmax(axis=1) % 12
-    from_tonic = np.take_along_axis(mean, (np.arange(12) + tonics[:, np.newaxis]) % 12, axis=1)
+    from_tonic = mean[np.arange(len(mean))[:, np.newaxis], (np.arange(12) + tonics[:, np.newaxis]) % 12]
 
     # Interval content: the chroma's circular autocorrelation, and its Fourier magnitudes (Yust 2019).
-    fourier, fourier_mean = np.abs(np.fft.rfft(rows)), np.abs(np.fft.rfft(mean))
-    interval = np.fft.irfft(np.square(fourier).mean(axis=1), 12)[:, 1:7]
-    interval_mean = np.fft.irfft(np.square(fourier_mean), 12)[:, :7]
+    rows_and_mean = np.concatenate([rows, mean[:, np.newaxis]], axis=1)
+    fourier = np.abs(np.fft.rfft(rows_and_mean))
+    power = np.square(fourier)
+    intervals = np.fft.irfft(np.stack([power[:, -1], power[:, :-1].mean(axis=1)]), 12)
+    entropies = _entropy(rows_and_mean)
 
     n_chords = rows.shape[1] // _ROWS_PER_CHORD
     beats = rows[:, -n_chords * _ROWS_PER_CHORD :].reshape(-1, n_chords, _ROWS_PER_CHORD, 12).mean(axis=2)
-    triads = _correlations(beats, _TRIADS).max(axis=-1)
-    mode = triads[..., :1] - triads[..., 1:2]
-    chords = np.stack(means_and_deviations(np.concatenate([triads, mode], axis=-1)), axis=-1)
-    beat_keys = _correlations(beats, _KEYS[:2]).max(axis=-1).mean(axis=1)
-    entropies = _entropy(rows)
+    matches = _correlations(beats, _CHORDS_AND_KEYS).max(axis=-1)
+    mode = matches[..., 0] - matches[..., 1]
+    match_means, match_deviations = means_and_deviations(matches)
+    chords = np.stack([match_means, match_deviations], axis=-1)[:, : len(_CHORDS)]
     values = [
         np.concatenate([best, best[..., :1] - best[..., 1:]], axis=-1),
         from_tonic,
         np.sort(mean),
-        interval_mean,
-        interval,
-        fourier_mean[:, 1:],
-        fourier.mean(axis=1)[:, 1:],
+        intervals[0, :, :7],
+        intervals[1, :, 1:7],
+        fourier[:, -1, 1:],
+        fourier[:, :-1, 1:].mean(axis=1),
         chords,
+        mode.mean(axis=1),
+        mode.std(axis=1),
         (mode > 0.0).mean(axis=1),
-        beat_keys,
-        beat_keys[:, 0] - beat_keys[:, 1],
+        match_means[:, -2:],
+        match_means[:, -2] - match_means[:, -1],
         *_change(rows),
         *_change(beats),
-        _entropy(mean),
-        entropies.mean(axis=1),
-        entropies.std(axis=1),
+        entropies[:, -1],
+        entropies[:, :-1].mean(axis=1),
+        entropies[:, :-1].std(axis=1),
     ]
     return np.concatenate([value.reshape(len(rows), -1) for value in values], axis=1)
 
@@ -152,18 +162,16 @@ def _correlations(chroma: Float64Array, templates: Float64Array) -> Float64Array
     return np.asarray(flat.reshape(*chroma.shape[:-1], *templates.shape[:2]))
 
 
-def _chroma(weights: Float64Array, first_octave: int) -> Float64Array:
-    """Chroma rows of unit length from the peaks from an octave on, shape (rows, 12).
+def _chroma(weights: Float64Array) -> Float64Array:
+    """Chroma rows of unit length, from the peaks of all octaves and of the treble's, shape (2, rows, 12).
 
     The tuning is the third of a semitone with the most weight over all rows; each semitone takes its own bin and half
     of either neighbour.
     """
-    thirds = weights.reshape(len(weights), N_OCTAVES, BINS_PER_OCTAVE)[:, first_octave:].sum(axis=1)
-    tuning = int(thirds.mean(axis=0).reshape(12, 3).sum(axis=0).argmax())
-    # The last third of a semitone belongs to the next semitone.
-    bins = 3 * np.arange(12) + (tuning + 1) % 3 - 1
-    semitones = thirds[:, bins] + 0.5 * thirds[:, bins - 1] + 0.5 * thirds[:, (bins + 1) % BINS_PER_OCTAVE]
-    return np.asarray(semitones / (np.linalg.norm(semitones, axis=1, keepdims=True) + _TINY))
+    octaves = weights.reshape(len(weights), N_OCTAVES, BINS_PER_OCTAVE)
+    thirds = np.stack([octaves[:, first:].sum(axis=1) for first in _FIRST_OCTAVES])
+    tunings = thirds.sum(axis=1).reshape(-1, 12, 3).sum(axis=1).argmax(axis=1)
+    return _unit(thirds @ _SEMITONES[tunings])
 
 
 def _entropy(rows: Float64Array) -> Float64Array:
