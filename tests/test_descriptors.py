@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from itertools import pairwise
 
 import numpy as np
@@ -17,7 +18,6 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from realtime_mer.features.descriptors import MEMORY_S, DescriptorStage, describe, descriptor_names
-from realtime_mer.features.descriptors.rhythm import rhythm
 from realtime_mer.features.descriptors.spectra import (
     MEL_HOP_SAMPLES,
     MEL_WINDOW_SAMPLES,
@@ -28,8 +28,6 @@ from realtime_mer.features.descriptors.spectra import (
     short_spectra,
     tone_peaks,
 )
-from realtime_mer.features.descriptors.timbre import timbre
-from realtime_mer.features.descriptors.tonality import register, tonality
 from realtime_mer.types import FeatureFrame, FloatArray
 
 Float64Array = npt.NDArray[np.float64]
@@ -77,12 +75,16 @@ def clicks(beats_per_minute: float, duration_s: float = 10.0) -> FloatArray:
     return samples.astype(np.float32)
 
 
-def tonality_of(samples: FloatArray) -> dict[str, float]:
-    return tonality(tone_peaks(samples))
+def described(group: str, samples: FloatArray) -> dict[str, float]:
+    """The descriptors of one group, by their names in it."""
+    values = describe(short_spectra(samples), tone_peaks(samples))
+    names = (name.split(".", 1) for name in descriptor_names())
+    return {name: float(value) for (of, name), value in zip(names, values, strict=True) if of == group}
 
 
-def rhythm_of(samples: FloatArray) -> dict[str, float]:
-    return rhythm(short_spectra(samples).mel_db)
+tonality_of, register_of, rhythm_of, timbre_of = (
+    partial(described, group) for group in ("tonality", "register", "rhythm", "timbre")
+)
 
 
 def frames_of(samples: FloatArray, block_samples: int | None = None) -> list[FeatureFrame]:
@@ -118,7 +120,7 @@ def test_a_frame_describes_the_last_ten_seconds() -> None:
         mel_start = max(0, (end - MEL_WINDOW_SAMPLES) // MEL_HOP_SAMPLES - 999) * MEL_HOP_SAMPLES
         tone_start = max(0, (end - TONE_WINDOW_SAMPLES) // TONE_HOP_SAMPLES - 94) * TONE_HOP_SAMPLES
         expected = describe(short_spectra(samples[mel_start:end]), tone_peaks(samples[tone_start:end]))
-        np.testing.assert_allclose(frames[k].values, list(expected.values()), rtol=1e-4, atol=1e-4)
+        np.testing.assert_allclose(frames[k].values, expected, rtol=1e-4, atol=1e-4)
 
 
 def test_sound_before_the_receptive_field_has_no_effect() -> None:
@@ -141,8 +143,6 @@ def test_names_are_unique_and_in_one_order() -> None:
     order = [groups.index(name.split(".")[0]) for name in names]
     assert order == sorted(order)
     assert set(order) == set(range(5))
-    for samples in (played(MAJOR_CADENCE), clicks(100, 1.0), white(1.5)):
-        assert tuple(describe(short_spectra(samples), tone_peaks(samples))) == names
 
 
 SOUNDS = {
@@ -287,13 +287,11 @@ TRANSPOSED_TOLERANCE = 0.05
 
 
 @pytest.mark.parametrize("cadence", [MAJOR_CADENCE, MINOR_CADENCE], ids=["major", "minor"])
-@pytest.mark.parametrize("octaves", [(0, 6), (2, 6)], ids=["all octaves", "treble"])
-def test_transposition_and_thirds_of_a_semitone_change_next_to_nothing(
-    cadence: Cadence, octaves: tuple[int, int]
-) -> None:
-    original = tonality(tone_peaks(played(cadence)), octaves)
+@pytest.mark.parametrize("group", ["tonality", "treble_tonality"])
+def test_transposition_and_thirds_of_a_semitone_change_next_to_nothing(cadence: Cadence, group: str) -> None:
+    original = described(group, played(cadence))
     for semitones in (*range(1, 12), -2.0 / 3.0, -1.0 / 3.0, 1.0 / 3.0, 2.0 / 3.0):
-        transposed = tonality(tone_peaks(played(cadence, semitones)), octaves)
+        transposed = described(group, played(cadence, semitones))
         assert transposed == pytest.approx(original, abs=TRANSPOSED_TOLERANCE), f"{semitones} semitones"
 
 
@@ -346,7 +344,7 @@ def test_faster_harmony_changes_more() -> None:
 
 
 def test_an_octave_up_the_register_is_an_octave_higher() -> None:
-    low, high = (register(tone_peaks(played(MAJOR_CADENCE, semitones))) for semitones in (-12.0, 0.0))
+    low, high = (register_of(played(MAJOR_CADENCE, semitones)) for semitones in (-12.0, 0.0))
     for name in ("peak_centroid_mean", "peak_highest_mean", "peak_lowest_mean"):
         assert high[name] - low[name] == pytest.approx(1.0, abs=0.05), name
     # The strongest of three equal fundamentals is another one now and then.
@@ -358,11 +356,11 @@ def test_an_octave_up_the_register_is_an_octave_higher() -> None:
 
 def test_register_counts_peaks() -> None:
     """A4 lies in the fourth octave above 55 Hz, octave_*[3]; the height is in octaves."""
-    values = register(tone_peaks(note(440.0, 1.0, n_partials=1).astype(np.float32)))
+    values = register_of(note(440.0, 1.0, n_partials=1).astype(np.float32))
     assert values["octave_share[3]_mean"] == pytest.approx(1.0, abs=1e-6)
     assert values["peak_strongest_mean"] == values["peak_highest_mean"] == values["peak_lowest_mean"] == 3.0
     assert values["peak_strongest_std"] == 0.0
-    silent = register(tone_peaks(np.zeros(44_100, dtype=np.float32)))
+    silent = register_of(np.zeros(44_100, dtype=np.float32))
     assert all(silent[f"octave_peaks[{octave}]_mean"] == 0.0 for octave in range(6))
 
 
@@ -429,8 +427,8 @@ def test_modulation_lies_in_its_range(rate_hz: float, range_hz: str) -> None:
 def test_gain_does_not_change_the_timbre(gain_db: float) -> None:
     """Nor anything else of `describe`, but for the floor at -100 dB."""
     samples = white(1.0) + played(MAJOR_CADENCE)[:RATE_HZ]
-    original = timbre(short_spectra(samples))
-    louder = timbre(short_spectra((10.0 ** (gain_db / 20.0) * samples).astype(np.float32)))
+    original = timbre_of(samples)
+    louder = timbre_of((10.0 ** (gain_db / 20.0) * samples).astype(np.float32))
     for name, value in original.items():
         assert louder[name] == pytest.approx(value, abs=0.02), name
 
@@ -441,7 +439,7 @@ def test_a_sine_lies_in_the_band_of_its_frequency() -> None:
     centres_hz = 700.0 * (10.0 ** (np.linspace(lowest, highest, 42)[1:-1] / 2595.0) - 1.0)
     for band in (5, 20, 35):
         sine = 0.1 * np.sin(2.0 * np.pi * centres_hz[band] * seconds(1.0))
-        values = timbre(short_spectra(sine.astype(np.float32)))
+        values = timbre_of(sine.astype(np.float32))
         assert max(range(40), key=lambda i: values[f"mel_mean[{i}]"]) == band
         assert values[f"mel_mean[{band}]"] > -3.0
         assert values[f"mel_std[{band}]"] < 0.1
@@ -449,15 +447,15 @@ def test_a_sine_lies_in_the_band_of_its_frequency() -> None:
 
 def test_level_range_is_that_of_the_dynamics() -> None:
     steps_db = np.where(seconds(8.0) % 2.0 < 1.0, 0.0, -12.0)
-    values = timbre(short_spectra((10.0 ** (steps_db / 20.0) * white(8.0)).astype(np.float32)))
+    values = timbre_of((10.0 ** (steps_db / 20.0) * white(8.0)).astype(np.float32))
     assert values["level_range"] == pytest.approx(12.0, abs=1.0)
     assert values["level_std"] == pytest.approx(6.0, abs=0.3)
 
 
 def test_cepstral_correlations_are_numpys() -> None:
-    spectra = short_spectra(white(1.0) + played(MAJOR_CADENCE)[:RATE_HZ])
-    values = timbre(spectra)
-    cepstra = scipy.fft.dct(spectra.mel_db.astype(np.float64), axis=1, norm="ortho")[:, 1:13]
+    samples = white(1.0) + played(MAJOR_CADENCE)[:RATE_HZ]
+    values = timbre_of(samples)
+    cepstra = scipy.fft.dct(short_spectra(samples).mel_db.astype(np.float64), axis=1, norm="ortho")[:, 1:13]
     expected = np.corrcoef(cepstra, rowvar=False)
     for i in range(12):
         for j in range(i + 1, 12):

@@ -21,6 +21,7 @@ from realtime_mer.features.descriptors.spectra import N_MEL_BANDS, NO_PEAK_DB
 from realtime_mer.types import FloatArray
 
 Float64Array = npt.NDArray[np.float64]
+IntArray = npt.NDArray[np.int64]
 
 # Blocks of ten rows of 10 ms. A frame ends four rows before a multiple of ten, so blocks begin at row 6, 16, …
 BLOCK_ROWS = 10
@@ -39,6 +40,10 @@ _N_GROUPS = 8
 _N_SCALARS = 10
 _N_CONTRASTS = 7
 N_NOVELTY = len(LAGS_BLOCKS) * (_N_SCALARS + 2 * _N_GROUPS + _N_CONTRASTS)
+
+# The columns of what is averaged over stretches; the last one is the flux.
+_MEL, _SQUARES = slice(0, N_MEL_BANDS), slice(N_MEL_BANDS, 2 * N_MEL_BANDS)
+_CONTRAST = slice(2 * N_MEL_BANDS, -1)
 
 # The belief's odds from the network's logit, chosen on sets of held-out songs (results/responsiveness.md).
 _LOGIT_SLOPE, _LOGIT_OFFSET = 0.7, 1.5
@@ -95,71 +100,78 @@ def novelty(blocks: Blocks) -> FloatArray:
 
     blocks: up to now, the last six seconds count. Zeros for a lag before which there is too little.
     """
-    n = len(blocks)
-    floor_db = blocks.level_db[max(0, n - _LEVEL_BLOCKS) :].max() - _FLOOR_DB
+    floor_db = blocks.level_db[-_LEVEL_BLOCKS:].max() - _FLOOR_DB
     mel_db = np.maximum(blocks.mel_db[-_SPAN_BLOCKS:], floor_db).astype(np.float64)
-    contrast_db, flux_db = blocks.contrast_db[-_SPAN_BLOCKS:], blocks.flux_db[-_SPAN_BLOCKS:]
-    return np.concatenate([_distances(mel_db, contrast_db, flux_db, blocks.chroma, lag) for lag in LAGS_BLOCKS]).astype(
-        np.float32
+    # Only differences count; without the mean, the squares' rounding is small.
+    mel_db -= mel_db.mean(axis=0)
+    tracks = np.column_stack(
+        [mel_db, np.square(mel_db), blocks.contrast_db[-_SPAN_BLOCKS:], blocks.flux_db[-_SPAN_BLOCKS:]]
     )
+    lags = np.array(LAGS_BLOCKS)
+    ends = np.full_like(lags, len(tracks))
+    cuts = np.maximum(ends - lags, 0)
+    firsts = np.maximum(cuts - _BACK_BLOCKS, 0)
+    middles = (firsts + cuts) // 2
+    now, before, whole, early, late = _means(
+        tracks, np.stack([cuts, firsts, firsts, firsts, middles]), np.stack([ends, cuts, ends, middles, cuts])
+    )
+    n_now, n_before = ends - cuts, cuts - firsts
 
-
-def _distances(
-    mel_db: Float64Array, contrast_db: FloatArray, flux_db: FloatArray, chroma: FloatArray, lag: int
-) -> Float64Array:
-    cut = len(mel_db) - lag
-    first = max(0, cut - _BACK_BLOCKS)
-    if cut - first < _FEWEST_BACK_BLOCKS:
-        return np.zeros(N_NOVELTY // len(LAGS_BLOCKS))
-    now, before = mel_db[cut:], mel_db[first:cut]
-    level_rise = now.mean() - before.mean()
-    rise = now.mean(axis=0) - before.mean(axis=0)
-    spread_now, spread_before = now.std(axis=0), before.std(axis=0)
+    rise = now[:, _MEL] - before[:, _MEL]
+    level_rise = rise.mean(axis=1, keepdims=True)
+    variance_now, variance_before, variance = (
+        np.maximum(means[:, _SQUARES] - np.square(means[:, _MEL]), 0.0) for means in (now, before, whole)
+    )
+    spread_now, spread_before = np.sqrt(variance_now), np.sqrt(variance_before)
     spread = 0.5 * (spread_now + spread_before)
     # Half of a change of level counts.
     halved, shape = rise - 0.5 * level_rise, rise - level_rise
-    n_now, n_before = len(now), len(before)
-    whole = mel_db[first:].var(axis=0) + 4.0
-    log_ratio = (
-        (n_now + n_before) * np.log(whole)
-        - n_now * np.log(spread_now**2 + 4.0)
-        - n_before * np.log(spread_before**2 + 4.0)
-    ).mean() / n_now
-    middle = (first + cut) // 2
-    inner = math.sqrt(np.square(mel_db[middle:cut].mean(axis=0) - mel_db[first:middle].mean(axis=0)).mean())
-    shape_size = math.sqrt(np.square(shape).mean())
-    contrast = np.abs(contrast_db[cut:].mean(axis=0) - contrast_db[first:cut].mean(axis=0))
-    flux_now, flux_before = float(flux_db[cut:].mean()), float(flux_db[first:cut].mean())
+    log_now, log_before, log_whole = (np.log(of + 4.0).mean(axis=1) for of in (variance_now, variance_before, variance))
+    shape_size, inner = _rms(shape), _rms(late[:, _MEL] - early[:, _MEL])
+    contrast = np.abs(now[:, _CONTRAST] - before[:, _CONTRAST])
     scalars = [
-        math.sqrt(np.square(halved).mean()) / (math.sqrt(np.square(spread).mean()) + 1.5),
-        math.sqrt(np.square(halved / (spread + 2.0)).mean()),
+        _rms(halved) / (_rms(spread) + 1.5),
+        _rms(halved / (spread + 2.0)),
         shape_size / 5.0,
-        abs(level_rise) / 5.0,
-        3.0 * _chroma_distance(chroma, lag, cut - first),
-        abs(math.log((flux_now + 0.1) / (flux_before + 0.1))),
-        float(contrast.mean()) / 3.0,
-        float(log_ratio),
+        np.abs(level_rise[:, 0]) / 5.0,
+        3.0 * _chroma_distances(blocks.chroma, lags, n_before),
+        np.abs(np.log((now[:, -1] + 0.1) / (before[:, -1] + 0.1))),
+        contrast.mean(axis=1) / 3.0,
+        ((n_now + n_before) * log_whole - n_now * log_now - n_before * log_before) / n_now,
         inner / 5.0,
         inner / (shape_size + 1.0),
     ]
-    return np.concatenate(
-        [scalars, np.abs(_by_group(shape)) / 5.0, np.abs(_by_group(spread_now - spread_before)) / 3.0, contrast / 3.0]
+    distances = np.column_stack(
+        [*scalars, np.abs(_by_group(shape)) / 5.0, np.abs(_by_group(spread_now - spread_before)) / 3.0, contrast / 3.0]
     )
+    distances[n_before < _FEWEST_BACK_BLOCKS] = 0.0
+    return distances.reshape(-1).astype(np.float32)
 
 
-def _chroma_distance(chroma: FloatArray, lag: int, n_before: int) -> float:
-    """Cosine distance of the mean chroma of the tone rows within the last `lag` blocks and of those before them."""
-    end = len(chroma)
-    now = chroma[max(0, end - (lag - _TONE_LAG_BLOCKS)) :]
-    before = chroma[max(0, end - lag - n_before + _TONE_LAG_BLOCKS) : max(0, end - lag)]
-    if not len(now) or not len(before):
-        return 0.0
-    one, other = now.mean(axis=0), before.mean(axis=0)
-    return float(1.0 - (one @ other) / (np.linalg.norm(one) * np.linalg.norm(other) + 1e-9))
+def _means(rows: npt.NDArray[np.floating], starts: IntArray, ends: IntArray) -> Float64Array:
+    """The means of stretches of rows: (rows, tracks) and starts and ends (…) -> (…, tracks); zeros of an empty one."""
+    sums = np.zeros((len(rows) + 1, rows.shape[1]))
+    np.cumsum(rows, axis=0, dtype=np.float64, out=sums[1:])
+    return np.asarray((sums[ends] - sums[starts]) / np.maximum(ends - starts, 1)[..., np.newaxis])
+
+
+def _rms(rows: Float64Array) -> Float64Array:
+    return np.asarray(np.sqrt(np.square(rows).mean(axis=1)))
+
+
+def _chroma_distances(chroma: FloatArray, lags: IntArray, n_before: IntArray) -> Float64Array:
+    """Cosine distance of the mean chroma of the tone rows within the last blocks, for each lag, and of those before."""
+    n = len(chroma)
+    starts = np.maximum([n - (lags - _TONE_LAG_BLOCKS), n - lags - n_before + _TONE_LAG_BLOCKS], 0)
+    ends = np.maximum([np.full_like(lags, n), n - lags], 0)
+    now, before = _means(chroma, starts, ends)
+    sizes = np.linalg.norm(now, axis=1) * np.linalg.norm(before, axis=1)
+    distances = 1.0 - (now * before).sum(axis=1) / (sizes + 1e-9)
+    return np.where((ends > starts).all(axis=0), distances, 0.0)
 
 
 def _by_group(bands: Float64Array) -> Float64Array:
-    return np.asarray(bands.reshape(_N_GROUPS, -1).mean(axis=1))
+    return np.asarray(bands.reshape(len(bands), _N_GROUPS, -1).mean(axis=2))
 
 
 @cache

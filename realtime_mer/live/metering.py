@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,7 +129,7 @@ class Entrances:
             self._passed_samples = 0
         if self._silent_hops < _ENDING_HOPS:
             passages.append(self._rest())
-        return [passage for passage in passages if len(passage.samples)]
+        return _joined(passages)
 
     def flush(self) -> list[Passage]:
         """The samples of the last, incomplete hop."""
@@ -138,6 +139,17 @@ class Entrances:
         """The samples of the incomplete hop that have not passed yet."""
         passed, self._passed_samples = self._passed_samples, len(self._cutter.rest)
         return Passage(self._cutter.rest[passed:], False)
+
+
+def _joined(passages: Iterable[Passage]) -> list[Passage]:
+    """The same samples in as few passages as possible: every one costs a step of the whole pipeline."""
+    groups: list[list[Passage]] = []
+    for passage in passages:
+        if passage.begins or not groups:
+            groups.append([])
+        groups[-1].append(passage)
+    joined = [Passage(np.concatenate([part.samples for part in group]), group[0].begins) for group in groups]
+    return [passage for passage in joined if len(passage.samples)]
 
 
 class _HopCutter:

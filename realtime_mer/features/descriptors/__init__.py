@@ -6,47 +6,42 @@ seconds (less at the start), at the same 2 Hz and in step with the features' fra
 
 from __future__ import annotations
 
-from functools import cache
-
 import numpy as np
 
-from realtime_mer.features.descriptors.rhythm import rhythm
+from realtime_mer.features.descriptors.rhythm import RHYTHM_NAMES, rhythm
 from realtime_mer.features.descriptors.rows import FRAME_SAMPLES, HOP_SAMPLES, RowStream
 from realtime_mer.features.descriptors.spectra import (
-    N_OCTAVES,
     RATE_HZ,
     TONE_WINDOW_SAMPLES,
     ShortSpectra,
-    short_spectra,
-    tone_peaks,
 )
-from realtime_mer.features.descriptors.timbre import timbre
-from realtime_mer.features.descriptors.tonality import register, tonality
+from realtime_mer.features.descriptors.timbre import TIMBRE_NAMES, timbre
+from realtime_mer.features.descriptors.tonality import REGISTER_NAMES, TONALITY_NAMES, peak_weights, register, tonality
+from realtime_mer.features.descriptors.tracks import Float64Array
 from realtime_mer.types import FeatureFrame, FloatArray
 
 MEMORY_S = 10.0
 _MEMORY_MEL_ROWS = 1000
 _MEMORY_TONE_ROWS = 95  # whole beats of five rows
-_TREBLE_OCTAVES = (2, N_OCTAVES)
+_GROUPS = {
+    "tonality": TONALITY_NAMES,
+    "treble_tonality": TONALITY_NAMES,
+    "register": REGISTER_NAMES,
+    "rhythm": RHYTHM_NAMES,
+    "timbre": TIMBRE_NAMES,
+}
 
 
-def describe(spectra: ShortSpectra, peaks_db: FloatArray) -> dict[str, float]:
-    """All descriptors of a stretch, by name, in the order in which the stage gives them."""
-    groups = {
-        "tonality": tonality(peaks_db),
-        "treble_tonality": tonality(peaks_db, _TREBLE_OCTAVES),
-        "register": register(peaks_db),
-        "rhythm": rhythm(spectra.mel_db),
-        "timbre": timbre(spectra),
-    }
-    return {f"{group}.{name}": value for group, values in groups.items() for name, value in values.items()}
+def describe(spectra: ShortSpectra, peaks_db: FloatArray) -> Float64Array:
+    """All descriptors of a stretch, in the order of `descriptor_names`."""
+    mel_db, contrast_db = spectra.mel_db.astype(np.float64), spectra.contrast_db.astype(np.float64)
+    weights = peak_weights(peaks_db)
+    return np.concatenate([*tonality(weights), register(weights), rhythm(mel_db), timbre(mel_db, contrast_db)])
 
 
-@cache
 def descriptor_names() -> tuple[str, ...]:
     """The names of the descriptors, in order."""
-    silence = np.zeros(FRAME_SAMPLES, dtype=np.float32)
-    return tuple(describe(short_spectra(silence), tone_peaks(silence)))
+    return tuple(f"{group}.{name}" for group, names in _GROUPS.items() for name in names)
 
 
 class DescriptorStage:
@@ -76,5 +71,5 @@ class DescriptorStage:
             index,
             index * HOP_SAMPLES / RATE_HZ,
             (index * HOP_SAMPLES + FRAME_SAMPLES) / RATE_HZ,
-            np.fromiter(values.values(), dtype=np.float32, count=len(values)),
+            values.astype(np.float32),
         )

@@ -8,7 +8,6 @@ import math
 from functools import cache
 
 import numpy as np
-import numpy.typing as npt
 
 from realtime_mer.features.changes import (
     BLOCK_ROWS,
@@ -23,6 +22,7 @@ from realtime_mer.features.changes import (
 from realtime_mer.features.descriptors import MEMORY_S, describe, descriptor_names
 from realtime_mer.features.descriptors.rows import FRAME_SAMPLES, HOP_SAMPLES, RowStream
 from realtime_mer.features.descriptors.spectra import NO_PEAK_DB, RATE_HZ, ShortSpectra
+from realtime_mer.features.descriptors.tracks import levels_db, powers
 from realtime_mer.types import FeatureFrame, FloatArray
 
 MEMORY_HOPS = round(MEMORY_S * RATE_HZ / HOP_SAMPLES)
@@ -41,14 +41,15 @@ _LEAST_POWER = 1e-30
 # Of the rows: far below 16-bit rounding, so that the window's own floor is the one that counts, at any gain.
 LOW_FLOOR = 1e-15
 # The onset rate is noise on steady sound.
-_LEFT_OUT = frozenset({"rhythm.onset_rate_hz"})
+_LEFT_OUT = descriptor_names().index("rhythm.onset_rate_hz")
 AGE_NAME = "window.age_s"
 
 
 @cache
 def responsive_names() -> tuple[str, ...]:
     """The names of the values of a frame, in order: the descriptors, then the window's mean length in seconds."""
-    return (*(name for name in descriptor_names() if name not in _LEFT_OUT), AGE_NAME)
+    names = descriptor_names()
+    return (*names[:_LEFT_OUT], *names[_LEFT_OUT + 1 :], AGE_NAME)
 
 
 def describe_window(spectra: ShortSpectra, peaks_db: FloatArray, age_s: float) -> FloatArray:
@@ -56,23 +57,19 @@ def describe_window(spectra: ShortSpectra, peaks_db: FloatArray, age_s: float) -
 
     Levels count above floors relative to the window's own mean power, so a constant input gain changes nothing.
     """
-    power = 10.0 ** (spectra.mel_db.astype(np.float64) / 10.0)
-    mean_power = float(power.sum(axis=1).mean()) + _LEAST_POWER
-    mean_db = 10.0 * math.log10(mean_power)
-    mel_db = 10.0 * np.log10(power + mean_power * 10.0 ** (_MEL_FLOOR_DB / 10.0))
-    valleys = spectra.contrast_db[:, 1::2].astype(np.float64)
-    peaks = valleys + spectra.contrast_db[:, 0::2]
-    valleys, peaks = _floored(valleys, mean_db + _CONTRAST_FLOOR_DB), _floored(peaks, mean_db + _CONTRAST_FLOOR_DB)
+    power = powers(spectra.mel_db)
+    mean_power = power.sum() / len(power) + _LEAST_POWER
+    mel_db = levels_db(power + mean_power * 10.0 ** (_MEL_FLOOR_DB / 10.0))
+    # The levels of the valleys and of the peaks above them, each with the floor's power added.
     contrast_db = np.empty_like(spectra.contrast_db)
-    contrast_db[:, 0::2], contrast_db[:, 1::2] = peaks - valleys, valleys
-    audible_db = np.where(peaks_db > mean_db + _PEAK_FLOOR_DB, peaks_db, np.float32(NO_PEAK_DB))
+    distances_db, valleys_db = spectra.contrast_db[:, 0::2], spectra.contrast_db[:, 1::2].astype(np.float64)
+    contrast_floor = mean_power * 10.0 ** (_CONTRAST_FLOOR_DB / 10.0)
+    contrast_db[:, 1::2] = valleys = levels_db(powers(valleys_db) + contrast_floor)
+    contrast_db[:, 0::2] = levels_db(powers(valleys_db + distances_db) + contrast_floor) - valleys
+    peak_floor_db = 10.0 * math.log10(mean_power) + _PEAK_FLOOR_DB
+    audible_db = np.where(peaks_db > peak_floor_db, peaks_db, np.float32(NO_PEAK_DB))
     described = describe(ShortSpectra(mel_db.astype(np.float32), contrast_db), audible_db)
-    return np.array([*(value for name, value in described.items() if name not in _LEFT_OUT), age_s], dtype=np.float32)
-
-
-def _floored(levels_db: npt.NDArray[np.float64], floor_db: float) -> npt.NDArray[np.float64]:
-    """Powers with that of a floor added, in dB."""
-    return np.asarray(10.0 * np.log10(10.0 ** (levels_db / 10.0) + 10.0 ** (floor_db / 10.0)))
+    return np.append(np.delete(described, _LEFT_OUT), age_s).astype(np.float32)
 
 
 def describe_last(spectra: ShortSpectra, peaks_db: FloatArray, hops: int) -> FloatArray:

@@ -119,9 +119,9 @@ def tone_peaks(samples: FloatArray) -> FloatArray:
     semitone above 55 Hz.
     """
     windows = _frames(samples, TONE_WINDOW_SAMPLES, TONE_HOP_SAMPLES) * _TONE_WINDOW
-    level_db = 20.0 * np.log10(np.abs(np.fft.rfft(windows, axis=1)) + 1e-9)
-    left, here, right = (level_db[:, _TONE_FIRST_BIN + shift : _TONE_END_BIN + shift] for shift in (-1, 0, 1))
     half = _PEAK_FLOOR_BINS // 2
+    level_db = 20.0 * np.log10(np.abs(np.fft.rfft(windows, axis=1)[:, : _TONE_END_BIN + half]) + 1e-9)
+    left, here, right = (level_db[:, _TONE_FIRST_BIN + shift : _TONE_END_BIN + shift] for shift in (-1, 0, 1))
     padded = np.pad(level_db, ((0, 0), (half + 1, half)), mode="edge")
     sums = np.cumsum(padded, axis=1)
     floor_db = (sums[:, _PEAK_FLOOR_BINS:] - sums[:, :-_PEAK_FLOOR_BINS]) / _PEAK_FLOOR_BINS

@@ -5,31 +5,56 @@ from __future__ import annotations
 import numpy as np
 from scipy.fft import dct
 
-from realtime_mer.features.descriptors.spectra import ShortSpectra
+from realtime_mer.features.descriptors.spectra import N_CONTRAST_BANDS, N_MEL_BANDS
+from realtime_mer.features.descriptors.tracks import (
+    Float64Array,
+    levels_db,
+    means_and_deviations,
+    numbered,
+    powers,
+)
 
 _N_CEPSTRA = 12
 _TINY = 1e-6
+_CEPSTRA = np.asarray(dct(np.eye(N_MEL_BANDS), axis=1, norm="ortho")[:, 1 : _N_CEPSTRA + 1])
+_PAIRS = np.triu_indices(_N_CEPSTRA, 1)
+
+TIMBRE_NAMES = (
+    *numbered("mel_mean", range(N_MEL_BANDS)),
+    *numbered("mel_std", range(N_MEL_BANDS)),
+    *numbered("contrast_mean", range(2 * N_CONTRAST_BANDS)),
+    *numbered("contrast_std", range(2 * N_CONTRAST_BANDS)),
+    "level_std",
+    "level_range",
+    *(f"cepstra_corr[{i},{j}]" for i, j in zip(*_PAIRS, strict=True)),
+)
 
 
-def timbre(spectra: ShortSpectra) -> dict[str, float]:
-    """Descriptors of a stretch of short spectra; levels are relative to the stretch's own mean level, in dB."""
-    mel_db, contrast_db = spectra.mel_db.astype(np.float64), spectra.contrast_db.astype(np.float64)
-    total_db = 10.0 * np.log10((10.0 ** (mel_db / 10.0)).sum(axis=1))
-    relative_db = mel_db.mean(axis=0) - total_db.mean()
-    values = {f"mel_mean[{i}]": float(v) for i, v in enumerate(relative_db)}
-    values |= {f"mel_std[{i}]": float(v) for i, v in enumerate(mel_db.std(axis=0))}
-    contrast_mean = contrast_db.mean(axis=0)
-    contrast_mean[1::2] -= total_db.mean()
-    values |= {f"contrast_mean[{i}]": float(v) for i, v in enumerate(contrast_mean)}
-    values |= {f"contrast_std[{i}]": float(v) for i, v in enumerate(contrast_db.std(axis=0))}
-    low_db, high_db = np.percentile(total_db, (5.0, 95.0))
-    values |= {"level_std": float(total_db.std()), "level_range": float(high_db - low_db)}
+def timbre(mel_db: Float64Array, contrast_db: Float64Array) -> Float64Array:
+    """The values of TIMBRE_NAMES for a stretch of short spectra, shapes (rows, 40) and (rows, 14), as in ShortSpectra.
+
+    Levels are relative to the stretch's own mean level, in dB.
+    """
+    total_db = levels_db(powers(mel_db).sum(axis=1))
+    mean_db = total_db.mean()
+    # np.percentile takes ten times as long for the same.
+    low_db, high_db = np.interp((0.05, 0.95), np.linspace(0.0, 1.0, len(total_db)), np.sort(total_db))
+    mel_mean_db, mel_deviation_db = means_and_deviations(mel_db)
+    contrast_mean_db, contrast_deviation_db = means_and_deviations(contrast_db)
+    contrast_mean_db[1::2] -= mean_db
 
     # How the cepstral coefficients move together (Mandel and Ellis 2005), as correlations: free of their scale.
-    cepstra = dct(mel_db, axis=1, norm="ortho")[:, 1 : _N_CEPSTRA + 1]
-    cepstra -= cepstra.mean(axis=0)
+    cepstra = (mel_db - mel_mean_db) @ _CEPSTRA
     covariance = cepstra.T @ cepstra / len(cepstra)
     deviation = np.sqrt(np.diag(covariance))
     correlation = covariance / (np.outer(deviation, deviation) + _TINY)
-    rows, columns = np.triu_indices(_N_CEPSTRA, 1)
-    return values | {f"cepstra_corr[{i},{j}]": float(correlation[i, j]) for i, j in zip(rows, columns, strict=True)}
+    return np.concatenate(
+        [
+            mel_mean_db - mean_db,
+            mel_deviation_db,
+            contrast_mean_db,
+            contrast_deviation_db,
+            (total_db.std(), high_db - low_db),
+            correlation[_PAIRS],
+        ]
+    )

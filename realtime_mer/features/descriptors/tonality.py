@@ -6,13 +6,13 @@ Major or minor is much of valence (Gabrielsson and Lindström 2010), and DEAM's 
 from __future__ import annotations
 
 import numpy as np
-import numpy.typing as npt
 
-from realtime_mer.features.descriptors.spectra import BINS_PER_OCTAVE, N_OCTAVES, NO_PEAK_DB
+from realtime_mer.features.descriptors.spectra import BINS_PER_OCTAVE, N_OCTAVES, N_TONE_BINS, NO_PEAK_DB
+from realtime_mer.features.descriptors.tracks import Float64Array, means_and_deviations, numbered, powers
 from realtime_mer.types import FloatArray
 
-Float64 = npt.NDArray[np.float64]
-
+# Harmony is described from the first octave above 55 Hz on, and from the third on: without the bass.
+_FIRST_OCTAVES = (0, 2)
 _ROWS_PER_CHORD = 5  # 0.5 s: about a beat
 _TINY = 1e-9
 
@@ -44,12 +44,15 @@ _CHORDS = {
 }
 
 
-def _standardised(rows: Float64) -> Float64:
-    centred = rows - rows.mean(axis=-1, keepdims=True)
-    return np.asarray(centred / (np.linalg.norm(centred, axis=-1, keepdims=True) + _TINY))
+def _unit(rows: Float64Array) -> Float64Array:
+    return np.asarray(rows / (np.sqrt(np.einsum("...p,...p->...", rows, rows))[..., np.newaxis] + _TINY))
 
 
-def _all_transpositions(templates: Float64) -> Float64:
+def _standardised(rows: Float64Array) -> Float64Array:
+    return _unit(rows - rows.mean(axis=-1, keepdims=True))
+
+
+def _all_transpositions(templates: Float64Array) -> Float64Array:
     """Shape (templates, 12, 12): each template from each of the twelve tonics, zero mean and unit length."""
     return _standardised(np.stack([np.roll(templates, tonic, axis=1) for tonic in range(12)], axis=1))
 
@@ -58,110 +61,151 @@ _KEYS = _all_transpositions(np.array([profile for pair in _KEY_PROFILES.values()
 _TRIADS = _all_transpositions(
     np.array([[1.0 if pitch in pitches else 0.0 for pitch in range(12)] for pitches in _CHORDS.values()])
 )
+_CHORDS_AND_KEYS = np.concatenate([_TRIADS, _KEYS[:2]])
+# (3, 36, 12): for each tuning, what a semitone is made of: its own third of a semitone, and half of either neighbour.
+# The last third belongs to the next semitone.
+_OWN, _BELOW, _ABOVE = (np.roll(np.eye(BINS_PER_OCTAVE), shift, axis=0)[:, ::3] for shift in (0, -1, 1))
+_SEMITONES = np.stack([np.roll(_OWN + 0.5 * _BELOW + 0.5 * _ABOVE, tuning, axis=0) for tuning in (0, 1, -1)])
+
+TONALITY_NAMES = (
+    *(f"key_{profile}_{mode}" for profile in _KEY_PROFILES for mode in ("major", "minor", "mode")),
+    *numbered("chroma_key", range(12)),
+    *numbered("chroma_sorted", range(12)),
+    *numbered("interval_mean", range(7)),
+    *numbered("interval", range(1, 7)),
+    *numbered("fourier_mean", range(1, 7)),
+    *numbered("fourier", range(1, 7)),
+    *(f"chord_{name}_{statistic}" for name in (*_CHORDS, "mode") for statistic in ("mean", "std")),
+    "chord_major_share",
+    "beat_key_major",
+    "beat_key_minor",
+    "beat_key_mode",
+    "chroma_change_mean",
+    "chroma_change_std",
+    "beat_change_mean",
+    "beat_change_std",
+    "chroma_mean_entropy",
+    "chroma_entropy_mean",
+    "chroma_entropy_std",
+)
+_REGISTER_TRACKS = (
+    *numbered("octave_share", range(N_OCTAVES)),
+    *numbered("octave_peaks", range(N_OCTAVES)),
+    "peak_centroid",
+    "peak_highest",
+    "peak_lowest",
+    "peak_strongest",
+)
+REGISTER_NAMES = tuple(f"{name}_{statistic}" for statistic in ("mean", "std") for name in _REGISTER_TRACKS)
+
+_HEIGHTS = np.arange(N_TONE_BINS) / BINS_PER_OCTAVE
+# Within 20 dB of the strongest peak, as a ratio of weights.
+_STRONG = 10.0 ** (-20.0 / 40.0)
 
 
-def _best_correlations(chroma: Float64, templates: Float64) -> Float64:
-    """The highest correlation over the twelve transpositions: (…, 12) and (templates, 12, 12) -> (…, templates)."""
-    return np.asarray(np.einsum("...p,tkp->...tk", _standardised(chroma), templates).max(axis=-1))
+def peak_weights(peaks_db: FloatArray) -> Float64Array:
+    """The square root of each peak's amplitude, 0 where there is none; `peaks_db` as `spectra.tone_peaks` gives it."""
+    return np.where(peaks_db > NO_PEAK_DB + 1.0, powers(peaks_db / 4.0), 0.0)
 
 
-def chroma(peaks_db: FloatArray, octaves: tuple[int, int]) -> Float64:
-    """Chroma rows of unit length from the peak spectra of `octaves` (first, end), shape (rows, 12).
+def tonality(weights: Float64Array) -> Float64Array:
+    """The values of TONALITY_NAMES, mode and harmony, for a stretch of peaks: of all octaves, then of the treble's.
 
-    Peaks count by the square root of their amplitude. The tuning is the third of a semitone with the most energy over
-    all rows; each semitone takes its own bin and half of either neighbour.
+    weights: shape (rows, 216), at least five rows of 100 ms, from `peak_weights`. Returns shape (2, names).
     """
-    first, end = (octave * BINS_PER_OCTAVE for octave in octaves)
-    weights = np.where(peaks_db > NO_PEAK_DB + 1.0, 10.0 ** (peaks_db.astype(np.float64) / 40.0), 0.0)[:, first:end]
-    thirds = weights.reshape(len(weights), -1, BINS_PER_OCTAVE).sum(axis=1)
-    tuning = int(thirds.mean(axis=0).reshape(12, 3).sum(axis=0).argmax())
-    tuned = np.roll(thirds, -tuning if tuning < 2 else 1, axis=1)
-    blurred = tuned + 0.5 * np.roll(tuned, 1, axis=1) + 0.5 * np.roll(tuned, -1, axis=1)
-    semitones = blurred.reshape(len(weights), 12, 3)[:, :, 0]
-    return np.asarray(semitones / (np.linalg.norm(semitones, axis=1, keepdims=True) + _TINY))
+    rows = _chroma(weights)
+    mean = rows.mean(axis=1)
+    keys = _correlations(mean, _KEYS)
+    best = keys.max(axis=-1).reshape(-1, len(_KEY_PROFILES), 2)
+    tonics = keys[:, :2].reshape(-1, 24).argmax(axis=1) % 12
+    from_tonic = mean[np.arange(len(mean))[:, np.newaxis], (np.arange(12) + tonics[:, np.newaxis]) % 12]
+
+    # Interval content: the chroma's circular autocorrelation, and its Fourier magnitudes (Yust 2019).
+    rows_and_mean = np.concatenate([rows, mean[:, np.newaxis]], axis=1)
+    fourier = np.abs(np.fft.rfft(rows_and_mean))
+    power = np.square(fourier)
+    intervals = np.fft.irfft(np.stack([power[:, -1], power[:, :-1].mean(axis=1)]), 12)
+    entropies = _entropy(rows_and_mean)
+
+    n_chords = rows.shape[1] // _ROWS_PER_CHORD
+    beats = rows[:, -n_chords * _ROWS_PER_CHORD :].reshape(-1, n_chords, _ROWS_PER_CHORD, 12).mean(axis=2)
+    matches = _correlations(beats, _CHORDS_AND_KEYS).max(axis=-1)
+    mode = matches[..., 0] - matches[..., 1]
+    match_means, match_deviations = means_and_deviations(matches)
+    chords = np.stack([match_means, match_deviations], axis=-1)[:, : len(_CHORDS)]
+    values = [
+        np.concatenate([best, best[..., :1] - best[..., 1:]], axis=-1),
+        from_tonic,
+        np.sort(mean),
+        intervals[0, :, :7],
+        intervals[1, :, 1:7],
+        fourier[:, -1, 1:],
+        fourier[:, :-1, 1:].mean(axis=1),
+        chords,
+        mode.mean(axis=1),
+        mode.std(axis=1),
+        (mode > 0.0).mean(axis=1),
+        match_means[:, -2:],
+        match_means[:, -2] - match_means[:, -1],
+        *_change(rows),
+        *_change(beats),
+        entropies[:, -1],
+        entropies[:, :-1].mean(axis=1),
+        entropies[:, :-1].std(axis=1),
+    ]
+    return np.concatenate([value.reshape(len(rows), -1) for value in values], axis=1)
 
 
-def _entropy(rows: Float64) -> Float64:
+def _correlations(chroma: Float64Array, templates: Float64Array) -> Float64Array:
+    """With the twelve transpositions: (…, 12) and (templates, 12, 12) -> (…, templates, 12)."""
+    flat = _standardised(chroma) @ templates.reshape(-1, 12).T
+    return np.asarray(flat.reshape(*chroma.shape[:-1], *templates.shape[:2]))
+
+
+def _chroma(weights: Float64Array) -> Float64Array:
+    """Chroma rows of unit length, from the peaks of all octaves and of the treble's, shape (2, rows, 12).
+
+    The tuning is the third of a semitone with the most weight over all rows; each semitone takes its own bin and half
+    of either neighbour.
+    """
+    octaves = weights.reshape(len(weights), N_OCTAVES, BINS_PER_OCTAVE)
+    thirds = np.stack([octaves[:, first:].sum(axis=1) for first in _FIRST_OCTAVES])
+    tunings = thirds.sum(axis=1).reshape(-1, 12, 3).sum(axis=1).argmax(axis=1)
+    return _unit(thirds @ _SEMITONES[tunings])
+
+
+def _entropy(rows: Float64Array) -> Float64Array:
     shares = rows / (rows.sum(axis=-1, keepdims=True) + _TINY) + _TINY
     return np.asarray(-(shares * np.log(shares)).sum(axis=-1))
 
 
-def _change(rows: Float64) -> tuple[float, float]:
+def _change(rows: Float64Array) -> tuple[Float64Array, Float64Array]:
     """Mean and standard deviation of the cosine distance between neighbouring rows; zeros for a single row."""
-    if len(rows) < 2:
-        return 0.0, 0.0
-    distance = 1.0 - (rows[1:] * rows[:-1]).sum(axis=1)
-    return float(distance.mean()), float(distance.std())
+    if rows.shape[1] < 2:
+        return np.zeros(len(rows)), np.zeros(len(rows))
+    distances = 1.0 - (rows[:, 1:] * rows[:, :-1]).sum(axis=-1)
+    return distances.mean(axis=1), distances.std(axis=1)
 
 
-def tonality(peaks_db: FloatArray, octaves: tuple[int, int] = (0, N_OCTAVES)) -> dict[str, float]:
-    """Descriptors of the mode and harmony of a stretch of peak spectra.
+def register(weights: Float64Array) -> Float64Array:
+    """The values of REGISTER_NAMES for a stretch of peaks, shape (rows, 216), from `peak_weights`: where the tones lie.
 
-    peaks_db: shape (rows, 216), at least five rows of 100 ms, as `spectra.tone_peaks` gives them.
-    octaves: the first octave above 55 Hz that counts, and the end.
+    Octave shares of the peaks' energy, peaks per octave, and the height of the strongest, the highest and the lowest
+    peak within 20 dB of it (octaves above 55 Hz); mean and standard deviation over rows.
     """
-    rows = chroma(peaks_db, octaves)
-    mean = rows.mean(axis=0)
-    values: dict[str, float] = {}
-
-    keys = np.einsum("p,tkp->tk", _standardised(mean), _KEYS)
-    best = keys.max(axis=1)
-    for i, name in enumerate(_KEY_PROFILES):
-        values[f"key_{name}_major"], values[f"key_{name}_minor"] = float(best[2 * i]), float(best[2 * i + 1])
-        values[f"key_{name}_mode"] = float(best[2 * i] - best[2 * i + 1])
-    tonic = int(keys[:2].reshape(-1).argmax()) % 12
-    values |= {f"chroma_key[{i}]": float(v) for i, v in enumerate(np.roll(mean, -tonic))}
-    values |= {f"chroma_sorted[{i}]": float(v) for i, v in enumerate(np.sort(mean))}
-
-    # Interval content: the chroma's circular autocorrelation, and its Fourier magnitudes (Yust 2019).
-    values |= {f"interval_mean[{k}]": float(mean @ np.roll(mean, k)) for k in range(7)}
-    values |= {f"interval[{k}]": float((rows * np.roll(rows, k, axis=1)).sum(axis=1).mean()) for k in range(1, 7)}
-    values |= {f"fourier_mean[{k}]": float(v) for k, v in enumerate(np.abs(np.fft.rfft(mean))[1:], start=1)}
-    magnitudes = np.abs(np.fft.rfft(rows, axis=1)).mean(axis=0)
-    values |= {f"fourier[{k}]": float(v) for k, v in enumerate(magnitudes[1:], start=1)}
-
-    n_chords = len(rows) // _ROWS_PER_CHORD
-    beats = rows[len(rows) - n_chords * _ROWS_PER_CHORD :].reshape(n_chords, _ROWS_PER_CHORD, 12).mean(axis=1)
-    triads = _best_correlations(beats, _TRIADS)
-    for i, name in enumerate(_CHORDS):
-        values[f"chord_{name}_mean"] = float(triads[:, i].mean())
-        values[f"chord_{name}_std"] = float(triads[:, i].std())
-    mode = triads[:, 0] - triads[:, 1]
-    values["chord_mode_mean"], values["chord_mode_std"] = float(mode.mean()), float(mode.std())
-    values["chord_major_share"] = float((mode > 0.0).mean())
-    beat_keys = _best_correlations(beats, _KEYS[:2]).mean(axis=0)
-    values["beat_key_major"], values["beat_key_minor"] = float(beat_keys[0]), float(beat_keys[1])
-    values["beat_key_mode"] = float(beat_keys[0] - beat_keys[1])
-
-    values["chroma_change_mean"], values["chroma_change_std"] = _change(rows)
-    values["beat_change_mean"], values["beat_change_std"] = _change(beats)
-    entropies = _entropy(rows)
-    values["chroma_mean_entropy"] = float(_entropy(mean))
-    values["chroma_entropy_mean"], values["chroma_entropy_std"] = float(entropies.mean()), float(entropies.std())
-    return values
-
-
-def register(peaks_db: FloatArray) -> dict[str, float]:
-    """Where the tones lie: octave shares of the peaks' energy, peaks per octave, and the height of the strongest,
-    the highest and the lowest peak within 20 dB of it (octaves above 55 Hz); mean and standard deviation over rows.
-
-    peaks_db: shape (rows, 216).
-    """
-    present = peaks_db > NO_PEAK_DB + 1.0
-    energy = np.where(present, 10.0 ** (peaks_db.astype(np.float64) / 10.0), 0.0)
-    octave_energy = energy.reshape(len(energy), N_OCTAVES, BINS_PER_OCTAVE).sum(axis=2)
-    shares = octave_energy / (octave_energy.sum(axis=1, keepdims=True) + _TINY)
-    counts = present.reshape(len(energy), N_OCTAVES, BINS_PER_OCTAVE).sum(axis=2)
-    height = np.arange(peaks_db.shape[1]) / BINS_PER_OCTAVE
-    centroid = (energy * height).sum(axis=1) / (energy.sum(axis=1) + _TINY)
-    strong = present & (peaks_db > peaks_db.max(axis=1, keepdims=True) - 20.0)
-    highest = np.where(strong, height, 0.0).max(axis=1)
-    lowest = np.where(strong, height, float(N_OCTAVES)).min(axis=1)
-    strongest = np.where(present.any(axis=1), height[energy.argmax(axis=1)], 0.0)
-    tracks = np.column_stack([shares, counts, centroid, highest, lowest, strongest])
-    names = [f"octave_share[{i}]" for i in range(N_OCTAVES)] + [f"octave_peaks[{i}]" for i in range(N_OCTAVES)]
-    names += ["peak_centroid", "peak_highest", "peak_lowest", "peak_strongest"]
-    means, deviations = tracks.mean(axis=0), tracks.std(axis=0)
-    return {f"{n}_mean": float(v) for n, v in zip(names, means, strict=True)} | {
-        f"{n}_std": float(v) for n, v in zip(names, deviations, strict=True)
-    }
+    present, energy = weights > 0.0, np.square(np.square(weights))
+    by_octave = (len(weights), N_OCTAVES, BINS_PER_OCTAVE)
+    octave_energy = energy.reshape(by_octave).sum(axis=2)
+    total_energy = octave_energy.sum(axis=1, keepdims=True) + _TINY
+    counts = present.reshape(by_octave).sum(axis=2)
+    strong = weights > _STRONG * weights.max(axis=1, keepdims=True)
+    heights = np.column_stack(
+        [
+            _HEIGHTS[::-1][strong[:, ::-1].argmax(axis=1)],
+            _HEIGHTS[strong.argmax(axis=1)],
+            _HEIGHTS[weights.argmax(axis=1)],
+        ]
+    )
+    heights[~present.any(axis=1)] = (0.0, N_OCTAVES, 0.0)
+    tracks = np.column_stack([octave_energy / total_energy, counts, energy @ _HEIGHTS / total_energy[:, 0], heights])
+    return np.concatenate(means_and_deviations(tracks))
