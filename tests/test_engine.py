@@ -256,8 +256,8 @@ print("REPORT", json.dumps({"frames": n_frames, "resident_mb": resident}))
 @pytest.mark.slow
 @ON_LINUX
 def test_long_music_causes_no_warning_and_takes_no_more_memory(tmp_path: Path) -> None:
-    """Two and a half minutes. openSMILE's own growing buffers take 1.2 GB by the second minute and double when full; ours
-    grew by 0.2 MB in an hour of real music."""
+    """Two and a half minutes. openSMILE's own growing buffers take 1.2 GB by the second minute and double when full;
+    ours grew by 0.2 MB in an hour of real music."""
     np.save(tmp_path / "music.npy", music(60.0))
     command = [sys.executable, "-c", LOUD_RUN, str(tmp_path / "music.npy")]
     output = subprocess.run(
