@@ -1,4 +1,4 @@
-"""The command itself: its arguments and its exit codes; a user's mistake never shows a traceback."""
+"""The command: its arguments and exit codes; a user's mistake never shows a traceback."""
 
 from __future__ import annotations
 
@@ -45,6 +45,10 @@ from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.workers import default_jobs
 
 ROOT = Path(__file__).resolve().parents[1]
+FAILURES = (
+    *(AudioFileError, CheckpointError, FeatureEngineError, LogError, OscError),
+    *(OutputError, RealtimeMerError, RecordingError, SourceError),
+)
 
 
 def exit_code(*arguments: str) -> int:
@@ -148,23 +152,18 @@ def test_print_config_prints_the_settings_and_does_no_more(
         (["--channels", "0"], "expected channels such as 1,2 or 3-4, counted from 1, got '0'"),
         (["--channels", "2-1"], "got '2-1'"),
         (["--channels", "1-99999999999"], "got '1-99999999999'"),
-        (["--channels", "1,1"], "audio.channels: expected "),
         (["--rate", "-1"], "audio.rate_hz: expected "),
-        (["--latency", "none"], "audio.latency: expected "),
         (["--osc", "a:1", "--osc", "b:0"], "osc.targets[2]: expected [PROFILE@]HOST:PORT"),
         (["--osc", "nowhere@a:1"], "osc.targets[1]: there is no OSC profile 'nowhere'. There are: "),
-        (["--osc-profile", "nowhere"], "osc.targets[1]: there is no OSC profile 'nowhere'. There are: "),
         (["--osc-profile", "nowhere.toml"], "osc.targets[1]: nowhere.toml: the settings cannot be read: "),
-        (["--osc-delay", "11"], "osc.delay_s: expected a number from 0 to 10, got 11.0."),
-        *((["osc-monitor", text], f"expected a port from 1 to 65535, got '{text}'") for text in ("0", "65536", "osc")),
-        *((["osc-monitor", "--seconds", text], f"more than 0, got '{text}'") for text in ("0", "nan", "inf", "long")),
+        *((["osc-monitor", text], f"expected a port from 1 to 65535, got '{text}'") for text in ("0", "osc")),
+        *((["osc-monitor", "--seconds", text], f"more than 0, got '{text}'") for text in ("0", "nan")),
         (["osc-monitor", "--tcp", "--multicast", "239.1.2.3"], "not allowed with argument --tcp"),
         (["view", "a", "--at", "-1"], "argument --at: expected a number of seconds, got '-1'"),
         (["view", "a", "--size", "big"], "argument --size: expected a size such as 1920x1080, got 'big'"),
         (["--loop"], "--loop and --fast need --input"),
         (["--input", "-", "--loop"], "--loop and --fast need a file"),
         (["--config", "missing.toml"], "missing.toml"),
-        (["--log-file", " "], "log.file: expected "),
     ],
 )
 def test_wrong_arguments(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -182,7 +181,7 @@ def test_the_arguments_of_predict(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(predict, "run_predict", record)
     assert exit_code("predict", "a.wav", "b") == 0
     given = "predict a.wav --output o --format json --checkpoint c --plot --jobs 3"
-    assert exit_code(*given.split()) == 1, "one file was skipped"
+    assert exit_code(*given.split()) == 1  # the result of run_predict
     keys = ("output", "table_format", "checkpoint_path", "plot", "jobs")
     defaults = (None, "csv", default_checkpoint_path(), False, default_jobs())
     assert calls[0] == ([Path("a.wav"), Path("b")], dict(zip(keys, defaults, strict=True)))
@@ -220,11 +219,7 @@ def raising(error: BaseException) -> Callable[..., int]:
     ("error", "code", "message"),
     [
         *((kind("Give a folder."), 2, "error: Give a folder.") for kind in (UsageError, ConfigError)),
-        *(
-            (kind("No sound."), 1, "error: No sound.")
-            for kind in (AudioFileError, CheckpointError, FeatureEngineError, LogError, OscError, OutputError)
-        ),
-        *((kind("No sound."), 1, "error: No sound.") for kind in (RecordingError, SourceError, RealtimeMerError)),
+        *((kind("No sound."), 1, "error: No sound.") for kind in FAILURES),
         (KeyboardInterrupt(), 130, "interrupted"),
     ],
 )
@@ -265,10 +260,7 @@ def command(*arguments: str) -> list[str]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("arguments", "code"),
-    [(["--version"], 0), (["replay", "nowhere"], 1), (["--bogus"], 2), (["--config", "nowhere.toml"], 2)],
-)
+@pytest.mark.parametrize(("arguments", "code"), [(["replay", "nowhere"], 1), (["--config", "nowhere.toml"], 2)])
 def test_the_exit_code_of_a_process(arguments: list[str], code: int, tmp_path: Path) -> None:
     run = subprocess.run(command(*arguments), cwd=tmp_path, capture_output=True, timeout=60, check=False)
     assert run.returncode == code in EXIT_CODES
@@ -276,8 +268,9 @@ def test_the_exit_code_of_a_process(arguments: list[str], code: int, tmp_path: P
 
 @pytest.mark.slow
 def test_ctrl_c_interrupts_predict(tmp_path: Path) -> None:
-    for number in range(100):
-        soundfile.write(tmp_path / f"{number}.wav", music(3.0), 44_100)
+    song = music(3.0)
+    for number in range(40):
+        soundfile.write(tmp_path / f"{number}.wav", song, 44_100)
     with subprocess.Popen(command("predict", str(tmp_path), "--output", str(tmp_path / "out"), "--jobs", "1")) as run:
         wait_for((tmp_path / "out").exists)
         run.send_signal(signal.SIGINT)

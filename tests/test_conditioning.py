@@ -1,4 +1,4 @@
-"""The mono mix and the resampler: contract, alignment, fidelity, and what they make of a driver's rubbish."""
+"""The mono mix and the resampler: contract, alignment, fidelity, and invalid samples."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import numpy.typing as npt
 import pytest
 import soxr
 from contract import verify_contract
-from hypothesis import example, given, settings
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -15,7 +15,7 @@ from realtime_mer.features.conditioning import MonoMix, Resampler
 from realtime_mer.sources.grid import LARGEST_SAMPLE, with_numbers_only
 from realtime_mer.types import FloatArray
 
-RATES_HZ = (8_000, 11_025, 16_000, 22_050, 32_000, 48_000, 88_200, 96_000, 192_000)
+RATES_HZ = (8_000, 11_025, 16_000, 22_050, 48_000, 96_000, 192_000)
 ANY_FLOAT32 = st.floats(width=32, allow_nan=True, allow_infinity=True)
 
 
@@ -44,11 +44,9 @@ def test_mono_is_the_mean_of_the_channels() -> None:
     np.testing.assert_array_max_ulp(MonoMix(48_000).step(surround), exact.astype(np.float32), maxulp=1)
 
 
-@settings(deadline=None)
-@given(arrays.arrays(np.float32, st.integers(0, 50), elements=st.floats(-1.0, 1.0, width=32)))
-def test_one_channel_passes_bit_for_bit(samples: FloatArray) -> None:
-    for shaped in (samples, samples[:, np.newaxis]):
-        assert MonoMix(44_100).step(shaped).tobytes() == samples.tobytes()
+def test_one_channel_passes_bit_for_bit() -> None:
+    for shaped in (noise(50), noise(50, 1)):
+        assert MonoMix(44_100).step(shaped).tobytes() == shaped.tobytes()
 
 
 def test_the_memory_layout_does_not_matter() -> None:
@@ -56,9 +54,8 @@ def test_the_memory_layout_does_not_matter() -> None:
     np.testing.assert_array_equal(MonoMix(48_000).step(np.asfortranarray(samples)), MonoMix(48_000).step(samples))
 
 
-@settings(deadline=None)
 @given(arrays.arrays(np.float32, (20, 2), elements=ANY_FLOAT32))
-def test_whatever_comes_in_a_number_comes_out(samples: FloatArray) -> None:
+def test_any_samples_give_finite_ones(samples: FloatArray) -> None:
     mix = MonoMix(48_000)
     mono = mix.step(samples)
     assert np.isfinite(mono).all()
@@ -80,7 +77,7 @@ def test_a_bad_sample_is_silent_in_its_own_channel_only() -> None:
     "samples",
     [np.zeros((4, 0), np.float32), np.zeros((4, 2, 1), np.float32), np.zeros((4, 2)), np.zeros((4, 2), np.int16)],
 )
-def test_mono_mix_refuses_what_is_no_audio(samples: npt.NDArray[np.float32]) -> None:
+def test_mono_mix_refuses_arrays_that_are_not_audio(samples: npt.NDArray[np.float32]) -> None:
     with pytest.raises(ValueError, match="Audio"):
         MonoMix(48_000).step(samples)
 
@@ -94,19 +91,12 @@ def test_resampler_keeps_the_contract(rate_hz: int) -> None:
     verify_contract(lambda: Resampler(rate_hz), noise(13_000))
 
 
-def test_equal_rates_keep_the_contract() -> None:
+def test_equal_rates_pass_bit_for_bit() -> None:
     verify_contract(lambda: Resampler(44_100), noise(13_000), stateful=False)
+    assert resampled(noise(50), 44_100).tobytes() == noise(50).tobytes()
+    assert Resampler(44_100).latency_s == 0.0
 
 
-@settings(deadline=None)
-@given(arrays.arrays(np.float32, st.integers(0, 50), elements=ANY_FLOAT32))
-def test_equal_rates_pass_bit_for_bit(samples: FloatArray) -> None:
-    resampler = Resampler(44_100)
-    assert resampler.step(samples).tobytes() + resampler.flush().tobytes() == samples.tobytes()
-    assert resampler.latency_s == 0.0
-
-
-@settings(deadline=None)
 @given(st.sampled_from(RATES_HZ), st.integers(0, 5_000))
 @example(48_000, 400)
 @example(48_000, 1_200)
@@ -119,16 +109,16 @@ def test_a_stream_keeps_its_duration(rate_hz: int, n_samples: int) -> None:
 
 
 @pytest.mark.parametrize("rate_hz", RATES_HZ)
-def test_a_click_stays_where_it_was(rate_hz: int) -> None:
+def test_a_click_keeps_its_time(rate_hz: int) -> None:
     """No delay is left in the output, and none of it lies outside of the declared receptive field."""
     click = np.zeros(rate_hz, dtype=np.float32)
     click[rate_hz // 2] = 1.0
     response = np.abs(resampled(click, rate_hz))
     times_s = np.arange(len(response)) / 44_100 - (rate_hz // 2) / rate_hz
     assert abs(times_s[np.argmax(response)]) <= 0.5 / 44_100 + 1e-9
-    heard_s = np.abs(times_s[response > 1e-6 * response.max()]).max()
+    reached_s = np.abs(times_s[response > 1e-6 * response.max()]).max()
     reach_s = Resampler(rate_hz).receptive_field_s / 2.0
-    assert 0.8 * reach_s < heard_s <= reach_s
+    assert 0.8 * reach_s < reached_s <= reach_s
 
 
 @pytest.mark.parametrize(
@@ -140,17 +130,17 @@ def test_a_tone_keeps_its_pitch_amplitude_and_phase(rate_hz: int, tone_hz: float
         return np.asarray(0.5 * np.sin(2.0 * np.pi * tone_hz * np.arange(rate) / rate))
 
     middle = slice(10_000, 34_000)
-    heard = resampled(tone(rate_hz).astype(np.float32), rate_hz)
-    np.testing.assert_allclose(heard[middle], tone(44_100)[middle], rtol=0.0, atol=allowed)
+    found = resampled(tone(rate_hz).astype(np.float32), rate_hz)
+    np.testing.assert_allclose(found[middle], tone(44_100)[middle], rtol=0.0, atol=allowed)
 
 
-def test_what_44_1_khz_cannot_hold_is_gone() -> None:
+def test_tones_above_22_05_khz_are_removed() -> None:
     """23 kHz would fold down to 21.1 kHz; -100 dB is below what 16 bits hold."""
     tone = np.sin(2.0 * np.pi * 23_000.0 * np.arange(48_000) / 48_000).astype(np.float32)
     assert np.abs(resampled(tone, 48_000)[10_000:34_000]).max() < 1e-5
 
 
-@pytest.mark.parametrize("rate_hz", [8_000, 16_000, 48_000, 96_000])
+@pytest.mark.parametrize("rate_hz", [8_000, 48_000, 96_000])
 def test_the_declared_latency_is_the_longest_wait(rate_hz: int) -> None:
     resampler = Resampler(rate_hz)
     received, waits_s = 0, []
@@ -160,7 +150,7 @@ def test_the_declared_latency_is_the_longest_wait(rate_hz: int) -> None:
     assert 0.95 * resampler.latency_s - 0.001 <= max(waits_s) <= resampler.latency_s
 
 
-def test_an_ended_stream_takes_no_more() -> None:
+def test_an_ended_stream_refuses_samples() -> None:
     for resampler in (Resampler(48_000), Resampler(44_100)):
         resampler.step(noise(100))
         resampler.flush()

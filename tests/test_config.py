@@ -1,4 +1,4 @@
-"""Settings of a live run: what files and the command line may set, the errors, and that configs/live.toml is true."""
+"""Settings of a live run: files, the command line, the errors, and configs/live.toml."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ import ipaddress
 import math
 import re
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import MISSING, fields, is_dataclass, replace
 from pathlib import Path
-from typing import Any, get_args, get_origin, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import pytest
-from hypothesis import given, reject
+from hypothesis import given
 from hypothesis import strategies as st
 
 from realtime_mer.config import (
@@ -30,10 +30,8 @@ from realtime_mer.config import (
     settings_toml,
 )
 from realtime_mer.config.addresses import parse_target
-from realtime_mer.config.checks import Text
-from realtime_mer.config.loading import known_keys
 from realtime_mer.config.profiles import profile_names, profile_path
-from realtime_mer.config.space import MAPPABLE, SPACE
+from realtime_mer.config.space import MAPPABLE
 
 ROOT = Path(__file__).resolve().parents[1]
 LIVE_TOML = ROOT / "configs" / "live.toml"
@@ -97,48 +95,33 @@ HUGE = "0x" + "f" * 5000
         ("[adio]\ndevice = 'x'", "adio: there is no such table. Did you mean audio?"),
         ("[lamps]", "lamps: there is no such table. There are: audio, input, level, "),
         ("[display]\nPLOT = true", "display.PLOT: there is no such key. Did you mean display.plot?"),
-        ("[input]\ndevice = 'x'", "input.device: there is no such key. Did you mean audio.device?"),
         ("[level]\nx = 1", "level.x: there is no such key. There are: level.silence_db, level.quiet_db."),
         ('[level]\n"a\\nb" = 1', r"'level.a\nb': there is no such key."),
         ("device = 'x'", "device: there is no such key. Did you mean audio.device?"),
-        ("'audio.device' = 'x'", "audio.device: there is no such key. Did you mean audio.device?"),
         ("[[audio]]\ndevice = 'x'", "audio: expected a table, got [{'device': 'x'}]."),
-        ("[osc]\nprofile = 'qlcplus'", "osc.profile: there is no such key. Did you mean osc.targets.profile?"),
         ("[osc]\nrate_hz = 30", "osc.rate_hz: there is no such key. Did you mean osc.targets.rate_hz?"),
         # Values of another type; nothing is converted.
         ("[audio]\ndevice = ' '", "audio.device: expected text that is not empty, got ' '."),
         ("[audio]\ndevice = 2020-01-01", "audio.device: expected text that is not empty, got 2020-01-01."),
         ("[audio]\nbuffer_s = true", "audio.buffer_s: expected a number from 0.5 to 60, got true."),
         ("[audio]\nbuffer_s = nan", "audio.buffer_s: expected a finite number, got nan."),
-        ("[audio]\nlatency = -inf", "audio.latency: expected a finite number, got -inf."),
-        (
-            "[audio]\nlatency = false",
-            "audio.latency: expected one of 'low', 'high' or a number more than 0 and at most 10, got false.",
-        ),
         ("[audio]\nrate_hz = 48000.0", "audio.rate_hz: expected a whole number from 8000 to 384000, got 48000.0."),
-        ("[audio]\nchannels = 1", "audio.channels: expected a list, each a whole number, got 1."),
         ("[audio]\nchannels = [1, true]", "audio.channels[2]: expected a whole number, got true."),
-        ("[input]\nloop = 1", "input.loop: expected true or false, got 1."),
         # Values out of range.
         ("[audio]\nblock_samples = 63", "audio.block_samples: expected a whole number from 64 to 16384, got 63."),
         ("[audio]\nlatency = 'Low'", "audio.latency: expected one of 'low', 'high' or a number more than 0 "),
-        ("[input]\npcm_format = 's16'", "input.pcm_format: expected one of 's16le', 's24le', 's32le', 'f32le', got "),
         ("[audio]\nchannels = []", "audio.channels: expected a list of 1 to 8 different channels, counted from 1, got"),
-        ("[audio]\nchannels = [0]", "audio.channels: expected a list of 1 to 8 different"),
-        ("[audio]\nchannels = [1, 1]", "audio.channels: expected a list of 1 to 8 different"),
-        ("[audio]\nchannels = [1, 2, 3, 4, 5, 6, 7, 8, 9]", "audio.channels: expected a list of 1 to 8 different"),
-        ("[osc]\nquery = ''", "osc.query: expected PORT or HOST:PORT, such as "),
-        ("[control]\nlisten = '0'", "control.listen: expected PORT or HOST:PORT, such as "),
-        # What Python or TOML cannot hold.
-        (f"[audio]\nbuffer_s = {HUGE}", "expected a number of at most 64 bits, got a number of more than 64 bits."),
-        (f"[audio]\nchannels = [{HUGE}]", "expected a number of at most 64 bits, got a number of more than 64 bits."),
-        (
-            '[audio]\ndevice = "a\\u0000b"',
-            r"audio.device: expected Unicode text without the character NUL, got 'a\x00b'",
+        *(
+            (f"[audio]\nchannels = {channels}", "audio.channels: expected a list of 1 to 8 different")
+            for channels in ([0], [1, 1], [*range(1, 10)])
         ),
+        ("[osc]\nquery = ''", "osc.query: expected PORT or HOST:PORT, such as "),
+        # Values that Python or TOML cannot hold.
+        (f"[audio]\nbuffer_s = {HUGE}", "expected a number of at most 64 bits, got a number of more than 64 bits."),
+        ('[audio]\ndevice = "a\\u0000b"', "audio.device: expected Unicode text without the character NUL, got "),
         (f"[audio]\nrate_hz = {'9' * 5000}", "a number is too long, or lists are nested too deeply"),
         (f"[audio]\nchannels = {'[' * 100_000}", "a number is too long, or lists are nested too deeply"),
-        # What would take too much memory.
+        # Files that would take too much memory.
         (f"{'a.' * 200_000}a = 1", "expected a settings file, got more than 50 dots in line 1."),
         (f"[osc]\n[{' . '.join(['a'] * 52)}]", "expected a settings file, got more than 50 dots in line 2."),
         (b"#" * (2**20 + 1), "expected a settings file of at most 1 MiB, got a larger file."),
@@ -273,12 +256,7 @@ def test_a_targets_own_keys_override_its_profile(tmp_path: Path, profile: Path) 
 
 
 @pytest.mark.parametrize(
-    ("address", "host", "port"),
-    [
-        ("", "127.0.0.1", 7700),
-        ("[::1]", "::1", 7700),
-        ("desk:9000", "desk", 9000),
-    ],
+    ("address", "host", "port"), [("", "127.0.0.1", 7700), ("[::1]", "::1", 7700), ("desk:9000", "desk", 9000)]
 )
 def test_a_text_may_name_a_profile_and_an_address(profile: Path, address: str, host: str, port: int) -> None:
     settings = load_settings(None, {"osc.targets": [f"{profile}@{address}"]})
@@ -292,23 +270,17 @@ def test_a_text_may_name_a_profile_and_an_address(profile: Path, address: str, h
         ("rat_hz = 1", ".rat_hz: there is no such key. Did you mean osc.targets[2].rate_hz?"),
         ("scale = 1", ".scale: there is no such key. Did you mean osc.targets.map.scale?"),
         ("x = 1", ".x: there is no such key. There are: osc.targets[2].profile, osc.targets[2].host, "),
-        ("port = 0", ".port: expected a whole number from 1 to 65535, got 0."),
-        ("transport = 'UDP'", ".transport: expected one of 'udp', 'broadcast', 'multicast', 'tcp', got 'UDP'."),
         ("send = 'valence'", ".send: expected a list, each text in quotes, got 'valence'."),
         ("send = ['*', 1]", ".send[2]: expected text in quotes, got 1."),
-        ("home = 0", ".home: expected valence and arousal, two numbers from -1 to 1, got 0."),
         ("home = [0, 1.1]", ".home[2]: expected a number from -1 to 1, got 1.1."),
         ("home = [0, 0, 0]", ".home: expected valence and arousal, two numbers from -1 to 1, got [0, 0, 0]."),
         ("[osc.targets.map]", ".map: expected at most 256 tables, each headed [[osc.targets.map]], got {}."),
         (f"map = [{','.join([MAP] * 257)}]", ".map: expected at most 256 tables, "),
-        ("map = ['valence']", ".map[1]: expected a table, got 'valence'."),
         ("map = [{value = 'valence'}]", ".map[1].address: this key is missing."),
         ("[[osc.targets.map]]\nvalue = 1", ".map[1].value: expected text in quotes, got 1."),
         (f"map = [{MAP}, {{scale = true}}]", ".map[2].scale: expected a number from -1000000 to 1000000, got true."),
         (f"map = [{MAP[:-1]}, low = 1, high = 0}}]", ".map[1].high: expected a number not below low (1), got 0.0."),
-        (f"map = [{MAP[:-1]}, rate_hz = 0}}]", ".map[1].rate_hz: there is no such key. Did you mean osc.targets.rate_"),
         ("map = [{adress = '/a'}]", ".map[1].adress: there is no such key. Did you mean osc.targets[2].map[1].address"),
-        ("profile = 1", ".profile: expected text in quotes, got 1."),
         ("profile = 'missing.toml'", ": missing.toml: the settings cannot be read: "),
     ],
 )
@@ -319,7 +291,7 @@ def test_mistakes_in_a_target_are_named_with_the_whole_key(tmp_path: Path, text:
 
 
 @pytest.mark.parametrize("targets", ["'a:1'", str(["a:1"] * 65), "[9000]", "['9000']"])
-def test_what_is_not_a_list_of_targets_is_refused(tmp_path: Path, targets: str) -> None:
+def test_targets_must_be_a_list(tmp_path: Path, targets: str) -> None:
     with pytest.raises(ConfigError, match=r"stage.toml: osc.targets(\[1\])?: expected .*HOST:PORT"):
         load(tmp_path, f"[osc]\ntargets = {targets}")
 
@@ -376,44 +348,39 @@ NO_ADDRESSES = [
     ("", "no host"),
     ("localhost", "no port"),
     (":9000", "no host"),
-    ("localhost:", "the port must be"),
     ("localhost:65536", "the port must be"),
-    ("localhost:9\n", "the port must be"),
     ("localhost:٩٠٠٠", "the port must be"),
     ("localhost:" + "9" * 5000, "the port must be"),
     ("[::1]", "no port"),
     ("::1:9000", "square brackets"),
-    ("fe80::1", "square brackets"),
     ("[127.0.0.1]:9000", "not an IPv6 address"),
     ("osc.udp://localhost:9000", "not a host name"),
-    ("nul\x00:9000", "not a host name"),
     ("a:b:9000", "not a host name"),
 ]
 
 
 @pytest.mark.parametrize(
-    ("text", "why"),
+    ("read", "expected", "text", "why"),
     [
-        *NO_ADDRESSES,
-        ("9000", "no host"),
-        ("@a:1", "no profile"),
-        ("desk@9000", "no host"),
-        ("desk@a:0", "the port must be"),
-        ("desk@two words", "not a host name"),
+        *((parse_target, r"\[PROFILE@\]HOST:PORT", *each) for each in NO_ADDRESSES),
+        *((parse_listen, "PORT or HOST:PORT", *each) for each in NO_ADDRESSES),
+        (parse_target, r"\[PROFILE@\]HOST:PORT", "9000", "no host"),
+        (parse_target, r"\[PROFILE@\]HOST:PORT", "@a:1", "no profile"),
+        (parse_target, r"\[PROFILE@\]HOST:PORT", "desk@two words", "not a host name"),
+        (parse_listen, "PORT or HOST:PORT", "0", "the port must be"),
     ],
 )
-def test_what_is_not_a_target_is_refused_with_the_reason(text: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=rf"^expected \[PROFILE@\]HOST:PORT, such as .*{why}") as error:
-        parse_target(text)
+def test_an_invalid_address_is_refused_with_the_reason(
+    read: Callable[[str], object], expected: str, text: str, why: str
+) -> None:
+    with pytest.raises(ConfigError, match=rf"^expected {expected}, such as .*{why}") as error:
+        read(text)
     assert len(str(error.value)) < 400
+
+
+def test_the_error_for_a_profile_without_an_address_explains_how_to_write_it() -> None:
     with pytest.raises(ConfigError, match=r"^'QLCplus' is a profile, not a target: write qlcplus@ or "):
         parse_target("QLCplus")
-
-
-@pytest.mark.parametrize(("text", "why"), [*NO_ADDRESSES, ("0", "the port must be")])
-def test_what_is_not_a_place_to_listen_is_refused_with_the_reason(text: str, why: str) -> None:
-    with pytest.raises(ConfigError, match=f"^expected PORT or HOST:PORT, such as .*{why}"):
-        parse_listen(text)
 
 
 @given(st.text())
@@ -432,7 +399,7 @@ def test_an_address_is_written_as_it_is_read(host: str, port: int) -> None:
     assert (text[0] == "[") == (ipaddress.ip_address(host).version == 6)
 
 
-# --- what types and ranges cannot express
+# --- rules beyond types and ranges
 
 
 @pytest.mark.parametrize(
@@ -479,7 +446,7 @@ def test_an_address_that_cannot_serve_its_transport_is_refused(
 @pytest.mark.parametrize(
     ("value", "hint"), [("smooth/valense", "Did you mean smooth/valence?"), ("", "There are: valence, ")]
 )
-def test_only_what_is_one_number_can_be_mapped(value: str, hint: str) -> None:
+def test_only_single_numbers_can_be_mapped(value: str, hint: str) -> None:
     with pytest.raises(ConfigError, match=rf"^value: expected the name of one number .*, got '{value}'\. .*") as error:
         MappedValue(value, "/a")
     assert hint in str(error.value)
@@ -487,62 +454,15 @@ def test_only_what_is_one_number_can_be_mapped(value: str, hint: str) -> None:
 
 # --- writing
 
-NAMES = st.text(st.characters(codec="utf-8", categories=["L", "N"], include_characters="-._%"), min_size=1)
-HOSTS = NAMES | st.ip_addresses().map(str)
-LISTEN = st.none() | PORTS.map(str) | st.builds(address_text, HOSTS, PORTS)
-PART = st.text(st.characters(min_codepoint=33, max_codepoint=126, exclude_characters="#*,/?[]{}"), min_size=1)
-ADDRESSES = st.lists(PART.map("/{}".format), min_size=1, max_size=4).map("".join).filter(lambda text: len(text) <= 200)
-PATTERNS = st.sampled_from([*(address.name for address in SPACE), "*", "smooth/*", "*valence"])
-# Keys whose valid values do not follow from the type.
-SPECIAL: dict[str, st.SearchStrategy[Any]] = {
-    "channels": st.none() | st.lists(st.integers(1, 256), min_size=1, max_size=8, unique=True).map(tuple),
-    "host": HOSTS,
-    "interface": st.none(),
-    "prefix": st.just("") | ADDRESSES,
-    "address": ADDRESSES,
-    "send": st.lists(PATTERNS, max_size=3).map(tuple),
-    "value": st.sampled_from(MAPPABLE),
-    "query": LISTEN,
-    "listen": LISTEN,
-}
 
-
-def valid(kind: Any) -> st.SearchStrategy[Any]:
-    """Values of a settings' type."""
-    parts = get_args(kind)
-    if is_dataclass(kind):
-        hints = known_keys(kind)
-        keys = {key.name: SPECIAL[key.name] if key.name in SPECIAL else valid(hints[key.name]) for key in fields(kind)}
-        return st.fixed_dictionaries(keys).map(lambda values: made(kind, values))
-    if kind == Text:
-        return st.text(min_size=1).filter(lambda text: text.strip() and "\0" not in text)
-    if hasattr(kind, "__metadata__"):
-        meta = kind.__metadata__[0]
-        if parts[0] is int:
-            return st.integers(meta.ge, meta.le)
-        if parts[0] is float:
-            low, open_low = (meta.ge, False) if meta.gt is None else (meta.gt, True)
-            return st.floats(low, meta.le, exclude_min=open_low)
-        return valid(parts[0]) if meta.pattern is None else st.from_regex(meta.pattern)
-    if parts and parts[-1] is ...:
-        return st.lists(valid(parts[0]), max_size=3).map(tuple)
-    if get_origin(kind) is tuple:
-        return st.tuples(*map(valid, parts))
-    return st.one_of(*map(valid, parts)) if parts else st.from_type(kind)
-
-
-def made(kind: Any, values: dict[str, Any]) -> Any:
-    try:
-        return kind(**values)
-    except ConfigError:  # keys that do not fit each other
-        return reject()
-
-
-@given(valid(LiveSettings))
-def test_written_settings_are_read_back(tmp_path_factory: pytest.TempPathFactory, settings: LiveSettings) -> None:
-    path = tmp_path_factory.getbasetemp() / "written.toml"
-    path.write_bytes(settings_toml(settings).encode())
-    assert load_settings(path, {}) == settings
+def test_written_settings_are_read_back(tmp_path: Path) -> None:
+    """Every kind of value; test_the_documentation_can_be_uncommented_as_a_whole has every key."""
+    settings = LiveSettings(
+        audio=AudioSettings('"Gäste"\\ \n音楽', channels=(2, 1), latency=0.1 + 0.2),
+        input=InputSettings(loop=True),
+        osc=OscSettings((FADER_DESK, TargetSettings("fe80::1%eth0", prefix="", home=(-1.0, 1e-9), send=()))),
+    )
+    assert load(tmp_path, settings_toml(settings)) == settings
 
 
 # --- configs/live.toml
@@ -597,6 +517,7 @@ def test_the_documentation_can_be_uncommented_as_a_whole(tmp_path: Path) -> None
     commented = [line for line in LINES if KEY_LINE.fullmatch(line) or TABLE_LINE.fullmatch(line)]
     lines = [line.removeprefix("# ") if line in commented else line for line in LINES if not line.startswith(left_out)]
     settings = load(tmp_path, "\n".join(lines))
+    assert load(tmp_path, settings_toml(settings)) == settings
     loaded = {key: v for table, kind in CLASSES.items() for key, v in flat(kind, table, getattr(settings, table))}
     for key, example in documented(examples=True).items():
         if key.rpartition(".")[2] not in ("interface", "profile"):
@@ -604,10 +525,3 @@ def test_the_documentation_can_be_uncommented_as_a_whole(tmp_path: Path) -> None
     for line in ('host = "239.1.2.3"\ntransport = "multicast"\ninterface = "eth0"', 'profile = "qlcplus"'):
         assert line.splitlines()[-1] in "\n".join(commented)
         load(tmp_path, f"[[osc.targets]]\n{line}")
-
-
-def test_the_documentation_explains_every_key_in_the_line_above_it() -> None:
-    for index, line in enumerate(LINES):
-        if KEY_LINE.fullmatch(line) or TABLE_LINE.fullmatch(line):
-            assert re.fullmatch(r"# [A-Z].{20,}\.", LINES[index - 1]), line
-            assert LINES[index - 2] == "", "it is one line"

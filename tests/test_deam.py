@@ -13,22 +13,16 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from train.deam import (
-    DEAM_FEATURE_NAMES,
-    Deam,
-    DeamError,
-    folds,
-    load_deam,
-    read_features_csv,
-    split_songs,
-)
+from realtime_mer.features.engine import opensmile_names
+from train.deam import Deam, DeamError, folds, load_deam, read_features_csv, split_songs
 
-DYNAMIC = "annotations averaged per song/dynamic (per second annotations)"
+DYNAMIC_NAME = "dynamic (per second annotations)"
+DYNAMIC = f"annotations averaged per song/{DYNAMIC_NAME}"
 Rows = dict[object, list[object]]
 
 
 def write_dimension(folder: Path, name: str, rows: Iterable[tuple[object, Sequence[object]]]) -> None:
-    """One of DEAM's wide tables, from 15 s on; rows as long as they are given."""
+    """One of DEAM's wide tables, with columns from 15 s on."""
     folder.mkdir(parents=True, exist_ok=True)
     header = ["song_id", *(f"sample_{15000 + 500 * i}ms" for i in range(4))]
     lines: list[list[object]] = [[*header], *([song_id, *values] for song_id, values in rows)]
@@ -44,11 +38,14 @@ def write_audio(root: Path, *names: str) -> None:
     folder = root / "MEMD_audio"
     folder.mkdir(parents=True, exist_ok=True)
     for name in names:
-        (folder / name).write_bytes(b"the loader does not look inside")
+        (folder / name).write_bytes(b"not decoded by the loader")
 
 
 def write_clips(root: Path, *rows: str, header: str = "song_id,file,start_s,duration_s") -> None:
+    """The table, and the audio of songs 1, 2, 6, 7."""
     (root / "audio").mkdir(parents=True, exist_ok=True)
+    for song_id in (1, 2, 6, 7):
+        (root / "audio" / f"{song_id}.ogg").touch()
     (root / "clips.csv").write_text("\n".join([header, *rows]) + "\n")
 
 
@@ -56,14 +53,6 @@ def write_songs(root: Path, *song_ids: int) -> None:
     """Annotations, and an audio file for each of the songs."""
     write_annotations(root, dict.fromkeys(song_ids, VALUES))
     write_audio(root, *(f"{song_id}.mp3" for song_id in song_ids))
-
-
-def write_feature_files(root: Path, *song_ids: int) -> Path:
-    """Empty ones."""
-    (root / "features").mkdir()
-    for song_id in song_ids:
-        (root / "features" / f"{song_id}.csv").touch()
-    return root / "features"
 
 
 def ids(deam: Deam) -> list[int]:
@@ -127,7 +116,7 @@ def test_long_stretches(deam_root: Path, excerpts: Deam) -> None:
 
 def test_feature_names_and_reader_agree_with_the_reference(deam_root: Path) -> None:
     with np.load(deam_root / "features.npz") as reference:
-        assert tuple(reference["names"]) == DEAM_FEATURE_NAMES
+        assert tuple(reference["names"]) == opensmile_names()
     frame_start_s, values = read_features_csv(deam_root / "golden" / "1002.csv")
     np.testing.assert_array_equal(frame_start_s, np.arange(18) * 0.5)
     assert values.dtype == np.float32
@@ -154,7 +143,7 @@ def test_official_layout_as_the_archives_unpack(tmp_path: Path, annotations: str
     (tmp_path / features).mkdir(parents=True)
     for song_id in (2, 10):
         (tmp_path / features / f"{song_id}.csv").touch()
-    # What the archives bring along is not looked at.
+    # Other contents of the archives are ignored.
     (tmp_path / "__MACOSX" / "MEMD_audio").mkdir(parents=True)
     (tmp_path / "__MACOSX" / "MEMD_audio" / "2.mp3").touch()
     (tmp_path / audio / ".DS_Store").touch()
@@ -174,10 +163,13 @@ def test_official_layout_as_the_archives_unpack(tmp_path: Path, annotations: str
     assert deam.summary() == f"{tmp_path}: 2 songs with 3 annotation frames.\nNothing was left out."
 
 
-def test_a_song_with_only_one_of_audio_and_features_is_used_and_noted(tmp_path: Path) -> None:
+def test_a_song_with_either_audio_or_features_is_used_and_noted(tmp_path: Path) -> None:
     write_annotations(tmp_path, {7: VALUES, 8: VALUES, 9: VALUES})
     write_audio(tmp_path, "7.mp3", "8.mp3")
-    features = write_feature_files(tmp_path, 8, 9)
+    features = tmp_path / "features"
+    features.mkdir()
+    (features / "8.csv").touch()
+    (features / "9.csv").touch()
     deam = load_deam(tmp_path)
     audio = tmp_path / "MEMD_audio"
     assert [(song.song_id, song.audio, song.features_csv) for song in deam.songs] == [
@@ -191,18 +183,20 @@ def test_a_song_with_only_one_of_audio_and_features_is_used_and_noted(tmp_path: 
     }
 
 
-# ---- what leaves a song out -------------------------------------------------------------------------------------
+# ---- songs that are left out -------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("name", "cell"), [("valence", "loud"), ("arousal", "1.2"), ("arousal", "inf")])
 def test_a_bad_cell_leaves_the_song_out(tmp_path: Path, name: str, cell: str) -> None:
     write_songs(tmp_path, 5, 6)
+    table = tmp_path / "annotations" / DYNAMIC / f"{name}.csv"
     rows: Rows = {5: [0.0, cell, 0.0, 0.0], 6: VALUES}
-    write_dimension(tmp_path / "annotations" / DYNAMIC, name, rows.items())
+    write_dimension(table.parent, name, rows.items())
+    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())  # a byte order mark is ignored
     deam = load_deam(tmp_path)
     assert ids(deam) == [6]
     (entry,) = deam.left_out
-    assert (entry.song_id, entry.file) == (5, tmp_path / "annotations" / DYNAMIC / f"{name}.csv")
+    assert (entry.song_id, entry.file) == (5, table)
     assert f"sample_15500ms is '{cell}'" in entry.text
 
 
@@ -222,13 +216,13 @@ def test_every_fault_is_reported_with_file_and_song(tmp_path: Path) -> None:
     assert ids(deam) == [1]
     assert left_out(deam) == {
         (2, "valence.csv"),  # more values than columns
-        (3, "arousal.csv"),  # annotated in one dimension only
-        (4, "valence.csv"),
-        (5, "valence.csv"),  # no audio and no features
+        (3, DYNAMIC_NAME),  # no time with both dimensions
+        (4, DYNAMIC_NAME),
+        (5, DYNAMIC_NAME),  # no audio and no features
         (6, "valence.csv"),  # two rows
         (None, "valence.csv"),  # no song_id, in two rows
-        (8, "valence.csv"),  # no time with both dimensions
-        (9, "valence.csv"),
+        (8, DYNAMIC_NAME),  # no time with both dimensions
+        (9, DYNAMIC_NAME),
         (10, "10.mp3"),  # not annotated
         (11, "011.mp3"),  # two files
         (None, "1.txt"),  # not audio
@@ -244,11 +238,10 @@ def test_every_fault_is_reported_with_file_and_song(tmp_path: Path) -> None:
 def test_summary_groups_songs_left_out_for_the_same_reason(tmp_path: Path) -> None:
     write_annotations(tmp_path, dict.fromkeys((1, 2, 3, 5, 9), VALUES))
     write_audio(tmp_path, "9.mp3")
-    assert load_deam(tmp_path).summary().splitlines()[1:] == [
-        "Left out: 4 songs.",
-        "  annotated, but neither audio nor features found:",
-        f"    annotations/{DYNAMIC}/valence.csv: 4 songs: 1-3, 5",
-    ]
+    _, *lines = load_deam(tmp_path).summary().splitlines()
+    assert len(lines) == 2
+    assert "4 songs" in lines[0]
+    assert lines[1].endswith(": 4 songs: 1, 2, 3, 5")
 
 
 @pytest.mark.parametrize("hole", ["", "NaN", "nan"])
@@ -260,7 +253,6 @@ def test_a_gap_leaves_out_that_time_only_and_is_noted(tmp_path: Path, hole: str)
     np.testing.assert_array_equal(deam.songs[0].labels, np.array([[0.1, 0.1], [0.3, 0.3]], np.float32))
     assert [note.song_id for note in deam.notes] == [5, 5]
     assert "2 values not used" in deam.summary()
-    assert "gap" in deam.summary()
 
 
 def test_rows_of_different_lengths_are_songs_of_different_lengths(tmp_path: Path) -> None:
@@ -271,7 +263,7 @@ def test_rows_of_different_lengths_are_songs_of_different_lengths(tmp_path: Path
     assert not deam.notes
 
 
-# ---- what makes the whole unusable ------------------------------------------------------------------------------
+# ---- unusable folders ------------------------------------------------------------------------------
 
 
 def test_a_wrong_folder(tmp_path: Path) -> None:
@@ -280,14 +272,14 @@ def test_a_wrong_folder(tmp_path: Path) -> None:
     (tmp_path / "notes.txt").touch()
     with pytest.raises(DeamError, match="is a file"):
         load_deam(tmp_path / "notes.txt")
-    with pytest.raises(DeamError, match=r"does not look like DEAM.*dynamic.*Found there: notes\.txt\."):
+    with pytest.raises(DeamError, match=r"does not look like DEAM.*dynamic.*got notes\.txt\."):
         load_deam(tmp_path)
 
 
 def test_no_usable_song(tmp_path: Path) -> None:
     write_annotations(tmp_path, {5: ["x"]})
     (tmp_path / "MEMD_audio").mkdir()
-    with pytest.raises(DeamError, match=r"no songs.*MEMD_audio.*features.*clips\.csv.*Found there: MEMD_audio/, ann"):
+    with pytest.raises(DeamError, match=r"no songs.*MEMD_audio.*features.*clips\.csv.*got MEMD_audio/, ann"):
         load_deam(tmp_path)
     write_audio(tmp_path, "5.mp3")
     with pytest.raises(DeamError, match=r"No song in .*can be used(.|\n)*sample_15000ms is 'x'(.|\n)*song 5"):
@@ -305,15 +297,14 @@ def test_the_same_folder_twice(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        (b"", "expected a column song_id; the header starts with: nothing"),
-        (b"song_id;sample_15000ms\n5;0.1\n", "expected a column song_id; the header starts with: song_id;sample"),
-        (b"sample_15000ms,song_id\n0.1,5\n", "as the first column, got 'sample_15000ms'"),
-        (b"song_id\n5\n", "expected columns sample_<time>ms"),
+        (b"", "expected the columns song_id, got ''"),
+        (b"song_id;sample_15000ms\n5;0.1\n", "expected the columns song_id, got 'song_id;sample"),
+        (b"sample_15000ms,song_id\n0.1,5\n", "expected the columns song_id, got 'sample_15000ms, song_id'"),
         (b"song_id,sample_15000ms,mean\n5,0.1,0.1\n", "sample_<time>ms, got 'mean'"),
-        (b"song_id,sample_15000ms,sample_15000ms\n5,0.1,0.1\n", "the column 'sample_15000ms' more than once"),
+        (b"song_id,sample_15000ms,sample_15000ms\n5,0.1,0.1\n", "got 15000 ms after 15000 ms"),
         (b"song_id,sample_15000ms,sample_16000ms\n5,0.1,0.1\n", "got 16000 ms after 15000 ms"),
         (b"PK\x03\x04\xff\xfe\x00", "is not a CSV file"),
-        (None, r"is missing.*valence\.csv"),
+        (None, r"cannot be read: No such file"),
     ],
 )
 def test_a_wrong_annotation_table(tmp_path: Path, content: bytes | None, message: str) -> None:
@@ -328,13 +319,6 @@ def test_a_wrong_annotation_table(tmp_path: Path, content: bytes | None, message
     assert "arousal.csv" in str(caught.value)
 
 
-def test_a_byte_order_mark_is_ignored(tmp_path: Path) -> None:
-    write_songs(tmp_path, 5)
-    table = tmp_path / "annotations" / DYNAMIC / "valence.csv"
-    table.write_bytes(b"\xef\xbb\xbf" + table.read_bytes())
-    assert ids(load_deam(tmp_path)) == [5]
-
-
 # ---- excerpts ---------------------------------------------------------------------------------------------------
 
 
@@ -342,7 +326,7 @@ def test_every_fault_of_the_excerpts_is_reported(tmp_path: Path) -> None:
     write_annotations(tmp_path, dict.fromkeys((1, 2, 3, 4, 5, 7, 8), VALUES))
     rows = ("1,audio/1.ogg,15.0", "2,audio/2.ogg,late", "3,audio/3.ogg,15", "4,audio/4.ogg,15", "4,audio/4.ogg,15")
     write_clips(tmp_path, *rows, "6,audio/6.ogg,15", "x,audio/1.ogg,15", "7,audio/7.ogg,15", "8,../8.ogg,15")
-    for name in ("1.ogg", "2.ogg", "4.ogg", "6.ogg", "7.ogg", "../8.ogg"):
+    for name in ("4.ogg", "../8.ogg"):
         (tmp_path / "audio" / name).touch()
     (tmp_path / "splits.csv").write_text("song_id,split\n1,test\n7,dev\n")
     deam = load_deam(tmp_path)
@@ -351,7 +335,7 @@ def test_every_fault_of_the_excerpts_is_reported(tmp_path: Path) -> None:
         (2, "clips.csv"),  # no start
         (3, "clips.csv"),  # no such file
         (4, "clips.csv"),  # two rows
-        (5, "valence.csv"),  # not in clips.csv
+        (5, DYNAMIC_NAME),  # not in clips.csv
         (6, "6.ogg"),  # not annotated
         (None, "clips.csv"),  # no song_id
         (7, "splits.csv"),  # unknown split
@@ -362,8 +346,6 @@ def test_every_fault_of_the_excerpts_is_reported(tmp_path: Path) -> None:
 def test_excerpts_without_a_split(tmp_path: Path) -> None:
     write_annotations(tmp_path, {1: VALUES, 2: VALUES})
     write_clips(tmp_path, "1,audio/1.ogg,15", "2,audio/2.ogg,15")
-    for song_id in (1, 2):
-        (tmp_path / "audio" / f"{song_id}.ogg").touch()
     deam = load_deam(tmp_path)
     assert [song.split for song in deam.songs] == [None, None]
     assert not deam.notes
@@ -377,7 +359,7 @@ def test_excerpts_without_a_split(tmp_path: Path) -> None:
 def test_a_missing_column_of_the_excerpts(tmp_path: Path, column: str) -> None:
     write_annotations(tmp_path, {1: VALUES})
     write_clips(tmp_path, "1,audio/1.ogg,15", header="song_id,file,start_s".replace(column, "other"))
-    with pytest.raises(DeamError, match=rf"clips\.csv: expected a column {column}"):
+    with pytest.raises(DeamError, match=r"clips\.csv: expected the columns song_id, file, start_s, got '.*other"):
         load_deam(tmp_path)
 
 
@@ -393,9 +375,7 @@ def test_missing_long_stretches(tmp_path: Path) -> None:
 def test_long_stretches_of_some_songs(tmp_path: Path) -> None:
     write_annotations(tmp_path, {1: VALUES, 2: [0.1, "", 0.1], 3: [0.1, "", 0.1]})
     write_clips(tmp_path, *(f"{song_id},audio/{song_id}.ogg,15" for song_id in (1, 2, 3)))
-    (tmp_path / "clips_long.csv").write_text("song_id,file,start_s\n2,audio_long/2.ogg,16.5\n")
-    (tmp_path / "audio_long").mkdir()
-    (tmp_path / "audio_long" / "2.ogg").touch()
+    (tmp_path / "clips_long.csv").write_text("song_id,file,start_s\n2,audio/2.ogg,16.5\n")
     deam = load_deam(tmp_path, stretches="long")
     assert [(song.song_id, song.audio_start_s) for song in deam.songs] == [(2, 16.5)]
     assert not deam.left_out
@@ -409,7 +389,7 @@ cells = st.sampled_from(["0.5", "-1", "", "NaN", "x", "1.5", " 0.25 "])
 tables = st.lists(st.tuples(st.integers(1, 6), st.lists(cells, max_size=5)), min_size=1, max_size=6)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30)
 @given(valence=tables, arousal=tables, audio=st.sets(st.integers(1, 7), min_size=1))
 def test_every_song_is_used_or_left_out(
     valence: list[tuple[object, list[object]]], arousal: list[tuple[object, list[object]]], audio: set[int]
@@ -435,21 +415,17 @@ def test_every_song_is_used_or_left_out(
 # ---- splits -----------------------------------------------------------------------------------------------------
 
 
-def test_splits_are_the_published_sizes_and_depend_on_the_seed() -> None:
+def test_splits_are_the_published_sizes() -> None:
     split = split_songs(range(1, 1633), seed=0)
     assert {name: len(part) for name, part in split.items()} == {"train": 1306, "validation": 163, "test": 163}
-    assert split_songs(range(100), seed=0) != split_songs(range(100), seed=1)
-    assert folds(range(100), 5, seed=0) != folds(range(100), 5, seed=1)
 
 
-@given(st.sets(st.integers(1, 3000), min_size=10, max_size=60), st.integers(0, 5), st.randoms())
-def test_split_is_a_partition_that_only_the_seed_decides(song_ids: set[int], seed: int, chance: object) -> None:
-    ordered = sorted(song_ids)
-    shuffled = ordered.copy()
-    chance.shuffle(shuffled)  # type: ignore[attr-defined]
-    split = split_songs(ordered, seed)
-    assert split == split_songs(shuffled, seed)
-    assert sorted(sum(split.values(), ())) == ordered
+@pytest.mark.parametrize("n_songs", [6, 12, 61])
+def test_split_is_a_partition_that_only_the_seed_decides(n_songs: int) -> None:
+    song_ids = range(7, 7 + n_songs)
+    split = split_songs(song_ids, 3)
+    assert split == split_songs(reversed(song_ids), 3) != split_songs(song_ids, 4)
+    assert sorted(sum(split.values(), ())) == [*song_ids]
     assert all(split.values())
 
 
@@ -461,20 +437,22 @@ def test_too_few_songs() -> None:
             folds(range(4), n_folds, seed=0)
 
 
-@given(st.sets(st.integers(1, 3000), min_size=10, max_size=60), st.integers(2, 10))
-def test_folds_test_every_song_once(song_ids: set[int], n_folds: int) -> None:
+@pytest.mark.parametrize(("n_songs", "n_folds"), [(10, 10), (13, 5), (60, 2)])
+def test_folds_test_every_song_once(n_songs: int, n_folds: int) -> None:
+    song_ids = range(7, 7 + n_songs)
     parts = folds(song_ids, n_folds, seed=3)
-    assert len(parts) == n_folds
-    assert sorted(sum((part["test"] for part in parts), ())) == sorted(song_ids)
+    assert parts == folds(reversed(song_ids), n_folds, seed=3) != folds(song_ids, n_folds, seed=4)
+    assert sorted(sum((part["test"] for part in parts), ())) == [*song_ids]
     sizes = [len(part["test"]) for part in parts]
+    assert len(sizes) == n_folds
     assert max(sizes) - min(sizes) <= 1
     for part in parts:
-        assert sorted(part["train"] + part["test"]) == sorted(song_ids)
+        assert sorted(part["train"] + part["test"]) == [*song_ids]
 
 
 # ---- DEAM's own features ----------------------------------------------------------------------------------------
 
-HEADER = ["frameTime", *DEAM_FEATURE_NAMES]
+HEADER = ["frameTime", *opensmile_names()]
 
 
 def write_features(path: Path, header: list[str], rows: list[list[str]]) -> Path:
@@ -484,9 +462,7 @@ def write_features(path: Path, header: list[str], rows: list[list[str]]) -> Path
 
 def feature_row(frame_start_s: float, **changes: str) -> list[str]:
     row = [str(frame_start_s), *(f"{index}e-1" for index in range(260))]
-    for column, text in changes.items():
-        row[int(column.removeprefix("c"))] = text
-    return row
+    return [changes.get(f"c{column}", text) for column, text in enumerate(row)]
 
 
 def test_read_features(tmp_path: Path) -> None:
@@ -503,9 +479,11 @@ def test_read_features(tmp_path: Path) -> None:
         ([*HEADER[:2], "pitch", *HEADER[3:]], [], "column 3 should be 'F0final_sma_amean', got 'pitch'"),
         (HEADER, [], "no frame below the header"),
         (HEADER, [feature_row(0.0), feature_row(0.5)[:-1]], "expected 261 values in row 2, got 260"),
-        (HEADER, [feature_row(0.0), feature_row(0.5, c4="nan")], "Unclipped_sma_amean in row 2, got 'nan'"),
-        (HEADER, [feature_row(0.0, c1="loud")], "expected numbers: .*'loud'"),
-        (HEADER, [feature_row(0.0, c1="1e39")], "finite F0final_sma_stddev in row 1, got '1e39'"),
+        (HEADER, [feature_row(0.0), feature_row(0.5, c4="nan")], "Unclipped_sma_amean .* in row 2, got 'nan'"),
+        *(
+            (HEADER, [feature_row(0.0, c1=text)], f"F0final_sma_stddev as a finite number in row 1, got '{text}'")
+            for text in ("loud", "1e39")
+        ),
         (HEADER, [feature_row(0.0), feature_row(1.0)], "expected a frameTime every 0.5 s"),
         (HEADER, [feature_row(0.5), feature_row(0.0)], "expected a frameTime every 0.5 s"),
     ],

@@ -1,4 +1,4 @@
-"""The level stage: any input gain gives the same output, at the target from the first hop on, and dynamics stay."""
+"""The gain stage: any input gain gives the same output, at the target from the first hop on, and dynamics stay."""
 
 from __future__ import annotations
 
@@ -58,18 +58,15 @@ def hop_levels_db(samples: FloatArray, rate_hz: int = LOW_RATE_HZ) -> npt.NDArra
 
 
 @pytest.mark.parametrize("rate_hz", [RATE_HZ, 16_000])
-def test_level_stage_keeps_the_contract(rate_hz: int) -> None:
+def test_gain_stage_keeps_the_contract(rate_hz: int) -> None:
     verify_contract(lambda: GainStage(GainSettings(), rate_hz), swelling(14_003 / rate_hz, rate_hz))
 
 
-@given(n_samples=st.integers(0, 2_000))
-def test_every_sample_is_returned_once(n_samples: int) -> None:
+def test_every_sample_is_returned_once() -> None:
     stage = GainStage(GainSettings(), RATE_HZ)
-    ready, rest = stage.step(swelling()[:n_samples]), stage.flush()
-    # Less than a hop waits: the latency.
-    assert len(ready) == n_samples // 441 * 441
-    assert len(ready) + len(rest) == n_samples
-    assert ready.dtype == rest.dtype == np.float32
+    ready, rest = stage.step(swelling()[:1_999]), stage.flush()
+    # The last, incomplete hop waits: the latency.
+    assert (len(ready), len(rest)) == (1_999 // 441 * 441, 1_999 % 441)
     assert len(stage.flush()) == 0
 
 
@@ -104,16 +101,7 @@ def test_the_target_is_reached_from_the_first_hop_on(input_db: float, target_db:
     np.testing.assert_allclose(out, target_db, rtol=0.0, atol=1e-4)
 
 
-def test_gain_db_is_the_gain() -> None:
-    stage = GainStage(GainSettings(), LOW_RATE_HZ)
-    assert stage.gain_db == 0.0
-    stage.step(steps((-45.0, 0.1)))
-    assert stage.gain_db == pytest.approx(TARGET_DB + 45.0, abs=1e-4)
-
-
-@pytest.mark.parametrize(
-    ("after_s", "kept_db", "kept_at_its_end_db"), [(5, 10.3, 9.4), (10, 11.1, 10.5), (30, 11.4, 11.0)]
-)
+@pytest.mark.parametrize(("after_s", "kept_db", "kept_at_its_end_db"), [(5, 10.3, 9.4), (30, 11.4, 11.0)])
 def test_a_quiet_passage_stays_quiet(after_s: float, kept_db: float, kept_at_its_end_db: float) -> None:
     """12 dB quieter for 5 s: after 5 s of song 10.4 dB of them are left in the mean and 9.5 in the last second."""
     out = levelled(steps((-18.0, after_s), (-30.0, 5.0)), rate_hz=LOW_RATE_HZ)
@@ -123,9 +111,7 @@ def test_a_quiet_passage_stays_quiet(after_s: float, kept_db: float, kept_at_its
     assert kept_at_its_end_db <= before_db - level_db(quiet[-LOW_RATE_HZ:]) <= 12.0
 
 
-@pytest.mark.parametrize(
-    ("change_db", "arrives_s"), [(-20.0, 120), (-12.0, 82), (-6.0, 51), (6.0, 28), (12.0, 32), (20.0, 32)]
-)
+@pytest.mark.parametrize(("change_db", "arrives_s"), [(-20.0, 120), (-6.0, 51), (6.0, 28), (20.0, 32)])
 def test_after_a_lasting_change_the_target_is_reached_again(change_db: float, arrives_s: float) -> None:
     """Within 1 dB, and for good. The level is a mean of squares: what was loud is forgotten more slowly than what was
     quiet, 20 s · ln((10^(change/10) - 1) / 0.26) for a fall."""
@@ -135,13 +121,13 @@ def test_after_a_lasting_change_the_target_is_reached_again(change_db: float, ar
     assert (np.flatnonzero(away)[-1] + 1) * HOP_S <= arrives_s
 
 
-@pytest.mark.parametrize("entry_db", [15.0, 20.0, 30.0, 40.0])
+@pytest.mark.parametrize("entry_db", [15.0, 40.0])
 def test_a_sudden_loud_entry_is_held_to_the_headroom(entry_db: float) -> None:
     """As the momentary level rises over 0.4 s: to within 2 dB of the headroom after 0.4 s, .4 dB after 1 s."""
     signal = steps((-60.0, 20.0), (-60.0 + entry_db, 3.0))
     entry = hop_levels_db(levelled(signal, rate_hz=LOW_RATE_HZ))[2000:] - TARGET_DB
     risen = 1.0 - np.exp(-HOP_S * np.arange(1, len(entry) + 1) / GainSettings().momentary_s)
-    # Within a hop the gain is still on its way from what the hop before made it.
+    # Within a hop the gain still moves from its value in the hop before.
     assert (entry[1:] <= HEADROOM_DB - 10.0 * np.log10(risen[:-1]) + 0.05).all()
     assert entry[40:].max() <= HEADROOM_DB + 2.0
     assert entry[100:].max() <= HEADROOM_DB + 0.4
@@ -164,7 +150,7 @@ def test_the_gain_moves_without_a_click() -> None:
     assert gain.max() > 1.2 * gain.min()
 
 
-# --- silence and rubbish
+# --- silence and invalid samples
 
 
 @pytest.mark.parametrize("pause_db", [-math.inf, -75.0])
@@ -196,17 +182,17 @@ def test_before_any_music_nothing_is_amplified() -> None:
 
 
 @pytest.mark.parametrize(("input_db", "gain_db"), [(-65.0, 20.0), (-41.0, 20.0), (-39.0, 19.0), (3.0, -20.0)])
-def test_the_gain_has_its_limits(input_db: float, gain_db: float) -> None:
+def test_the_gain_is_limited(input_db: float, gain_db: float) -> None:
     stage = GainStage(GainSettings(max_gain_db=20.0), LOW_RATE_HZ)
     stage.step(steps((input_db, 1.0)))
     assert stage.gain_db == pytest.approx(gain_db, abs=1e-4)
 
 
-@pytest.mark.parametrize("heard_s", [20.0, 60.0])
-def test_one_moment_of_rubbish_is_forgotten_at_once(heard_s: float) -> None:
-    rubbish = np.full(LOW_RATE_HZ // 100, LARGEST_SAMPLE, dtype=np.float32)
-    signal = np.concatenate([steps((-20.0, heard_s)), rubbish, steps((-20.0, 2.0))])
-    after = hop_levels_db(levelled(signal, rate_hz=LOW_RATE_HZ))[round(heard_s / HOP_S) + 1 :]
+@pytest.mark.parametrize("played_s", [20.0, 60.0])
+def test_one_hop_of_invalid_samples_is_forgotten_at_once(played_s: float) -> None:
+    invalid = np.full(LOW_RATE_HZ // 100, LARGEST_SAMPLE, dtype=np.float32)
+    signal = np.concatenate([steps((-20.0, played_s)), invalid, steps((-20.0, 2.0))])
+    after = hop_levels_db(levelled(signal, rate_hz=LOW_RATE_HZ))[round(played_s / HOP_S) + 1 :]
     assert np.abs(after[100:] - TARGET_DB).max() < 1.0
 
 

@@ -25,6 +25,7 @@ from victim import MEMORY_BYTES, Victim
 
 from realtime_mer import types
 from realtime_mer.config.profiles import profile_names, profile_path
+from realtime_mer.features.engine import opensmile_names
 from realtime_mer.models import checkpoint
 from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.osc import control, messages
@@ -363,7 +364,7 @@ def deam_folder(root: Path) -> Path:
 def test_damaged_tables_of_deam(victim: Victim, tmp_path: Path, name: str) -> None:
     path = deam_folder(tmp_path / "deam") / name
     if name == "features.csv":
-        header = ";".join(("frameTime", *deam.DEAM_FEATURE_NAMES))
+        header = ";".join(("frameTime", *opensmile_names()))
         rows = [";".join([f"{15 + i / 2}", *(f"{k}.5e-3" for k in range(260))]) for i in range(3)]
         path.write_text("\n".join([header, *rows]))
     good = path.read_bytes()

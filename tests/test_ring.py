@@ -1,4 +1,4 @@
-"""The ring: nothing lost while there is room, whole blocks lost when there is not, and never a torn one."""
+"""The ring: no block is lost while there is room, then only whole blocks, and none is torn."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def test_every_block_is_read_in_order_or_counted_as_dropped(
     assert ring.written_blocks == next_number
 
 
-def test_what_was_read_is_a_copy() -> None:
+def test_a_read_is_a_copy() -> None:
     ring = BlockRing(2, 1, 1)
     ring.write(numbered(1, 1, 1))
     read = ring.read().samples
@@ -71,13 +71,13 @@ def test_the_time_is_that_of_the_last_block() -> None:
 
 
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (2, 0, 1), (2, 1, 0)])
-def test_sizes_that_make_no_ring(sizes: tuple[int, int, int]) -> None:
+def test_impossible_sizes_are_refused(sizes: tuple[int, int, int]) -> None:
     with pytest.raises(ValueError, match="at least 2 blocks"):
         BlockRing(*sizes)
 
 
 class Interrupted(np.ndarray[Any, Any]):
-    """The ring's memory, where the writer comes in between while blocks are copied out."""
+    """The ring's memory; the writer writes while blocks are copied out."""
 
     meanwhile: Callable[[], None] | None = None
 
@@ -86,13 +86,13 @@ class Interrupted(np.ndarray[Any, Any]):
         if self.meanwhile is not None and isinstance(key, np.ndarray):
             meanwhile, self.meanwhile = self.meanwhile, None
             meanwhile()
-            # Half of every block copied before the writer came, half after.
+            # Half of every block is copied before the write, half after it.
             copied[:, 1] = np.asarray(self)[key][:, 1]
         return copied
 
 
 @pytest.mark.parametrize("n_meanwhile", range(8))
-def test_a_block_that_the_writer_reached_meanwhile_is_dropped_and_counted(n_meanwhile: int) -> None:
+def test_a_block_overwritten_during_a_read_is_dropped_and_counted(n_meanwhile: int) -> None:
     ring = BlockRing(4, 2, 1)
     memory = ring._samples.view(Interrupted)
     ring._samples = memory
@@ -105,8 +105,8 @@ def test_a_block_that_the_writer_reached_meanwhile_is_dropped_and_counted(n_mean
 
     memory.meanwhile = write_more
     read = ring.read()
-    # One slot is free: block 4 goes there, block 5 takes the place of block 0, and so on. And into one slot more the
-    # writer may be writing right now.
+    # One slot is free: block 4 goes there, block 5 replaces block 0, and so on. The writer may be writing into one
+    # more slot at this moment.
     n_safe = max(4 - n_meanwhile, 0)
     assert read.dropped_blocks == 4 - n_safe
     assert read.samples.reshape(-1, 2).tolist() == [[number, number] for number in range(4 - n_safe, 4)]
@@ -115,7 +115,7 @@ def test_a_block_that_the_writer_reached_meanwhile_is_dropped_and_counted(n_mean
 
 
 def test_two_threads_at_full_speed() -> None:
-    block_samples, n_blocks = 20_000, 3_000
+    block_samples, n_blocks = 20_000, 1_000
     ring = BlockRing(4, block_samples, 2)
     blocks = [numbered(number, block_samples, 2) for number in range(8)]
 

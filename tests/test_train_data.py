@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 from pathlib import Path
 
@@ -9,10 +10,11 @@ import numpy as np
 import pytest
 from training_songs import few_clips, official, silent_console
 
+from realtime_mer.features.engine import opensmile_names
 from realtime_mer.features.extraction import ExtractionSettings, extract_file
 from realtime_mer.features.gain import GainSettings
 from train.data import Dataset, load_dataset
-from train.deam import DEAM_FEATURE_NAMES, DeamError, load_deam
+from train.deam import DeamError, load_deam
 from train.sequences import align
 
 DEAM_FEATURES = ExtractionSettings(level=None, descriptors=False)
@@ -44,7 +46,7 @@ def test_real_clips_become_sequences(folder: Path, cache_dir: Path) -> None:
         folder, DEAM_FEATURES, cache_dir=cache_dir, jobs=2, console=console, altered_copies=1, long_stretches=True
     )
     printed = console.file.getvalue()  # type: ignore[attr-defined]
-    assert data.names == DEAM_FEATURE_NAMES
+    assert data.names == opensmile_names()
     assert list(data.songs) == [18, 219, 1101]
     songs = {song.song_id: song for song in load_deam(folder).songs}
     for song_id, sequence in data.songs.items():
@@ -57,7 +59,7 @@ def test_real_clips_become_sequences(folder: Path, cache_dir: Path) -> None:
 
     # The broken clip is reported.
     assert "Left out: 1 song." in printed
-    assert "audio/1007.ogg: song 1007" in printed
+    assert re.search(r"audio/1007\.ogg: .*: song 1007", printed)
     assert "Their features: 54 frames, 54 of them with a label." in printed
     assert [entry.song_id for entry in data.deam.left_out] == [1007]
 
@@ -87,7 +89,7 @@ def test_real_clips_become_sequences(folder: Path, cache_dir: Path) -> None:
 def test_an_unusable_folder_is_reported(deam_root: Path, tmp_path: Path, cache_dir: Path) -> None:
     folder = few_clips(deam_root, tmp_path / "few", {18: "train"})
     (folder / "audio" / "18.ogg").write_text("no music")
-    with pytest.raises(DeamError, match=r"(?s)No song in .*few can be used.*audio/18.ogg: song 18"):
+    with pytest.raises(DeamError, match=r"(?s)No song in .*few can be used.*audio/18\.ogg: .*: song 18"):
         load_dataset(folder, DEAM_FEATURES, cache_dir=cache_dir, jobs=1, console=silent_console())
     with pytest.raises(DeamError, match=r"clips_long\.csv cannot be read"):
         load_dataset(
@@ -116,8 +118,7 @@ def test_without_audio_deams_own_features_are_used(tmp_path: Path) -> None:
     assert data.songs[1].features.shape == (79, 260)
     # A frame that ends at 15 s is the first with a label; the last one ends at 40 s.
     np.testing.assert_array_equal(np.flatnonzero(data.songs[1].labelled), np.arange(28, 79))
-    assert "column 2 should be 'F0final_sma_stddev', got 'nothing'" in printed
-    assert "features/5.csv: song 5" in printed
+    assert re.search(r"features/5\.csv: .*column 2 should be 'F0final_sma_stddev', got 'nothing'.*: song 5", printed)
     assert not data.prescribes_split
     split = data.split(3)
     assert sorted(song_id for part in split.values() for song_id in part) == list(data.songs)
@@ -136,5 +137,4 @@ def test_a_song_without_labelled_frames_is_left_out(tmp_path: Path) -> None:
     (root / "features" / "2.csv").write_text("\n".join(lines[:20]))
     data, printed = load_official(root)
     assert list(data.songs) == [1, 3]
-    assert "no annotation at the end of any frame" in printed
-    assert "features/2.csv: song 2" in printed
+    assert "features/2.csv: no annotation at the end of any frame: song 2" in printed

@@ -12,9 +12,10 @@ import numpy as np
 import torch
 from rich.console import Console
 
+from realtime_mer.features.engine import opensmile_names
 from realtime_mer.features.extraction import ExtractionSettings
 from train.data import Dataset
-from train.deam import DEAM_FEATURE_NAMES, Deam, Song
+from train.deam import Deam, Song
 from train.metrics import DimensionScores, Estimate, Scores
 from train.sequences import SongSequence
 
@@ -104,7 +105,7 @@ def official(root: Path, song_ids: range) -> Path:
     for song_id in song_ids:
         with (root / "features" / f"{song_id}.csv").open("w", newline="") as file:
             writer = csv.writer(file, delimiter=";")
-            writer.writerow(["frameTime", *DEAM_FEATURE_NAMES])
+            writer.writerow(["frameTime", *opensmile_names()])
             writer.writerows([k / 2, *rng.normal(size=260).round(4)] for k in range(79))
     for dimension in ("valence", "arousal"):
         with (root / DYNAMIC / f"{dimension}.csv").open("w", newline="") as file:

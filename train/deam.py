@@ -21,7 +21,7 @@ from typing import Literal
 import numpy as np
 import numpy.typing as npt
 
-from realtime_mer.features.engine import HOP_S
+from realtime_mer.features.engine import HOP_S, opensmile_names
 from realtime_mer.types import FloatArray
 
 TimeArray = npt.NDArray[np.float64]
@@ -32,7 +32,6 @@ SPLIT_NAMES = ("train", "validation", "test")
 ANNOTATION_STEP_S = 0.5
 _STEP_MS = round(ANNOTATION_STEP_S * 1000)
 
-_DIMENSIONS = ("valence", "arousal")
 _DYNAMIC = Path("annotations averaged per song") / "dynamic (per second annotations)"
 _AUDIO_FOLDER = "MEMD_audio"
 _FEATURES_FOLDER = "features"
@@ -47,27 +46,6 @@ MAX_TABLE_BYTES = 2**24
 MAX_ROWS = 5_000
 MAX_COLUMNS = 2_000
 _MAX_DIGITS = 9
-
-
-def _deam_feature_names() -> tuple[str, ...]:
-    """Standard deviation and mean of the 65 descriptors of the IS13-ComParE set, then of their deltas."""
-    voice = ("F0final", "voicingFinalUnclipped", "jitterLocal", "jitterDDP", "shimmerLocal", "logHNR")
-    energy = ("audspec_lengthL1norm", "audspecRasta_lengthL1norm", "pcm_RMSenergy", "pcm_zcr")
-    roll_offs = tuple(f"spectralRollOff{percent}.0" for percent in (25, 50, 75, 90))
-    shapes = ("Flux", "Centroid", "Entropy", "Variance", "Skewness", "Kurtosis", "Slope")
-    moments = tuple(f"spectral{shape}" for shape in shapes)
-    spectrum = ("fband250-650", "fband1000-4000", *roll_offs, *moments, "psySharpness", "spectralHarmonicity")
-    names = []
-    for suffix in ("_sma", "_sma_de"):
-        descriptors = [name + suffix for name in (*voice, *energy)]
-        descriptors += [f"audSpec_Rfilt{suffix}[{band}]" for band in range(26)]
-        descriptors += [f"pcm_fftMag_{name}{suffix}" for name in spectrum]
-        descriptors += [f"pcm_fftMag_mfcc{suffix}[{coefficient}]" for coefficient in range(1, 15)]
-        names += [descriptor + functional for descriptor in descriptors for functional in ("_stddev", "_amean")]
-    return tuple(names)
-
-
-DEAM_FEATURE_NAMES = _deam_feature_names()
 
 
 class DeamError(ValueError):
@@ -116,12 +94,12 @@ class Deam:
     notes: tuple[Finding, ...]
 
     def summary(self) -> str:
-        """How many songs and annotation frames are used; everything left out, by reason, with file and song."""
+        """How many songs and annotation frames are used; everything left out, by file and reason."""
         frames = sum(len(song.label_times_s) for song in self.songs)
         lines = [f"{self.root}: {_count(len(self.songs), 'song')} with {_count(frames, 'annotation frame')}."]
-        lines += _left_out_lines(self.left_out, self.root)
+        lines += _left_out_lines(self.left_out)
         if self.notes:
-            lines += ["Notes:", *_grouped_lines(self.notes, self.root)]
+            lines += ["Notes:", *_grouped_lines(self.notes)]
         return "\n".join(lines)
 
 
@@ -138,8 +116,14 @@ def load_deam(root: Path, stretches: Literal["clips", "long"] = "clips") -> Deam
         raise DeamError(
             f"Expected a folder with DEAM in it, but {root} {'is a file' if root.exists() else 'is missing'}."
         )
-    folders = list(_folders(root))
-    annotations = _find_annotations(root, folders)
+    folders = _folders(root)
+    annotations = _only([folder / _DYNAMIC for folder in folders if (folder / _DYNAMIC).is_dir()], str(_DYNAMIC))
+    if annotations is None:
+        raise DeamError(
+            f"{root} does not look like DEAM: expected a folder '{_DYNAMIC}' with valence.csv and arousal.csv, in it "
+            f"or up to {_SEARCH_DEPTH} folders below, got {_listing(root)}. Give the folder that DEAM's annotations, "
+            f"{_AUDIO_FOLDER} and {_FEATURES_FOLDER} were unpacked into, or, for your own music, one with a labels.csv."
+        )
     findings = _Findings()
     labels = _read_labels(annotations, findings)
     excerpts = _only([folder for folder in folders if (folder / _CLIPS["clips"]).is_file()], _CLIPS["clips"])
@@ -160,7 +144,7 @@ def load_deam(root: Path, stretches: Literal["clips", "long"] = "clips") -> Deam
             findings.notes.append(Finding(None, excerpts / _CLIPS["long"], text))
     else:
         for song_id in without_recording:
-            findings.leave_out(song_id, annotations / "valence.csv", "annotated, but neither audio nor features found")
+            findings.leave_out(song_id, annotations, "annotated, but neither audio nor features found")
     for song_id in sorted(recordings.keys() - labels.keys() - findings.song_ids):
         for file in filter(None, (recordings[song_id].audio, recordings[song_id].features_csv)):
             findings.leave_out(song_id, file, "not annotated")
@@ -171,7 +155,7 @@ def load_deam(root: Path, stretches: Literal["clips", "long"] = "clips") -> Deam
         split = splits.get(song_id)
         songs.append(Song(song_id, recording.audio, recording.start_s, recording.features_csv, *labels[song_id], split))
     if not songs:
-        raise DeamError("\n".join([f"No song in {root} can be used.", *_left_out_lines(findings.left_out, root)]))
+        raise DeamError("\n".join([f"No song in {root} can be used.", *_left_out_lines(findings.left_out)]))
     used = {None, *(song.song_id for song in songs)}
     notes = (note for note in findings.notes if note.song_id in used)
     return Deam(root, tuple(songs), tuple(findings.left_out), tuple(notes))
@@ -216,28 +200,25 @@ def read_features_csv(path: Path) -> tuple[TimeArray, FloatArray]:
     """DEAM's own features of one song: `frameTime;F0final_sma_stddev;…`, one row per frame of 1.0 s, every 0.5 s.
 
     Returns frame_start_s (float64, shape (n,), song time) and values (float32, shape (n, 260)), the columns as in
-    DEAM_FEATURE_NAMES. Raises DeamError, naming the file, if it holds anything but the 260 features as finite numbers.
+    `opensmile_names`. Raises DeamError, naming the file, if it holds anything but the 260 features as finite numbers.
     """
     header, *rows = _csv_rows(path, delimiter=";") or [[]]
-    expected = ("frameTime", *DEAM_FEATURE_NAMES)
+    expected = ("frameTime", *opensmile_names())
     for number, (name, found) in enumerate(itertools.zip_longest(expected, header, fillvalue="nothing"), start=1):
         if name != found:
             raise DeamError(
                 f"{path}: expected frameTime and DEAM's 260 features as columns, separated by semicolons; column "
-                f"{number} should be {name!r}, got {_cut(found)!r}."
+                f"{number} should be {name!r}, got {_quoted(found)}."
             )
     if not rows:
         raise DeamError(f"{path}: no frame below the header.")
     for number, row in enumerate(rows, start=1):
         if len(row) != len(expected):
             raise DeamError(f"{path}: expected {len(expected)} values in row {number}, got {len(row)}.")
-    try:
-        table = np.array(rows, dtype=np.float64)
-    except ValueError as error:
-        raise DeamError(f"{path}: expected numbers: {_cut(str(error))}.") from error
+    table = np.array([[_number(cell) for cell in row] for row in rows], dtype=np.float64)
     for row_index, column in np.argwhere(~(np.abs(table) <= _FLOAT32_MAX)):
-        text = rows[row_index][column]
-        raise DeamError(f"{path}: expected a finite {expected[column]} in row {row_index + 1}, got {_cut(text)!r}.")
+        found = _quoted(rows[row_index][column])
+        raise DeamError(f"{path}: expected {expected[column]} as a finite number in row {row_index + 1}, got {found}.")
     frame_start_s = table[:, 0]
     if np.any(np.abs(np.diff(frame_start_s) - HOP_S) > _TIME_TOLERANCE_S):
         raise DeamError(f"{path}: expected a frameTime every {HOP_S} s.")
@@ -270,22 +251,15 @@ class _Findings:
 # ---- folders ----------------------------------------------------------------------------------------------------
 
 
-def _folders(root: Path) -> Iterator[Path]:
+def _folders(root: Path) -> list[Path]:
     """`root` and the folders below it, level by level, each level by name; without hidden ones and `__MACOSX`."""
-    level = [root]
-    for depth in range(_SEARCH_DEPTH + 1):
-        yield from level
-        if depth < _SEARCH_DEPTH:
-            level = [child for folder in level for child in _subfolders(folder)]
-
-
-def _subfolders(folder: Path) -> list[Path]:
-    try:
-        with os.scandir(folder) as entries:
-            names = sorted(entry.name for entry in entries if not entry.name.startswith((".", "__")) and entry.is_dir())
-    except OSError:  # without permission
-        return []
-    return [folder / name for name in names]
+    folders = [root]
+    for depth in range(1, _SEARCH_DEPTH + 1):
+        below = (path for path in sorted(root.glob("/".join("*" * depth))) if path.is_dir())
+        folders += [
+            path for path in below if not any(part.startswith((".", "__")) for part in path.relative_to(root).parts)
+        ]
+    return folders
 
 
 def _only(candidates: Sequence[Path], what: str) -> Path | None:
@@ -293,21 +267,6 @@ def _only(candidates: Sequence[Path], what: str) -> Path | None:
         found = ", ".join(str(candidate) for candidate in candidates)
         raise DeamError(f"{what} was found more than once: {found}. Point at the folder of one DEAM only.")
     return candidates[0] if candidates else None
-
-
-def _find_annotations(root: Path, folders: Sequence[Path]) -> Path:
-    found = _only([folder / _DYNAMIC for folder in folders if (folder / _DYNAMIC).is_dir()], str(_DYNAMIC))
-    if found is None:
-        raise DeamError(
-            f"{root} does not look like DEAM: no folder '{_DYNAMIC}' with valence.csv and arousal.csv in it, nor up to "
-            f"{_SEARCH_DEPTH} folders below it. Found there: {_listing(root)}. Point at the folder that DEAM's "
-            f"annotations, {_AUDIO_FOLDER} and {_FEATURES_FOLDER} were unpacked into. "
-            "(For your own music: a folder with a labels.csv.)"
-        )
-    for name in _DIMENSIONS:
-        if not (found / f"{name}.csv").is_file():
-            raise DeamError(f"{found}: {name}.csv is missing. Found there: {_listing(found)}.")
-    return found
 
 
 def _listing(folder: Path, most: int = 8) -> str:
@@ -346,36 +305,26 @@ def _rows_by_song(path: Path, columns: Sequence[str], findings: _Findings) -> tu
     """A table with one row per song: its header, and by song_id the cells, as many as the header has.
 
     Rows without a usable song_id, and songs with several rows or with more values than columns, are left out.
-    Raises DeamError if one of `columns` is missing.
+    Raises DeamError if song_id is not the first column, or one of `columns` is missing.
     """
     header, *rows = _csv_rows(path) or [[]]
-    for column in columns:
-        if column not in header:
-            found = ", ".join(header[:5]) or "nothing"
-            raise DeamError(f"{path}: expected a column {column}; the header starts with: {_cut(found)}.")
+    if header[:1] != ["song_id"] or not set(columns) <= set(header):
+        expected = ", ".join(("song_id", *columns))
+        raise DeamError(f"{path}: expected the columns {expected}, got {_quoted(', '.join(header))}.")
     if len(header) > MAX_COLUMNS:
         raise DeamError(f"{path}: expected at most {MAX_COLUMNS:,} columns, got {len(header):,}.")
-    if len(set(header)) < len(header):
-        twice = next(column for column in header if header.count(column) > 1)
-        raise DeamError(f"{path}: the header has the column {_cut(twice)!r} more than once.")
-    song_column = header.index("song_id")
-    found_rows: defaultdict[int, list[list[str]]] = defaultdict(list)
+    table: dict[int, list[str]] = {}
     for cells in rows:
-        text = cells[song_column] if song_column < len(cells) else ""
-        song_id = _song_id(text)
+        song_id = _song_id(cells[0])
         if song_id is None:
-            findings.leave_out(None, path, f"song_id {_cut(text)!r} is not an integer")
-        else:
-            found_rows[song_id].append(cells)
-    table = {}
-    for song_id, candidates in found_rows.items():
-        if len(candidates) > 1:
+            findings.leave_out(None, path, f"song_id {_quoted(cells[0])} is not an integer")
+        elif song_id in table:
             findings.leave_out(song_id, path, "more than one row")
-        elif len(candidates[0]) > len(header):
-            findings.leave_out(song_id, path, f"{len(candidates[0])} cells for {len(header)} columns")
+        elif len(cells) > len(header):
+            findings.leave_out(song_id, path, f"{len(cells)} cells for {len(header)} columns")
         else:
-            table[song_id] = candidates[0] + [""] * (len(header) - len(candidates[0]))
-    return header, table
+            table[song_id] = cells + [""] * (len(header) - len(cells))
+    return header, {song_id: cells for song_id, cells in table.items() if song_id not in findings.song_ids}
 
 
 def _song_id(text: str) -> int | None:
@@ -394,19 +343,13 @@ def _number(text: str) -> float | None:
 
 def _read_labels(folder: Path, findings: _Findings) -> dict[int, tuple[TimeArray, FloatArray]]:
     """Times (n,) and labels (n, 2) of every song that is properly annotated in both dimensions."""
-    files = [folder / f"{name}.csv" for name in _DIMENSIONS]
-    valence, arousal = (_read_dimension(file, findings) for file in files)
+    valence, arousal = (_read_dimension(folder / f"{name}.csv", findings) for name in ("valence", "arousal"))
     labels = {}
     for song_id in sorted((valence.keys() | arousal.keys()) - findings.song_ids):
-        for table, file in ((valence, files[0]), (arousal, files[1])):
-            if song_id not in table:
-                findings.leave_out(song_id, file, "annotated in the other dimension only")
-        if song_id in findings.song_ids:
-            continue
-        of_valence, of_arousal = valence[song_id], arousal[song_id]
+        of_valence, of_arousal = valence.get(song_id, {}), arousal.get(song_id, {})
         times_ms = sorted(of_valence.keys() & of_arousal.keys())
         if not times_ms:
-            findings.leave_out(song_id, files[0], "no time at which both valence and arousal are annotated")
+            findings.leave_out(song_id, folder, "no time at which both valence and arousal are annotated")
             continue
         unused = len(of_valence.keys() ^ of_arousal.keys())
         if unused:
@@ -421,16 +364,12 @@ def _read_labels(folder: Path, findings: _Findings) -> dict[int, tuple[TimeArray
 
 def _read_dimension(path: Path, findings: _Findings) -> dict[int, dict[int, float]]:
     """The values by song_id and time in ms; times without a value are left out."""
-    header, rows = _rows_by_song(path, ["song_id"], findings)
-    if header[0] != "song_id":
-        raise DeamError(f"{path}: expected song_id as the first column, got {_cut(header[0])!r}.")
-    if len(header) < 2:
-        raise DeamError(f"{path}: expected columns sample_<time>ms after song_id.")
+    header, rows = _rows_by_song(path, (), findings)
     times_ms = []
     for column in header[1:]:
         match = re.fullmatch(rf"sample_(\d{{1,{_MAX_DIGITS}}})ms", column, flags=re.ASCII)
         if match is None:
-            raise DeamError(f"{path}: expected columns sample_<time>ms, got {_cut(column)!r}.")
+            raise DeamError(f"{path}: expected columns sample_<time>ms, got {_quoted(column)}.")
         times_ms.append(int(match[1]))
     for before, after in itertools.pairwise(times_ms):
         if after - before != _STEP_MS:
@@ -441,8 +380,7 @@ def _read_dimension(path: Path, findings: _Findings) -> dict[int, dict[int, floa
         numbers = {time_ms: _number(text) for time_ms, text in texts.items()}
         bad = next((time_ms for time_ms, value in numbers.items() if value is None or abs(value) > 1.0), None)
         if bad is not None:
-            found = _cut(texts[bad])
-            findings.leave_out(song_id, path, f"sample_{bad}ms is {found!r}, expected a number in [-1, 1]")
+            findings.leave_out(song_id, path, f"sample_{bad}ms is {_quoted(texts[bad])}, expected a number in [-1, 1]")
         else:
             # In these tables a missing value is sometimes NaN.
             table[song_id] = {t: value for t, value in numbers.items() if value is not None and not math.isnan(value)}
@@ -459,7 +397,7 @@ def _official_recordings(root: Path, folders: Sequence[Path], findings: _Finding
         raise DeamError(
             f"{root} has DEAM's annotations, but no songs: expected a folder {_AUDIO_FOLDER} with audio "
             f"({', '.join(AUDIO_SUFFIXES)}), a folder {_FEATURES_FOLDER} with <song_id>.csv, or a {_CLIPS['clips']}, "
-            f"in it or up to {_SEARCH_DEPTH} folders below. Found there: {_listing(root)}."
+            f"in it or up to {_SEARCH_DEPTH} folders below, got {_listing(root)}."
         )
     audio = _files_by_song(audio_folder, AUDIO_SUFFIXES, findings)
     features = _files_by_song(features_folder, (".csv",), findings)
@@ -510,39 +448,32 @@ def _files_by_song(folder: Path | None, suffixes: Sequence[str], findings: _Find
 
 
 def _excerpt_recordings(clips_csv: Path, findings: _Findings) -> dict[int, _Recording]:
-    header, rows = _rows_by_song(clips_csv, ["song_id", "file", "start_s"], findings)
+    header, rows = _rows_by_song(clips_csv, ("file", "start_s"), findings)
     recordings = {}
     for song_id, cells in rows.items():
-        name = Path(cells[header.index("file")])
-        start_text = cells[header.index("start_s")]
-        start_s = _number(start_text)
+        row = dict(zip(header, cells, strict=True))
+        name, start_s = Path(row["file"]), _number(row["start_s"])
+        audio = clips_csv.parent / name
         if start_s is None or not 0.0 <= start_s < math.inf:
-            findings.leave_out(song_id, clips_csv, f"expected start_s in seconds, got {_cut(start_text)!r}")
+            findings.leave_out(song_id, clips_csv, f"expected start_s in seconds, got {_quoted(row['start_s'])}")
         elif name.is_absolute() or ".." in name.parts:
-            findings.leave_out(song_id, clips_csv, f"the file {_cut(str(name))!r} is outside of this folder")
-        elif not _is_file(clips_csv.parent / name):
-            findings.leave_out(song_id, clips_csv, f"the file {_cut(str(name))!r} is missing")
+            findings.leave_out(song_id, clips_csv, f"the file {_quoted(row['file'])} is outside of this folder")
+        elif not os.path.isfile(audio):  # noqa: PTH113 - Path.is_file raises if the name is too long
+            findings.leave_out(song_id, clips_csv, f"the file {_quoted(row['file'])} is missing")
         else:
-            recordings[song_id] = _Recording(clips_csv.parent / name, start_s, None)
+            recordings[song_id] = _Recording(audio, start_s, None)
     return recordings
-
-
-def _is_file(path: Path) -> bool:
-    try:
-        return path.is_file()
-    except OSError:  # a name that is too long for any file
-        return False
 
 
 def _read_splits(path: Path, song_ids: Set[int], findings: _Findings) -> dict[int, str]:
     """The prescribed split by song; empty if there is no such file. Notes which of `song_ids` it does not name."""
     if not path.is_file():
         return {}
-    header, rows = _rows_by_song(path, ["song_id", "split"], findings)
+    header, rows = _rows_by_song(path, ("split",), findings)
     splits = {song_id: cells[header.index("split")] for song_id, cells in rows.items()}
     for song_id, split in splits.items():
         if split not in SPLIT_NAMES:
-            findings.leave_out(song_id, path, f"expected a split of {', '.join(SPLIT_NAMES)}, got {_cut(split)!r}")
+            findings.leave_out(song_id, path, f"expected a split of {', '.join(SPLIT_NAMES)}, got {_quoted(split)}")
     without_split = sorted(song_ids - splits.keys() - findings.song_ids)
     if without_split:
         findings.notes.append(Finding(None, path, f"no split for {_songs(without_split)}"))
@@ -552,52 +483,37 @@ def _read_splits(path: Path, song_ids: Set[int], findings: _Findings) -> dict[in
 # ---- messages ---------------------------------------------------------------------------------------------------
 
 
-def _cut(text: str, most: int = 80) -> str:
+def _quoted(text: str, most: int = 80) -> str:
     """A text from a file, short enough for a message."""
-    return text if len(text) <= most else f"{text[: most - 3]}..."
+    return repr(text if len(text) <= most else f"{text[: most - 3]}...")
 
 
 def _count(n: int, noun: str) -> str:
     return f"{n:,} {noun if n == 1 else noun + 's'}"
 
 
-def _songs(song_ids: Sequence[int]) -> str:
-    """Ascending ids in words: "song 5" or "3 songs: 5-6, 9"."""
-    if len(song_ids) == 1:
-        return f"song {song_ids[0]}"
-    runs: list[list[int]] = []
-    for song_id in song_ids:
-        if runs and song_id == runs[-1][-1] + 1:
-            runs[-1].append(song_id)
-        else:
-            runs.append([song_id])
-    text = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
-    return f"{_count(len(song_ids), 'song')}: {text}"
+def _songs(song_ids: Sequence[int], most: int = 10) -> str:
+    """ "song 5" or "2 songs: 5, 9"; of many songs, the first ones."""
+    ids = ", ".join(str(song_id) for song_id in song_ids[:most]) + (", ..." if len(song_ids) > most else "")
+    return f"song {ids}" if len(song_ids) == 1 else f"{_count(len(song_ids), 'song')}: {ids}"
 
 
-def _left_out_lines(left_out: Sequence[Finding], root: Path) -> Iterator[str]:
+def _left_out_lines(left_out: Sequence[Finding]) -> list[str]:
     if not left_out:
-        yield "Nothing was left out."
-        return
-    n_songs = len({entry.song_id for entry in left_out if entry.song_id is not None})
+        return ["Nothing was left out."]
+    n_songs = len({entry.song_id for entry in left_out} - {None})
     n_others = sum(entry.song_id is None for entry in left_out)
     others = f" and {n_others} rows or files that belong to no song" if n_others else ""
-    yield f"Left out: {_count(n_songs, 'song')}{others}."
-    yield from _grouped_lines(left_out, root)
+    return [f"Left out: {_count(n_songs, 'song')}{others}.", *_grouped_lines(left_out)]
 
 
-def _grouped_lines(findings: Iterable[Finding], root: Path) -> Iterator[str]:
-    """Findings by text, then by file with all its songs; paths are relative to `root`."""
-    by_text: defaultdict[str, defaultdict[Path, list[int]]] = defaultdict(lambda: defaultdict(list))
+def _grouped_lines(findings: Iterable[Finding]) -> Iterator[str]:
+    """One line for each file and text, with all its songs."""
+    song_ids: defaultdict[tuple[Path, str], list[int]] = defaultdict(list)
     for finding in findings:
-        file = finding.file.relative_to(root) if finding.file.is_relative_to(root) else finding.file
-        song_ids = by_text[finding.text][file]
-        if finding.song_id is not None:
-            song_ids.append(finding.song_id)
-    for text, files in by_text.items():
-        yield f"  {text}:"
-        for file, song_ids in files.items():
-            yield f"    {file}" + (f": {_songs(sorted(song_ids))}" if song_ids else "")
+        song_ids[finding.file, finding.text] += [] if finding.song_id is None else [finding.song_id]
+    for (file, text), ids in song_ids.items():
+        yield f"  {file}: {text}" + (f": {_songs(sorted(set(ids)))}" if ids else "")
 
 
 def _sorted_ids(ids: npt.NDArray[np.int64]) -> tuple[int, ...]:
