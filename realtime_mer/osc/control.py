@@ -179,7 +179,8 @@ class ControlServer:
                 if result.name is not None:
                     self._answer(False, result.name, result.reason, sender)
         # A packet that is too large is not read.
-        return max(1, len(results), min(len(datagram), MAX_BYTES) / _SMALL_BYTES)
+        n_bytes = len(datagram) if len(datagram) <= MAX_BYTES else 0
+        return max(1, len(results), n_bytes / _SMALL_BYTES)
 
     def _ignore(self, n: int, reason: str, sender: Any) -> None:
         self._last_ignored = _plain(f"{reason}; from {sender_text(sender)}", _MAX_REASON)
