@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any, cast
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -228,51 +228,27 @@ def test_a_change_is_sent_at_once() -> None:
 # --- smooth values ---
 
 
-def path_of(target: TargetSettings, *updates: tuple[float, Update], at_s: float) -> tuple[float, float]:
+def smooth_at(target: TargetSettings, at_s: float, *updates: tuple[float, Update]) -> tuple[object, ...]:
     composer = Composer(replace(target, send=("smooth/va",)))
     for now_s, update in updates:
         composer.update(update, now_s)
-    valence, arousal = by_address(composer.smooth(at_s))["/mer/smooth/va"]
-    assert isinstance(valence, float)
-    assert isinstance(arousal, float)
-    return valence, arousal
+    return by_address(composer.smooth(at_s))["/mer/smooth/va"]
 
 
 def test_the_smooth_values_follow_the_music_as_the_target_wants() -> None:
     # At home until there is music.
-    assert path_of(TargetSettings(), at_s=5.0) == (0.0, 0.0)
-    assert path_of(TargetSettings(home=(0.5, -1.0), home_after_s=1.0), at_s=5.0) == (0.5, -1.0)
-    updates = (10.0, MUSIC)
-    assert path_of(TargetSettings(smoothing="none"), updates, at_s=10.0) == (0.25, -0.5)
-    assert path_of(TargetSettings(smoothing="linear"), updates, at_s=10.25) == pytest.approx((0.125, -0.25))
-    assert path_of(TargetSettings(smoothing="linear", settle_s=2.0), updates, at_s=10.5) == pytest.approx(
-        (0.0625, -0.125)
-    )
-    # Within 2 % after the kind's own time to settle.
-    assert path_of(TargetSettings(smoothing="spring"), updates, at_s=11.0) == pytest.approx((0.245, -0.49), abs=1e-4)
-    slow, fast = (
-        path_of(TargetSettings(smoothing="one-euro", speed=speed), updates, at_s=10.5)[0] for speed in (0.0, 1.0)
-    )
-    assert 0.0 < slow < fast < 0.25
-
-
-def test_silence_holds_and_then_goes_home_if_there_is_one() -> None:
-    updates = (
-        (10.0, MUSIC),
-        (11.0, with_prediction(SILENCE, valence=0.9)),
-        (20.0, with_prediction(SILENCE, valence=0.9)),
-    )
-    assert path_of(TargetSettings(smoothing="none"), *updates, at_s=100.0) == (0.25, -0.5)
+    assert smooth_at(TargetSettings(), 5.0) == (0.0, 0.0)
     homely = TargetSettings(smoothing="none", home_after_s=5.0, home=(-1.0, 1.0), glide_s=2.0)
-    assert path_of(homely, *updates[:2], at_s=14.9) == (0.25, -0.5)
-    composer = Composer(replace(homely, send=("smooth/valence",)))
-    composer.update(MUSIC, 10.0)
-    way = [cast(float, message.values[0]) for n in range(41) for message in composer.smooth(15.0 + n / 4)]
-    assert way == sorted(way, reverse=True)
-    assert way[0] == 0.25
-    assert -0.9 < way[4] < 0.2
-    assert way[8] == pytest.approx(-1.0 + 0.02 * 1.25, abs=1e-3)
-    assert way[-1] == -1.0
+    assert smooth_at(homely, 5.0) == (-1.0, 1.0)
+    music, silence = (10.0, MUSIC), (11.0, with_prediction(SILENCE, valence=0.9))
+    assert smooth_at(TargetSettings(smoothing="none"), 100.0, music, silence) == (0.25, -0.5)
+    linear = TargetSettings(smoothing="linear", settle_s=2.0)
+    assert smooth_at(linear, 10.5, music) == pytest.approx((0.0625, -0.125))
+    slow, fast = (TargetSettings(smoothing="one-euro", speed=speed) for speed in (0.0, 1.0))
+    assert smooth_at(slow, 10.5, music)[:1] < smooth_at(fast, 10.5, music)[:1] < (0.25,)
+    # Silence holds, and then goes home if there is one, within 2 % after the time to glide.
+    assert smooth_at(homely, 14.9, music, silence) == (0.25, -0.5)
+    assert smooth_at(homely, 17.0, music, silence) == pytest.approx((-1.0 + 0.02 * 1.25, 1.0 - 0.02 * 1.5), abs=1e-3)
 
 
 # --- only what has changed ---
@@ -281,27 +257,21 @@ def test_silence_holds_and_then_goes_home_if_there_is_one() -> None:
 @pytest.mark.parametrize("smoothing", SMOOTHINGS)
 def test_smooth_values_that_rest_are_not_sent_with_on_change(smoothing: str) -> None:
     quiet = Composer(TargetSettings(on_change=True, smoothing=smoothing))
-    steady = Composer(TargetSettings(smoothing=smoothing))
-    for composer in (quiet, steady):
-        composer.update(MUSIC, 10.0)
+    quiet.update(MUSIC, 10.0)
     moving = [len(quiet.smooth(10.0 + n / 60)) for n in range(600)]
     assert moving[0] == len(BY_WHEN[When.SMOOTH])
-    assert moving[-1] == 0, "after ten seconds it has arrived"
     first_rest = moving.index(0)
     assert moving[first_rest:] == [0] * (600 - first_rest)
-    if smoothing != "none":
-        assert first_rest > 20
-    assert [len(steady.smooth(10.0 + n / 60)) for n in range(600)] == [len(BY_WHEN[When.SMOOTH])] * 600
+    assert (first_rest > 20) == (smoothing != "none")
     quiet.update(with_prediction(MUSIC, valence=0.5), 20.0)
     assert quiet.smooth(20.2) != []
     quiet.smooth(60.0)
     assert quiet.smooth(61.0) == []
     # After a failure everything is sent again, except events.
-    frame = {message.address for message in quiet.update(with_prediction(MUSIC, valence=0.6), 62.0)}
-    assert frame < under("/mer", BY_WHEN[When.FRAME])
+    again = with_prediction(MUSIC, valence=0.6)
+    assert by_address(quiet.update(again, 62.0)).keys() < under("/mer", BY_WHEN[When.FRAME])
     quiet.forget()
-    frame = {message.address for message in quiet.update(with_prediction(MUSIC, valence=0.6), 63.0)}
-    assert frame == under("/mer", BY_WHEN[When.FRAME])
+    assert by_address(quiet.update(again, 63.0)).keys() == under("/mer", BY_WHEN[When.FRAME])
     assert by_address(quiet.smooth(64.0)).keys() == under("/mer", BY_WHEN[When.SMOOTH])
 
 
@@ -368,18 +338,10 @@ def test_with_on_change_nothing_is_missing_and_nothing_is_sent_twice(
 
 # --- all of it can be sent ---
 
-EDGES = st.sampled_from([-1e6, -1.0, -5e-324, 0.0, 1e-6, 1.0, 1e6])
-NUMBERS = st.floats(-1e6, 1e6) | EDGES
-
-
-def ordered(bounds: tuple[float | None, float | None]) -> tuple[float | None, float | None]:
-    low, high = bounds
-    return (high, low) if low is not None and high is not None and low > high else bounds
-
-
+NUMBERS = st.floats(-1e6, 1e6) | st.sampled_from([-1e6, -1.0, -5e-324, 0.0, 1e-6, 1.0, 1e6])
 MAPPED = st.builds(
     lambda bounds, **how: MappedValue(low=bounds[0], high=bounds[1], **how),
-    bounds=st.tuples(st.none() | NUMBERS, st.none() | NUMBERS).map(ordered),
+    bounds=st.just((None, None)) | st.tuples(NUMBERS, NUMBERS).map(sorted),
     value=st.sampled_from(MAPPABLE),
     address=st.sampled_from(["/1", "/lights/dimmer", "/mer/valence"]),
     scale=NUMBERS,
@@ -391,7 +353,6 @@ TARGETS = st.builds(
     TargetSettings,
     prefix=st.sampled_from(["", "/mer", "/a/b"]),
     send=st.lists(PATTERNS, max_size=3).map(tuple),
-    rate_hz=st.floats(1, 120),
     on_change=st.booleans(),
     smoothing=st.sampled_from(SMOOTHINGS),
     settle_s=st.none() | st.floats(0.05, 60),
@@ -403,21 +364,21 @@ TARGETS = st.builds(
 )
 # A moment ago, or a long time, or the same moment.
 PAUSES_S = st.sampled_from([0.0, 1e-9, 0.01, 0.5, 7.0, 1e6])
+TEXTS = st.text(st.characters(codec="ascii", exclude_characters="\0"))
 ANYTHING = st.one_of(
     UPDATES,
     STATUSES,
     st.builds(Event, st.just("event/mark"), st.tuples(st.integers(1, LARGEST_INT))),
-    st.builds(Event, st.just("status/error"), st.tuples(st.just("rate"), st.text(st.characters(codec="ascii")))),
+    st.builds(Event, st.just("status/error"), st.tuples(st.just("rate"), TEXTS)),
     st.none(),
 )
 
 
-@settings(max_examples=100)
-@given(TARGETS, st.lists(st.tuples(PAUSES_S, ANYTHING), max_size=20))
+@settings(max_examples=60)
+@given(TARGETS, st.lists(st.tuples(PAUSES_S, ANYTHING), max_size=15))
 def test_every_message_can_be_sent_and_holds_finite_numbers_of_its_type(
     target: TargetSettings, steps: list[tuple[float, Update | Status | Event | None]]
 ) -> None:
-    steps = [(s, one) for s, one in steps if not (isinstance(one, Event) and "\0" in str(one.values[-1]))]
     composer = Composer(target)
     now_s = 1000.0
     for pause_s, step in steps:

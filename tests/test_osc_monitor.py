@@ -24,11 +24,12 @@ from pythonosc import slip
 from rich.console import Console
 
 from realtime_mer.errors import OutputError
-from realtime_mer.osc import OscError, ports
+from realtime_mer.osc import OscError
 from realtime_mer.osc.messages import MAX_PACKET_BYTES, Message, packet
+from realtime_mer.osc.ports import Datagrams
 from realtime_mer.osc_monitor.command import Monitor, run
 from realtime_mer.osc_monitor.receiving import MOST_CONNECTIONS, Receiver, Where
-from realtime_mer.osc_monitor.traffic import MOST_ADDRESSES, MOST_SENDERS, Traffic, values_text
+from realtime_mer.osc_monitor.traffic import MOST_ADDRESSES, MOST_SENDERS, Arrivals, Traffic, values_text
 
 ROOT = Path(__file__).resolve().parents[1]
 GROUP, GROUP6 = "239.255.77.7", "ff15::7"
@@ -37,21 +38,12 @@ SENDER = "127.0.0.1:53211"
 # --- what is counted and timed ---
 
 
-def timing_of(times_s: list[float]) -> tuple[float | None, float | None]:
-    """Rate and jitter of packets at these times."""
-    traffic = Traffic()
-    for time_s in times_s:
-        traffic.add(time_s, SENDER, packet([Message("/a", "f", (0.5,))]))
-    return traffic.addresses["/a"].timing()
-
-
 @pytest.mark.parametrize(
     ("times_s", "rate_hz", "jitter_ms"),
     [
         ([1.0], None, None),
         ([1.0, 1.5], 2.0, None),
         ([1.0, 1.0, 1.0], None, 0.0),
-        ([k / 16 for k in range(50)], 16.0, 0.0),
         # Intervals of 10 and 30 ms in turn.
         ([0.02 * k + 0.01 * (k % 2) for k in range(51)], 50.0, 10.0),
         # Only the last WINDOW_S count.
@@ -61,7 +53,10 @@ def timing_of(times_s: list[float]) -> tuple[float | None, float | None]:
 def test_rate_and_jitter_are_of_the_intervals(
     times_s: list[float], rate_hz: float | None, jitter_ms: float | None
 ) -> None:
-    assert timing_of(times_s) == (
+    arrivals = Arrivals()
+    for time_s in times_s:
+        arrivals.add(time_s, "f 0.5")
+    assert arrivals.timing() == (
         None if rate_hz is None else pytest.approx(rate_hz),
         None if jitter_ms is None else pytest.approx(jitter_ms, abs=1e-6),
     )
@@ -86,7 +81,7 @@ def test_everything_is_counted_and_every_message_has_a_text() -> None:
 def test_memory_is_bounded() -> None:
     traffic = Traffic()
     for k in range(MOST_ADDRESSES + 9):
-        traffic.add(k / 1000, f"x:{k}", packet([Message(f"/{k}", "s", ("x" * 9000,))]))
+        traffic.add(k / 1000, f"x:{k}", packet([Message(f"/{k}", "s", ("x" * 200,))]))
     for k in range(400):
         traffic.add(1.0 + k / 1000, "x:1", packet([Message("/0", "", ())]))
     assert (len(traffic.addresses), traffic.hidden, len(traffic.senders)) == (MOST_ADDRESSES, 9, MOST_SENDERS)
@@ -94,20 +89,13 @@ def test_memory_is_bounded() -> None:
     assert max(len(arrivals.values) for arrivals in traffic.addresses.values()) <= 120
 
 
-@pytest.mark.parametrize(
-    ("types", "values", "text"),
-    [
-        ("", (), ""),
-        ("fd", (0.25, 0.1234567890123), "fd 0.25 0.123457"),
-        ("s", ("a\x1b[2J\n\x9b\x7fü",), r"s 'a\x1b[2J\n\x9b\x7f\xfc'"),
-        ("[iTN]b", ([1, True, None], b"\x00"), r"[iTN]b [1, True, None] b'\x00'"),
-    ],
-)
-def test_values_are_shown_in_printable_ascii(types: str, values: tuple[object, ...], text: str) -> None:
-    assert values_text(Message("/a", types, values)) == text
-
-
-def test_all_packets_have_a_short_text() -> None:
+def test_values_are_shown_in_short_printable_ascii() -> None:
+    shown = {"fd": (0.25, 0.1234567890123), "s": ("a\x1b[2J\n\x9b\x7fü",), "[iTN]b": ([1, True, None], b"\x00")}
+    assert [values_text(Message("/a", types, values)) for types, values in shown.items()] == [
+        "fd 0.25 0.123457",
+        r"s 'a\x1b[2J\n\x9b\x7f\xfc'",
+        r"[iTN]b [1, True, None] b'\x00'",
+    ]
     traffic = Traffic()
     for data in (*BAD.values(), *STRANGE.values()):
         for text in traffic.add(0.0, SENDER, data):
@@ -145,10 +133,7 @@ def send_to(address: tuple[str, int], *datagrams: bytes) -> str:
         return name_of(sender)
 
 
-@pytest.mark.parametrize(
-    ("host", "to"),
-    [(HERE, HERE), ("localhost", HERE), ("0.0.0.0", HERE), ("::1", "::1"), ("::", "::1"), ("::", HERE)],
-)
+@pytest.mark.parametrize(("host", "to"), [("localhost", HERE), ("::", "::1"), ("::", HERE)])
 def test_udp_packets_come_with_their_sender(host: str, to: str) -> None:
     skip_without(host)
     port = free_port()
@@ -158,16 +143,11 @@ def test_udp_packets_come_with_their_sender(host: str, to: str) -> None:
 
 
 def test_dropped_packets_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    received = [(PING, (HERE, 9), 2), (PING, (HERE, 9), 3)]
-
-    def receive(_datagrams: object) -> tuple[bytes, object, int]:
-        if not received:
-            raise BlockingIOError
-        return received.pop()
-
-    monkeypatch.setattr(ports.Datagrams, "receive", receive)
+    received = iter([(PING, (HERE, 9), 2), (PING, (HERE, 9), 3)])
+    monkeypatch.setattr(Datagrams, "receive", lambda _: next(received))
     with receiver(Where(HERE, free_port())) as (made, _):
-        made._read_datagrams()
+        with pytest.raises(StopIteration):
+            made._read_datagrams()
         assert made.dropped == 5
 
 
@@ -280,19 +260,6 @@ def test_the_number_of_connections_is_limited() -> None:
             assert take() == (name_of(another), GOOD)
 
 
-@pytest.mark.parametrize(
-    ("where", "name", "hint"),
-    [
-        (Where(HERE, 9000), "127.0.0.1:9000", "by UDP to port 9000.* 127.0.0.1. For others add --host 0.0.0.0."),
-        (Where("::1", 9000, tcp=True), "[::1]:9000 (TCP)", "by TCP, with SLIP.*--host"),
-        (Where(HERE, 9000, GROUP), f"{GROUP}:9000", "to this group.*router"),
-    ],
-)
-def test_the_name_and_the_hints_fit_the_port(where: Where, name: str, hint: str) -> None:
-    assert str(where) == name
-    assert re.search(hint, " ".join(where.hints()))
-
-
 @pytest.mark.parametrize("tcp", [False, True])
 def test_a_port_is_refused_while_it_is_in_use_and_free_at_once_afterwards(tcp: bool) -> None:
     where = Where(HERE, free_port(tcp=tcp), tcp=tcp)
@@ -326,13 +293,14 @@ def shown(monitor: Monitor, width: int = 100) -> str:
 def test_the_table_shows_addresses_values_rates_jitter_and_senders(monitor: Monitor) -> None:
     assert "Nothing has arrived yet." in shown(monitor)
     assert "add --host 0.0.0.0" in shown(monitor)
+    assert "to this group" in " ".join(Where("0.0.0.0", 9000, GROUP).hints())
     now_s = time.monotonic()
     for k in range(33):
         monitor.traffic.add(now_s + k / 16, SENDER, packet([Message(f"/{n}", "f", (0.5,)) for n in range(9)]))
     monitor.traffic.add(now_s + 9.0, "10.0.0.7:1", "A string does not end.")
+    monitor._receiver.dropped = 5
     for text in (
-        ", 33 packets, 297 messages, 1 malformed",
-        "from 127.0.0.1:53211 (33)",
+        *(", 33 packets, 297 messages, 1 malformed, 5 dropped here", "from 127.0.0.1:53211 (33)"),
         "last malformed: from 10.0.0.7:1: A string does not end.",
     ):
         assert text in shown(monitor)
@@ -356,37 +324,21 @@ print("ends", flush=True)
 """
 
 
-@contextlib.contextmanager
-def started(port: int, *how: str) -> Iterator[subprocess.Popen[str]]:
-    """The monitor without a terminal, once it listens."""
-    started_as = [sys.executable, "-c", PROGRAM, "pipe", str(port), *how]
-    with subprocess.Popen(started_as, cwd=ROOT, stdout=-1, stderr=-1, text=True, bufsize=1) as process:
-        try:
-            assert process.stderr is not None
-            assert process.stderr.readline().startswith("realtime-mer: listening on 127.0.0.1:")
-            yield process
-        finally:
-            process.kill()
-
-
-def ended(process: subprocess.Popen[str], number: int = signal.SIGINT) -> str:
-    """Ends it with this signal. Returns its output."""
-    process.send_signal(number)
-    output, errors = process.communicate(timeout=GENEROUS_S)
-    assert (process.returncode, errors) == (0, "")
-    return output
-
-
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_pipe_gets_a_line_for_each_message_and_a_summary(number: int) -> None:
+def test_a_pipe_gets_a_line_for_each_message_and_a_summary() -> None:
     port = free_port()
-    with started(port) as process, sender_to(port) as sender:
+    command = [sys.executable, "-c", PROGRAM, "pipe", str(port)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=-1, stderr=-1, text=True) as process, sender_to(port) as sender:
         assert process.stdout is not None
+        assert process.stderr is not None
+        assert process.stderr.readline().startswith("realtime-mer: listening on 127.0.0.1:")
         sender.send(packet([Message("/mer/valence", "f", (0.123,)), Message("/mer/status/source", "s", ("lost",))]))
         sender.send(b"no packet")
         first = [process.stdout.readline() for _ in range(3)]
-        lines = ended(process, number).splitlines()
+        process.send_signal(signal.SIGTERM)
+        output, errors = process.communicate(timeout=GENEROUS_S)
+    assert (process.returncode, errors) == (0, "")
+    lines = output.splitlines()
     pattern = r"\d+\.\d{3} 127\.0\.0\.1:\d+ "
     assert re.fullmatch(pattern + r"/mer/valence f 0\.123\n", first[0])
     assert re.fullmatch(pattern + r"/mer/status/source s 'lost'\n", first[1])

@@ -1,7 +1,7 @@
 """The OSC address space: everything that is sent, and every command that is taken, in one table each.
 
-Names are below a target's prefix, /mer by default; commands are always below /mer. osc/table.py generates
-docs/osc/addresses.md from these tables.
+Names are below a target's prefix, /mer by default; commands are always below /mer. tests/test_osc_space.py checks that
+docs/osc/addresses.md has these tables, and shows what to put there if not.
 """
 
 from __future__ import annotations

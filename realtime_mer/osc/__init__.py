@@ -2,7 +2,7 @@
 
 In the order of the flow: composing (a target's values at each moment), values (what each address carries), messages
 (the encoding), transports (UDP, TCP), sender (a target's thread), sink (all targets), control (commands), query
-(OSCQuery). Beside it: status (the state of all of these), ports (opens ports), table (generates docs/osc/addresses.md).
+(OSCQuery). Beside it: status (the state of all of these), and ports (opens ports).
 The addresses themselves are in config/space.py.
 """
 

@@ -7,7 +7,6 @@ import math
 import selectors
 import socket
 import threading
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -32,12 +31,11 @@ _MAX_NAME = 80
 _MAX_REASON = 120
 _LARGEST_INT = 2**31 - 1
 
-# How much is processed each second, and at once after a pause, in units of `_cost`.
+# How many small packets are processed each second. A longer one takes as long as several of this many bytes.
 _RATE_HZ = 200.0
-_BURST = 64.0
-_COST_BYTES = 128
-# Some 40 small packets, which are processed within a second or two, so no command waits for longer.
-_BUFFER_BYTES = 2**14
+_SMALL_BYTES = 128
+# Some 80 small packets, which are processed within half a second, so no command waits for longer.
+_BUFFER_BYTES = 2**15
 _JOIN_TIMEOUT_S = 0.3
 
 _COMMANDS = {command.name: command for command in COMMANDS}
@@ -87,12 +85,11 @@ class ControlServer:
         wait nor raise.
 
     An answer is printable ASCII of at most MAX_ANSWER characters. It goes to the address and port that the command came
-    from, as a bundle with /mer/status/ack or /mer/status/error. It is not counted whether it arrives: many desks listen
-    at another port than they send from, or not at all.
+    from, as a bundle with /mer/status/ack or /mer/status/error. Many desks listen at another port, or not at all.
 
     Packets that are malformed, too large, or not below /mer/control/ are counted and ignored; unknown commands below
-    it are counted and answered. In a flood about 200 small packets a second are processed; the rest waits in the
-    system's buffer, which drops what it cannot hold, commands among them.
+    it are counted and answered. At most 200 small packets a second are processed; the rest waits in the system's
+    buffer, which drops what it cannot hold, commands among them.
 
     Raises OscError if the port cannot be opened.
     """
@@ -147,19 +144,18 @@ class ControlServer:
 
     def _serve(self) -> None:
         """The thread."""
-        allowance = Allowance(time.monotonic())
         with contextlib.closing(self._wake), selectors.DefaultSelector() as selector:
             selector.register(self._socket, selectors.EVENT_READ)
             selector.register(self._wake, selectors.EVENT_READ)
             while not self._closing.is_set():
                 selector.select()
                 if not self._closing.is_set():
-                    self._closing.wait(allowance.spend(self._take_packet(), time.monotonic()))
+                    self._closing.wait(self._take_packet() / _RATE_HZ)
         with self._lock:
             self._socket.close()
 
-    def _take_packet(self) -> int:
-        """Processes a packet. Returns its cost."""
+    def _take_packet(self) -> float:
+        """Processes a packet. Returns how many small packets take as long."""
         try:
             datagram, sender, n_dropped = self._datagrams.receive()
         except OSError:
@@ -171,7 +167,7 @@ class ControlServer:
             results = read_commands(datagram)
         except PacketError as error:
             self._ignore(1, str(error).rstrip("."), sender)
-            return _cost(datagram, 1)
+            results = [None]
         if not results:
             self._ignore(1, "a bundle without messages", sender)
         for result in results:
@@ -182,7 +178,9 @@ class ControlServer:
                 self._ignore(1, f"{where}{result.reason}", sender)
                 if result.name is not None:
                     self._answer(False, result.name, result.reason, sender)
-        return _cost(datagram, len(results))
+        # A packet that is too large is not read.
+        n_bytes = len(datagram) if len(datagram) <= MAX_BYTES else 0
+        return max(1, len(results), n_bytes / _SMALL_BYTES)
 
     def _ignore(self, n: int, reason: str, sender: Any) -> None:
         self._last_ignored = _plain(f"{reason}; from {sender_text(sender)}", _MAX_REASON)
@@ -207,26 +205,6 @@ class ControlServer:
         with self._lock, contextlib.suppress(OSError):
             self._socket.sendto(reply, sender)
         self._report(carried_out, name, text)
-
-
-class Allowance:
-    """Limits the work that packets can cause: _BURST at once, and _RATE_HZ each second. now_s: never falls."""
-
-    def __init__(self, now_s: float) -> None:
-        self._left = _BURST
-        self._last_s = now_s
-
-    def spend(self, cost: int, now_s: float) -> float:
-        """Returns how many seconds to wait before spending more. A cost may be larger than what is left."""
-        self._left = min(_BURST, self._left + _RATE_HZ * (now_s - self._last_s)) - cost
-        self._last_s = now_s
-        return max(-self._left / _RATE_HZ, 0.0)
-
-
-def _cost(datagram: bytes, n_messages: int) -> int:
-    """In small packets: a long packet, or one of many messages, takes as long to read as many small ones."""
-    # One that is too large is not read.
-    return 1 if len(datagram) > MAX_BYTES else max(1, n_messages, -(-len(datagram) // _COST_BYTES))
 
 
 def _read_message(message: Message) -> Order | Refusal | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import socket
 import sys
 from collections.abc import Callable
@@ -160,20 +161,14 @@ def _holder(port: int, tcp: bool) -> str | None:
                 fields = entry.split()
                 if int(fields[1].rpartition(":")[2], 16) == port and (not tcp or fields[3] == _LISTENS):
                     sockets.add(f"socket:[{fields[9]}]")
-    for process in Path("/proc").glob("[0-9]*"):
+    # Not Path.glob, which raises an error if a process ends meanwhile.
+    for link in map(Path, glob.iglob("/proc/[0-9]*/fd/*")):  # noqa: PTH207
         with contextlib.suppress(OSError):
-            if any(_target(link) in sockets for link in (process / "fd").iterdir()):
+            if str(link.readlink()) in sockets:
+                process = link.parents[1]
                 name = (process / "comm").read_text(errors="replace").strip()
                 return f"{name if name.isprintable() else ascii(name)} (process {process.name})"
     return None
-
-
-def _target(link: Path) -> str | None:
-    """The target of a link in a process's table of open files; None if it was closed meanwhile."""
-    try:
-        return str(link.readlink())
-    except OSError:
-        return None
 
 
 def _how_to_find(port: int, tcp: bool) -> str:

@@ -15,8 +15,6 @@ import logging
 import math
 import socket
 import threading
-import time
-from collections import deque
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -51,10 +49,8 @@ _MOST_WAITING = 512
 _LONGEST_FRAME_BYTES = 4096
 # About a second of everything, in each buffer on the way. The system's default would hold minutes for a slow client.
 _BUFFER_BYTES = 16_384
-# The least time for each request, so that a flood of requests takes little of this process's time.
+# The least time for each request and each frame, so that a flood of them takes little of this process's time.
 _REQUEST_S = 0.002
-# In a second; several times the number of addresses.
-_MOST_FRAMES = 500
 _IDLE_S = 30.0
 # A client that does not answer for one and a half times as long is disconnected.
 _PING_S = 20.0
@@ -76,8 +72,8 @@ class QueryServer:
 
     Clients send LISTEN for each address that they want; the address of a container does not include its contents. Each
     OSC message is a binary frame of its own, since many clients do not read bundles here. A client that reads too
-    slowly loses the oldest messages. One that does not answer for half a minute, or sends too much, is disconnected;
-    more than _MOST_CLIENTS are refused. Anything that clients send except LISTEN and IGNORE is counted and ignored.
+    slowly loses the oldest messages. One that does not answer for half a minute is disconnected; more than
+    _MOST_CLIENTS are refused. Anything that clients send except LISTEN and IGNORE is counted and ignored.
 
     Pages of web sites are refused, and so are names for this computer that a web site may have made up (DNS rebinding).
     Accepted are numeric addresses, names without dots or with an ending of _NEAR, the computer's own name, and `host`.
@@ -110,28 +106,20 @@ class QueryServer:
         self._turn = asyncio.Lock()
         self._ending = asyncio.Event()
         self._loop = asyncio.new_event_loop()
-        # What `take` passes to the server's thread.
-        self._mailbox: deque[list[Message]] = deque(maxlen=_MOST_WAITING)
-        self._missed = 0
-        self._woken = False
         self._thread = threading.Thread(target=self._run, name="oscquery", daemon=True)
         self._thread.start()
 
     def take(self, messages: list[Message]) -> None:
         """Streams what is sent now. For one thread; never waits, never raises."""
-        self._missed += len(self._mailbox) == _MOST_WAITING
-        self._mailbox.append(messages)
-        if not self._woken:
-            self._woken = True
-            # The loop may have ended.
-            with contextlib.suppress(RuntimeError):
-                self._loop.call_soon_threadsafe(self._stream)
+        # The loop may have ended.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(self._stream, messages)
 
     def status(self) -> QueryStatus:
         """For any thread."""
         listening = sum(bool(client.listened) for client in tuple(self._clients))
         address = address_text(self.host, self.port)
-        return QueryStatus(address, listening, self._lost + self._missed, self._ignored, self._mdns_fault)
+        return QueryStatus(address, listening, self._lost, self._ignored, self._mdns_fault)
 
     def close(self) -> None:
         """Disconnects all clients, within half a second. May be called twice."""
@@ -164,53 +152,52 @@ class QueryServer:
         await server.shutdown(_SHUTDOWN_S)
         await asyncio.wait([announcing], timeout=_GOODBYE_S)
 
+    async def _take_turn(self) -> None:
+        async with self._turn:
+            await asyncio.sleep(_REQUEST_S)
+
     # --- HTTP ---
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         """The response to any HTTP request."""
         from aiohttp import web
 
-        async with self._turn:
-            await asyncio.sleep(_REQUEST_S)
+        await self._take_turn()
         name = _host_name(f"//{request.headers.get('Host', '')}")
         origin = request.headers.get("Origin")
         if not (_is_near(name) or name in (self.host.lower(), socket.gethostname().lower())):
-            return web.Response(status=403, text="Use this computer's numeric address or its own name.\n")
+            raise web.HTTPForbidden(text="Use this computer's numeric address or its own name.\n")
         if origin is not None and not _may_ask(origin, name):
-            return web.Response(status=403, text="Pages of web sites are refused.\n")
+            raise web.HTTPForbidden(text="Pages of web sites are refused.\n")
         if request.method not in ("GET", "HEAD"):
-            return web.Response(status=405, text="Only GET is supported.\n", headers={"Allow": "GET, HEAD"})
+            raise web.HTTPMethodNotAllowed(request.method, ("GET", "HEAD"), text="Only GET is supported.\n")
         if request.headers.get("Upgrade", "").lower() == "websocket":
             return await self._serve_client(request)
-        status, answer = self._look_up(request)
-        response = web.Response(status=status)
-        if isinstance(answer, str):
-            response.text = f"{answer}\n"
-        elif status == 200:
-            response.text, response.content_type = json.dumps(answer), "application/json"
-        response.headers["Cache-Control"] = "no-store"
+        headers = {"Cache-Control": "no-store"}
         if origin is not None:
-            response.headers["Access-Control-Allow-Origin"] = origin
-        return response
+            headers["Access-Control-Allow-Origin"] = origin
+        node = self._look_up(request)
+        return web.Response(status=204, headers=headers) if node is None else web.json_response(node, headers=headers)
 
-    def _look_up(self, request: web.BaseRequest) -> tuple[int, Node | str]:
-        """The status, and a node's attributes or an error."""
+    def _look_up(self, request: web.BaseRequest) -> Node | None:
+        """A node's attributes; None if it does not have the one asked for. Raises HTTPException."""
+        from aiohttp import web
+
         if "HOST_INFO" in request.query:
-            return 200, self._host_info(request)
+            return self._host_info(request)
         node = self._nodes.get(request.path.rstrip("/") or "/")
         if node is None:
-            return 404, "There is no such address."
+            raise web.HTTPNotFound(text="There is no such address.\n")
         names = tuple(request.query)
         if unknown := [name for name in names if name not in (*_REQUIRED, *_OPTIONAL, *_NOT_SERVED)]:
-            return 400, f"There is no such attribute: {', '.join(unknown)[:80]}"
+            raise web.HTTPBadRequest(text=f"There is no such attribute: {', '.join(unknown)[:80]}\n")
         # For attributes that are not served, the protocol allows 400, too.
         if any(name in _NOT_SERVED for name in names) or ("VALUE" in names and node["ACCESS"] != _READ):
-            return 204, {}
-        return 200, {name: node[name] for name in names if name in node} if names else node
+            return None
+        return {name: node[name] for name in names if name in node} if names else node
 
     def _host_info(self, request: web.BaseRequest) -> Node:
-        served = _OPTIONAL if self._control else tuple(name for name in _OPTIONAL if name != "OVERLOADS")
-        info: Node = {"NAME": self._name, "EXTENSIONS": dict.fromkeys((*served, "LISTEN"), True)}
+        info: Node = {"NAME": self._name, "EXTENSIONS": dict.fromkeys((*_OPTIONAL, "LISTEN"), True)}
         if self._control is not None:
             host, port = self._control
             address = in_numbers(host)
@@ -224,13 +211,13 @@ class QueryServer:
 
     async def _serve_client(self, request: web.BaseRequest) -> web.StreamResponse:
         """Serves a WebSocket until it is closed."""
-        from aiohttp import WSCloseCode, WSMsgType, web
+        from aiohttp import WSMsgType, web
 
         if len(self._clients) >= _MOST_CLIENTS:
-            return web.Response(status=503, text=f"{_MOST_CLIENTS} clients are connected already.\n")
+            raise web.HTTPServiceUnavailable(text=f"{_MOST_CLIENTS} clients are connected already.\n")
         client = _Client(
             web.WebSocketResponse(
-                # Pings are answered below, so that they count as frames.
+                # Pings are answered below, since they must take their turn, too.
                 autoping=False,
                 heartbeat=_PING_S,
                 timeout=_LEAVE_S,
@@ -248,14 +235,8 @@ class QueryServer:
                 connection.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _BUFFER_BYTES)
             await client.socket.prepare(request)
             sending = asyncio.create_task(client.send_all())
-            n_frames, since_s = 0, time.monotonic()
             async for frame in client.socket:
-                n_frames += 1
-                if n_frames > _MOST_FRAMES:
-                    if time.monotonic() - since_s < 1.0:
-                        await client.socket.close(code=WSCloseCode.POLICY_VIOLATION)
-                        break
-                    n_frames, since_s = 0, time.monotonic()
+                await self._take_turn()
                 if frame.type is WSMsgType.PING:
                     await client.socket.pong(frame.data)
                 elif frame.type is not WSMsgType.PONG:
@@ -276,20 +257,17 @@ class QueryServer:
                     return True
         return False
 
-    def _stream(self) -> None:
+    def _stream(self, messages: list[Message]) -> None:
         """Updates the values of the addresses, and sends them to the clients that listen."""
-        # First, so that messages taken from now on call this again.
-        self._woken = False
-        while self._mailbox:
-            for message in self._mailbox.popleft():
-                self._nodes[message.address]["VALUE"] = [
-                    # JSON has no NaN and no infinity.
-                    None if isinstance(value, float) and not math.isfinite(value) else value
-                    for value in message.values
-                ]
-                if listeners := [client for client in self._clients if message.address in client.listened]:
-                    data = message_packet(message)
-                    self._lost += sum(not client.put(data) for client in listeners)
+        for message in messages:
+            self._nodes[message.address]["VALUE"] = [
+                # JSON has no NaN and no infinity.
+                None if isinstance(value, float) and not math.isfinite(value) else value
+                for value in message.values
+            ]
+            if listeners := [client for client in self._clients if message.address in client.listened]:
+                data = message_packet(message)
+                self._lost += sum(not client.put(data) for client in listeners)
 
     # --- mDNS ---
 
@@ -352,24 +330,21 @@ class _Client:
     def __init__(self, websocket: web.WebSocketResponse) -> None:
         self.socket = websocket
         self.listened: set[str] = set()
-        self._waiting: deque[bytes] = deque(maxlen=_MOST_WAITING)
-        self._news = asyncio.Event()
+        self._waiting: asyncio.Queue[bytes] = asyncio.Queue(_MOST_WAITING)
 
     def put(self, message: bytes) -> bool:
         """Queues a message; returns False if the oldest one was dropped for it."""
-        fits = len(self._waiting) < _MOST_WAITING
-        self._waiting.append(message)
-        self._news.set()
+        fits = not self._waiting.full()
+        if not fits:
+            self._waiting.get_nowait()
+        self._waiting.put_nowait(message)
         return fits
 
     async def send_all(self) -> None:
         """Sends the messages as fast as the client reads them, until cancelled or the client is gone."""
         with contextlib.suppress(ConnectionError):
             while True:
-                await self._news.wait()
-                self._news.clear()
-                while self._waiting:
-                    await self.socket.send_bytes(self._waiting.popleft())
+                await self.socket.send_bytes(await self._waiting.get())
 
     async def leave(self) -> None:
         """Closes the WebSocket, and waits a moment for the client to confirm."""

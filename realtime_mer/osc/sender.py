@@ -22,13 +22,6 @@ _MAILBOX_ITEMS_FOR_COMMANDS = 256
 
 
 @dataclass(frozen=True, slots=True)
-class NewRate:
-    """From now on, this many smooth values a second."""
-
-    rate_hz: float
-
-
-@dataclass(frozen=True, slots=True)
 class NewSmoothing:
     """From now on, this smoothing: kind and settle_s as in TargetSettings."""
 
@@ -36,7 +29,7 @@ class NewSmoothing:
     settle_s: float | None
 
 
-Item = Update | Status | Event | NewRate | NewSmoothing
+Item = Update | Status | Event | NewSmoothing
 
 
 class Sender:
@@ -65,12 +58,12 @@ class Sender:
         self._thread = threading.Thread(target=self._serve, name=f"osc to {target.host}", daemon=True)
         self._thread.start()
 
-    @property
-    def delay_s(self) -> float:
-        return self._delay_s
+    def set_rate(self, rate_hz: float) -> None:
+        """For any thread."""
+        self._interval_s = 1.0 / rate_hz
 
-    @delay_s.setter
-    def delay_s(self, delay_s: float) -> None:
+    def set_delay(self, delay_s: float) -> None:
+        """For any thread."""
         self._delay_s = delay_s
         # The thread may sleep until an item is due by the old delay. Items in the mailbox wake it as well.
         if self._mailbox.empty():
@@ -99,17 +92,16 @@ class Sender:
         smooth_s = time.monotonic()
         while True:
             now_s = time.monotonic()
-            while self._waiting and self._waiting[0][0] + self.delay_s <= now_s:
+            while self._waiting and self._waiting[0][0] + self._delay_s <= now_s:
                 self._send_item(self._waiting.popleft()[1], now_s)
             if self._composer.is_smooth and smooth_s <= now_s:
                 self._send_any(self._composer.smooth(now_s))
-                smooth_s += self._interval_s * (math.floor((now_s - smooth_s) / self._interval_s) + 1)
-            due_s = min(
-                smooth_s if self._composer.is_smooth else math.inf,
-                self._waiting[0][0] + self.delay_s if self._waiting else math.inf,
-            )
+                interval_s = self._interval_s
+                smooth_s += interval_s * (math.floor((now_s - smooth_s) / interval_s) + 1)
+            due_s = [smooth_s] if self._composer.is_smooth else []
+            due_s += [self._waiting[0][0] + self._delay_s] if self._waiting else []
             try:
-                timeout_s = None if due_s == math.inf else max(due_s - time.monotonic(), 0.0)
+                timeout_s = max(min(due_s) - time.monotonic(), 0.0) if due_s else None
                 put_s, item = self._mailbox.get(timeout=timeout_s)
             except queue.Empty:
                 continue
@@ -128,7 +120,7 @@ class Sender:
         now_s = time.monotonic()
         last_status = next((item for _, item in reversed(self._waiting) if isinstance(item, Status)), None)
         for put_s, item in self._waiting:
-            if put_s + self.delay_s <= now_s or isinstance(item, Event) or item is last_status:
+            if put_s + self._delay_s <= now_s or isinstance(item, Event) or item is last_status:
                 self._send_item(item, now_s)
 
     def _send_item(self, item: Item, now_s: float) -> None:
@@ -138,8 +130,6 @@ class Sender:
             self._send_any(self._composer.status(item, now_s))
         elif isinstance(item, Event):
             self._send_any(self._composer.event(item))
-        elif isinstance(item, NewRate):
-            self._interval_s = 1.0 / item.rate_hz
         else:
             self._composer.change_smoothing(item.kind, item.settle_s, now_s)
 

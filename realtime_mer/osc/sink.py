@@ -10,7 +10,7 @@ from realtime_mer.config import TargetSettings
 from realtime_mer.log import notify
 from realtime_mer.osc.composing import Event
 from realtime_mer.osc.messages import Message, message_packet, packet
-from realtime_mer.osc.sender import Item, NewRate, NewSmoothing, Sender
+from realtime_mer.osc.sender import Item, NewSmoothing, Sender
 from realtime_mer.osc.status import TargetStatus
 from realtime_mer.osc.transports import Output, open_output
 from realtime_mer.updates import Status, Update
@@ -59,7 +59,8 @@ class OscSink:
 
     def set_rate(self, rate_hz: float, target: int | None) -> None:
         """Of the smooth values, 1 to 120, for the target of this number (from 1) or for all. For any thread."""
-        self._put(NewRate(rate_hz), target)
+        for sender in self._chosen(target):
+            sender.set_rate(rate_hz)
 
     def set_smoothing(self, kind: str, settle_s: float | None, target: int | None) -> None:
         """As in TargetSettings, for the target of this number (from 1) or for all. For any thread."""
@@ -68,8 +69,8 @@ class OscSink:
     def set_delay(self, delay_s: float) -> None:
         """0 to 10. For any thread."""
         self._delay_s = delay_s
-        for sender in (*self._senders, *self._listeners):
-            sender.delay_s = delay_s
+        for sender in self._chosen():
+            sender.set_delay(delay_s)
 
     def add_listener(self, settings: TargetSettings, take: Callable[[list[Message]], None]) -> None:
         """Passes to `take`, from a thread of its own, what a target with these settings would be sent."""
@@ -85,7 +86,7 @@ class OscSink:
         if self._closed:
             return
         self._closed = True
-        senders = (*self._senders, *self._listeners)
+        senders = self._chosen()
         for sender in senders:
             sender.end()
         deadline_s = time.monotonic() + _JOIN_TIMEOUT_S
@@ -95,8 +96,11 @@ class OscSink:
             output.close()
 
     def _put(self, item: Item, target: int | None = None) -> None:
-        for sender in (*self._senders, *self._listeners) if target is None else [self._senders[target - 1]]:
+        for sender in self._chosen(target):
             sender.put(item)
+
+    def _chosen(self, target: int | None = None) -> list[Sender]:
+        return [*self._senders, *self._listeners] if target is None else [self._senders[target - 1]]
 
 
 class _Encoder:

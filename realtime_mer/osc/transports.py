@@ -36,8 +36,6 @@ _TCP_BUFFER_BYTES = 16_384
 # A receiver that loses power sends nothing; by default TCP would take a quarter of an hour to notice.
 _TCP_ALIVE_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
 _READ_BYTES = 65_536
-# The background thread notices within this time that its connection was given up.
-_LOOK_S = 1.0
 # Linux's options that report ICMP errors on a socket that is not connected (linux/include/uapi/linux/in.h and in6.h).
 # Since it is not connected, every packet still takes the route that there is at the time.
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
@@ -61,10 +59,6 @@ class Timeouts:
     stalled_s: float = 5.0
     quiet_s: float = 3.0
 
-    def wait_s(self, failures: int) -> float:
-        """Before the next attempt after so many failures in a row."""
-        return self.retry_s[min(failures, len(self.retry_s)) - 1] if failures else 0.0
-
 
 def open_output(target: TargetSettings, timeouts: Timeouts = Timeouts()) -> Output:
     """The path to the target. Faults of the target or the network are in its status; it retries by itself."""
@@ -72,7 +66,7 @@ def open_output(target: TargetSettings, timeouts: Timeouts = Timeouts()) -> Outp
 
 
 class Output(ABC):
-    """The path to one target. `send` is for one thread, the rest for any."""
+    """The path to one target. `send` is for one thread, the rest for any. A background thread keeps it open."""
 
     def __init__(self, target: TargetSettings, timeouts: Timeouts) -> None:
         self._target = target
@@ -81,6 +75,9 @@ class Output(ABC):
         self._lock = threading.Lock()
         self._closed = threading.Event()
         self._status = TargetStatus(_name(target), TargetState.OPENING)
+        # In a row: they decide how long to wait before the next attempt.
+        self._failures = 0
+        self._thread = threading.Thread(target=self._keep_open, name=f"osc opening {target.host}", daemon=True)
 
     @abstractmethod
     def send(self, packet: bytes) -> bool:
@@ -90,8 +87,18 @@ class Output(ABC):
     def close(self) -> None:
         """Sends nothing more. Does not wait; may be called twice."""
 
+    @abstractmethod
+    def _keep_open(self) -> None:
+        """The background thread."""
+
     def status(self) -> TargetStatus:
         return self._status
+
+    def _is_time_to_open(self) -> bool:
+        """Waits before the next attempt; returns False if it is closed instead."""
+        retry_s = self._timeouts.retry_s
+        wait_s = retry_s[min(self._failures, len(retry_s)) - 1] if self._failures else 0.0
+        return not self._closed.wait(wait_s)
 
     def _note(self, state: TargetState, reason: str) -> None:
         self._status = replace(self._status, state=state, reason=reason)
@@ -107,7 +114,7 @@ class _UdpOutput(Output):
     network answers if there is no such computer. Linux passes that on with the next call. The status shows it until no
     packet has been returned for a while; such packets were sent, so they do not count as failed.
 
-    After a failure a background thread looks the name up again and opens a new socket (the network interface may have
+    After a failure the background thread looks the name up again and opens a new socket (the network interface may have
     changed). Meanwhile every packet is still tried on the old socket, if there is one.
     """
 
@@ -115,20 +122,17 @@ class _UdpOutput(Output):
         super().__init__(target, timeouts)
         self._socket: socket.socket | None = None
         self._address: Any = None
-        # In a row: they decide how long to wait, and which of a name's addresses is next.
-        self._failures = 0
-        self._is_reopening = False
+        self._broken = threading.Event()
+        self._broken.set()
         self._quiet_since_s: float | None = None
         if in_numbers(target.host) is not None:
-            self._reopen()
-        if self._socket is None:
-            self._reopen_in_background()
+            self._open()
+        self._thread.start()
 
     def send(self, packet: bytes) -> bool:
         with self._lock:
             if self._socket is None:
                 self._count_failed()
-                self._reopen_in_background()
                 return False
             try:
                 self._send_on(self._socket, packet)
@@ -141,6 +145,7 @@ class _UdpOutput(Output):
     def close(self) -> None:
         with self._lock:
             self._closed.set()
+            self._broken.set()
             if self._socket is not None:
                 self._socket.close()
                 self._socket = None
@@ -178,48 +183,35 @@ class _UdpOutput(Output):
             self._note(self._status.state, reason)
         else:
             self._note(TargetState.DOWN, reason)
-            self._failures += not self._is_reopening
-            self._reopen_in_background()
+            self._failures += not self._broken.is_set()
+            self._broken.set()
 
-    def _reopen_in_background(self) -> None:
-        if self._is_reopening or self._closed.is_set():
-            return
+    def _keep_open(self) -> None:
+        while self._broken.wait() and self._is_time_to_open():
+            self._open()
 
-        def reopen() -> None:
-            while not self._closed.wait(self._timeouts.wait_s(self._failures)) and not self._reopen():
-                pass
-
-        self._is_reopening = True
+    def _open(self) -> None:
         try:
-            threading.Thread(target=reopen, name=f"osc opening {self._target.host}", daemon=True).start()
-        except RuntimeError as error:  # no more threads: the next packet tries again
-            self._is_reopening = False
-            self._note(TargetState.DOWN, str(error))
-
-    def _reopen(self) -> bool:
-        """Returns whether there is a new socket, or none is needed."""
-        try:
-            opened, address = self._open()
+            opened, address = self._opened()
         except OSError as error:
             with self._lock:
                 self._failures += 1
                 self._note(TargetState.DOWN, _reason(error))
-            return False
+            return
         with self._lock:
-            self._is_reopening = False
             if self._closed.is_set():
                 opened.close()
-                return True
+                return
             if self._socket is not None:
                 self._socket.close()
             self._socket, self._address = opened, address
+            self._broken.clear()
             # After failures only a packet that is sent proves that the target is up.
             if self._failures == 0:
                 self._note(TargetState.UP, "")
-            return True
 
-    def _open(self) -> tuple[socket.socket, Any]:
-        """A socket, and the address to send to. Raises OSError."""
+    def _opened(self) -> tuple[socket.socket, Any]:
+        """A socket, and the address to send to: after each failure the name's next. Raises OSError."""
         found = _look_up(self._target)
         family, address = found[self._failures % len(found)]
         opened = socket.socket(family, socket.SOCK_DGRAM)
@@ -310,8 +302,8 @@ class _TcpOutput(Output):
     Each frame stands between two END bytes, as in OSC 1.1; only the very first one begins without, as in RFC 1055:
     liblo tells SLIP from OSC 1.0's length prefix by the first four bytes, and does not accept END before a bundle.
 
-    A background thread keeps it connected, and reads and discards what the receiver sends. A frame that was sent only
-    in part is completed before any other; packets that come meanwhile are dropped whole.
+    The background thread also reads and discards what the receiver sends, since it might wait for that. A frame that
+    was sent only in part is completed before any other; packets that come meanwhile are dropped whole.
     """
 
     def __init__(self, target: TargetSettings, timeouts: Timeouts) -> None:
@@ -321,7 +313,7 @@ class _TcpOutput(Output):
         self._is_fresh = True
         self._rest = b""
         self._stuck_since_s: float | None = None
-        threading.Thread(target=self._keep_connected, name=f"osc connecting {target.host}", daemon=True).start()
+        self._thread.start()
 
     def send(self, packet: bytes) -> bool:
         with self._lock:
@@ -351,7 +343,10 @@ class _TcpOutput(Output):
             if self._stuck_since_s is None:
                 self._stuck_since_s = now_s
             elif now_s - self._stuck_since_s >= self._timeouts.stalled_s:
-                self._drop(f"the receiver read nothing for {self._timeouts.stalled_s:g} s", discard=True)
+                # Discard what the receiver has not read yet, since that would only arrive late.
+                with contextlib.suppress(OSError):
+                    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
+                self._drop(f"the receiver read nothing for {self._timeouts.stalled_s:g} s")
                 return False
         except OSError as error:
             self._drop(_reason(error))
@@ -359,39 +354,31 @@ class _TcpOutput(Output):
         self._note(TargetState.UP, "the receiver reads too slowly")
         return False
 
-    def _drop(self, reason: str, *, discard: bool = False) -> None:
+    def _drop(self, reason: str) -> None:
         self._note(TargetState.DOWN, reason)
-        self._disconnect(discard=discard)
+        self._disconnect()
 
-    def _disconnect(self, *, discard: bool = False) -> None:
-        """Writes nothing more to the connection, if there is one, and makes the background thread close it.
-
-        discard: also what the receiver has not read yet, since that would only arrive late.
-        """
+    def _disconnect(self) -> None:
+        """Writes nothing more to the connection, if there is one, and makes the background thread close it."""
         if self._rest:
             # The frame that was sent only in part.
             self._count_failed()
         if self._connection is not None:
             with contextlib.suppress(OSError):
-                if discard:
-                    self._connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("@ii", 1, 0))
-                else:
-                    # This wakes the thread.
-                    self._connection.shutdown(socket.SHUT_RDWR)
+                # This wakes the thread.
+                self._connection.shutdown(socket.SHUT_RDWR)
         self._connection, self._rest = None, b""
 
-    def _keep_connected(self) -> None:
-        """The background thread."""
-        failures = 0
-        while not self._closed.wait(self._timeouts.wait_s(failures)):
+    def _keep_open(self) -> None:
+        while self._is_time_to_open():
             try:
                 connection = self._connect()
             except OSError as error:
-                failures += 1
+                self._failures += 1
                 with self._lock:
                     self._note(TargetState.DOWN, _reason(error))
             else:
-                failures = 1
+                self._failures = 1
                 with connection:
                     self._serve(connection)
 
@@ -422,14 +409,16 @@ class _TcpOutput(Output):
                 return
             self._connection, self._is_fresh, self._stuck_since_s = connection, True, None
             self._note(TargetState.UP, self._status.reason)
-        reason = None
+        reason = "the receiver closed the connection"
         with selectors.DefaultSelector() as selector:
             selector.register(connection, selectors.EVENT_READ)
-            while reason is None and self._connection is connection:
-                if selector.select(_LOOK_S):
-                    reason = _discard(connection)
+            try:
+                while selector.select() and connection.recv(_READ_BYTES):
+                    pass
+            except OSError as error:
+                reason = _reason(error)
         with self._lock:
-            if reason is not None and self._connection is connection:
+            if self._connection is connection:
                 self._drop(reason)
 
 
@@ -441,16 +430,6 @@ def _prepare_tcp(connection: socket.socket) -> None:
     for name, value in _TCP_ALIVE_OPTIONS.items():
         if hasattr(socket, name):
             connection.setsockopt(socket.IPPROTO_TCP, getattr(socket, name), value)
-
-
-def _discard(connection: socket.socket) -> str | None:
-    """Reads and discards what the receiver sent, since it might wait for that. Returns why the connection has ended."""
-    try:
-        return None if connection.recv(_READ_BYTES) else "the receiver closed the connection"
-    except BlockingIOError:
-        return None
-    except OSError as error:
-        return _reason(error)
 
 
 def _look_up(target: TargetSettings) -> list[SocketAddress]:
