@@ -321,7 +321,7 @@ def test_damaged_settings(victim: Victim, folder: Path) -> None:
         "a = " + "{a = " * 200_000,
         "[" + ".".join("a" * 50) + "]\n" + "a.b.c.d = 1\n" * 50_000,
         "".join(f"[a{i}]\n" for i in range(20_000)),
-        "".join(f"[[osc.targets]]\nhost = 'h{i}'\n" for i in range(1_000)),
+        "".join(f"[[osc.targets]]\nhost = 'h{i}'\n" for i in range(5_000)),
         "a = '''" + "x" * (2**20 - 10),
         "a = " + "9" * 1_000_000,
         "a = 1e" + "9" * 1_000_000,
