@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import select
 import shutil
 import signal
 import subprocess
@@ -18,7 +17,7 @@ import pytest
 
 # Only against hanging.
 _TIMEOUT_S = 60.0
-# What chooses a display; other tests of this process may have set them, to draw windows into memory.
+# These choose a display. Other tests of this process may have set them to draw windows into memory.
 DISPLAY_VARIABLES = ("DISPLAY", "WAYLAND_DISPLAY", "QT_QPA_PLATFORM")
 
 
@@ -29,7 +28,7 @@ def without_display(environment: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass
 class Received:
-    """What oscdump heard: a list of arguments for every address, in order, and all at once in `order`."""
+    """What oscdump received: the arguments per address, in order, and all messages in `order`."""
 
     messages: dict[str, list[list[str]]] = field(default_factory=dict)
     order: list[tuple[str, list[str]]] = field(default_factory=list)
@@ -99,12 +98,6 @@ class LiveRun:
     @staticmethod
     def command(*arguments: str) -> list[str]:
         return [sys.executable, "-m", "realtime_mer", *arguments]
-
-    def first_line(self) -> str:
-        """Of its standard output, which is to be read for the first time. Fails where none comes."""
-        assert self.process.stdout is not None
-        assert select.select([self.process.stdout], [], [], _TIMEOUT_S)[0], "it prints nothing"
-        return self.process.stdout.readline()
 
     def end(self, number: int = signal.SIGINT) -> tuple[int, str, str]:
         """Sends the signal; returns exit code, standard output and standard error."""

@@ -14,7 +14,7 @@ from realtime_mer.config import LiveSettings, LogSettings
 from realtime_mer.log import begin, end
 from realtime_mer.updates import SourceState, Status
 
-LINE = re.compile(r"(?P<when>\S+) +(?P<stream_s>[0-9]+\.[0-9]{2}) s  (?P<level>[A-Z]+) +(?P<words>.*)")
+LINE = re.compile(r"(?P<when>\S+) +(?P<stream_s>[0-9]+\.[0-9]{2}) s  (?P<level>[A-Z]+) +(?P<message>.*)")
 RUNNING = Status("the desk", SourceState.RUNNING, time_s=1.0)
 # Only to avoid hanging.
 TIMEOUT_S = 60.0
@@ -40,11 +40,11 @@ def log(path: Path | str, level: str = "info", **tables: Any) -> Iterator[None]:
 
 
 def logged(path: Path, level: str | None = None) -> list[str]:
-    """The messages between the first two lines and the last one; level: only those of this level."""
+    """The messages, without the first and last lines of each run. level: only those of this level."""
     lines = [LINE.fullmatch(line) for line in path.read_text(encoding="utf-8").splitlines() if line[0] != " "]
     assert all(lines), path.read_text(encoding="utf-8")
-    found = [(line["level"], line["words"]) for line in lines if line is not None]
-    return [words for its, words in found if level in (None, its) and not re.match("realtime-mer |in /", words)]
+    found = [(line["level"], line["message"]) for line in lines if line is not None]
+    return [text for its, text in found if level in (None, its) and not re.match("realtime-mer |in /", text)]
 
 
 def wait_for(condition: Callable[[], object], what: str) -> None:

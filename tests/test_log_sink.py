@@ -32,27 +32,21 @@ def clock() -> Clock:
 def test_a_run(path: Path, clock: Clock) -> None:
     sink = LogSink(list, clock)
     prediction = Prediction(1.0, 0.1, 0.2)
-    lost_once = replace(RUNNING, losses=1, lost_s=3.25)
-    mixer = replace(RUNNING, source="the mixer", losses=1, lost_s=3.25)
+    music, silence = replace(RUNNING, level=MUSIC), replace(RUNNING, level=SILENCE)
+    lost = replace(silence, state=SourceState.LOST, detail="No data.", losses=1)
+    found = replace(RUNNING, losses=1, lost_s=3.25)
+    mixer = replace(found, source="the mixer")
     back = replace(mixer, losses=2, lost_s=3.75, level=MUSIC, gain_db=4.0)
     with log(path, "debug"):
-        sink.status(replace(RUNNING, level=MUSIC))
-        sink.status(replace(RUNNING, level=MUSIC))
-        sink.update(Update(0, prediction, False, 0.15))
-        sink.update(Update(1, prediction, False, None))
-        sink.update(Update(2, prediction, True, 0.25))
-        sink.status(replace(RUNNING, level=SILENCE))
-        for lost_s in (0.0, 2.9):
-            sink.status(
-                replace(RUNNING, level=SILENCE, state=SourceState.LOST, detail="No data.", losses=1, lost_s=lost_s)
-            )
-        sink.status(lost_once)
-        sink.status(replace(lost_once, state=SourceState.PAUSED))
-        sink.status(lost_once)
-        sink.status(mixer)
-        sink.status(replace(mixer, losses=2, state=SourceState.LOST))
-        sink.status(back)
-        sink.status(replace(back, state=SourceState.ENDED))
+        for status in (music, music):
+            sink.status(status)
+        for index, (held, latency_s) in enumerate(((False, 0.15), (False, None), (True, 0.25))):
+            sink.update(Update(index, prediction, held, latency_s))
+        for status in (
+            *(silence, lost, replace(lost, lost_s=2.9), found, replace(found, state=SourceState.PAUSED), found),
+            *(mixer, replace(mixer, losses=2, state=SourceState.LOST), back, replace(back, state=SourceState.ENDED)),
+        ):
+            sink.status(status)
         sink.close()
         sink.close()
     lines = logged(path)
@@ -85,15 +79,15 @@ def test_a_run(path: Path, clock: Clock) -> None:
 def test_the_lines_in_the_documentation(path: Path, clock: Clock) -> None:
     page = (ROOT / "docs" / "running.md").read_text(encoding="utf-8")
     documented = [line for line in map(LINE.fullmatch, map(str.strip, page.splitlines())) if line]
-    lost, found = (line["words"] for line in documented)
+    lost, found = (line["message"] for line in documented)
     source, detail = lost.split(" is lost: ")
     assert detail in (ROOT / "realtime_mer" / "sources" / "device.py").read_text(encoding="utf-8")
-    lost_s = float(found.split(" ")[-2])
+    running = replace(RUNNING, source=source)
     sink = LogSink(list, clock)
     with log(path):
-        sink.status(replace(RUNNING, source=source))
-        sink.status(replace(RUNNING, source=source, state=SourceState.LOST, detail=detail, losses=1))
-        sink.status(replace(RUNNING, source=source, losses=1, lost_s=lost_s))
+        sink.status(running)
+        sink.status(replace(running, state=SourceState.LOST, detail=detail, losses=1))
+        sink.status(replace(running, losses=1, lost_s=float(found.split(" ")[-2])))
     assert logged(path)[1:] == [lost, found]
     assert (logged(path, "WARNING"), [line["level"] for line in documented]) == ([lost], ["WARNING", "INFO"])
 
@@ -101,11 +95,10 @@ def test_the_lines_in_the_documentation(path: Path, clock: Clock) -> None:
 def test_recordings(path: Path) -> None:
     sink = LogSink(list)
     with log(path):
-        sink.status(replace(RUNNING, recording="one"))
-        sink.status(replace(RUNNING, recording="two"))
-        for _ in range(2):
-            sink.status(replace(RUNNING, recording="two", recording_fault="The disk is full."))
-        sink.status(RUNNING)
+        one, two = (replace(RUNNING, recording=name) for name in ("one", "two"))
+        full = replace(two, recording_fault="The disk is full.")
+        for status in (one, two, full, full, RUNNING):
+            sink.status(status)
     assert logged(path) == [
         "the desk is running",
         "recording into one",
@@ -155,9 +148,7 @@ def test_a_summary_is_logged_every_ten_minutes(path: Path, clock: Clock) -> None
     assert [line.partition(":")[0] for line in logged(path) if "predictions" in line] == ["so far", "so far"]
 
 
-def test_a_target_is_logged_once_its_state_has_lasted_for_two_seconds_whatever_its_counts(
-    path: Path, clock: Clock
-) -> None:
+def test_a_target_s_state_is_logged_once_it_has_lasted_for_two_seconds(path: Path, clock: Clock) -> None:
     opening = TargetStatus("a:1", TargetState.OPENING)
     up = replace(opening, state=TargetState.UP)
     down = replace(opening, state=TargetState.DOWN, reason="No route")
@@ -183,15 +174,14 @@ def test_commands_are_logged_with_their_answers(path: Path) -> None:
             raise ValueError("broken")
         answer(name == "mark", f"{name} it is")
 
-    def take(ok: bool, text: str) -> None:
-        answers.append((ok, text))
+    def command(name: str, *values: Any) -> None:
+        log_commands(carry_out)(name, values, lambda ok, text: answers.append((ok, text)))
 
-    logging = log_commands(carry_out)
     with log(path):
-        logging("mark", ("a\nb",), take)
-        logging("rate", (6000.0, 1), take)
+        command("mark", "a\nb")
+        command("rate", 6000.0, 1)
         with pytest.raises(ValueError, match="broken"):
-            logging("break", (), take)
+            command("break")
     assert answers == [(True, "mark it is"), (False, "rate it is")]
     assert logged(path) == [
         r"command mark a\nb: mark it is",

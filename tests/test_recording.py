@@ -1,4 +1,4 @@
-"""Recordings: what was heard and predicted comes back bit for bit, and so does what is predicted from it again."""
+"""Recordings: sound and predictions come back bit for bit, and a replay gives the same predictions."""
 
 from __future__ import annotations
 
@@ -9,24 +9,22 @@ from pathlib import Path
 import numpy as np
 import pytest
 from checkpoints import music, small_checkpoint
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from recordings import SETTINGS, capture, noise, record, recorder_into, replayed
 
 from realtime_mer.live.session import Session
 from realtime_mer.recording.check import ReplayCheck
-from realtime_mer.recording.reader import Recording, read_recording
+from realtime_mer.recording.reader import read_recording
 from realtime_mer.recording.recorder import Recorder
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.types import FloatArray, Prediction
 from realtime_mer.updates import Sink, Update
 
-ROOT = Path(__file__).resolve().parents[1]
-
 
 def essence(captures: list[Capture]) -> list[tuple[int, int, bytes, tuple[int, ...], dict[int, int]]]:
-    """What must not change, however it is cut: each segment's number, rate, samples and where how much was dropped."""
+    """Of each segment, however it is cut: number, rate, samples, and where how much was dropped."""
     segments: dict[tuple[int, int], tuple[list[FloatArray], dict[int, int]]] = {}
     for one in captures:
         pieces, drops = segments.setdefault((one.segment, one.rate_hz), ([], {}))
@@ -60,24 +58,20 @@ def streams(draw: st.DrawFn) -> list[Capture]:
     return captures
 
 
+# The 24-bit values at both ends, at every power of two, and beside each of these.
+EDGES = sorted({s * 2**e + d for s in (-1, 1) for e in range(24) for d in (-1, 0, 1)} & set(range(-(2**23), 2**23)))
+
+
 @settings(max_examples=50)
 @given(streams())
+@example([capture((np.array(EDGES) / 2**23).astype(np.float32)[:, np.newaxis])])
+@example([])
 def test_sound_comes_back_bit_for_bit(tmp_path_factory: pytest.TempPathFactory, captures: list[Capture]) -> None:
     recorded = record(tmp_path_factory.mktemp("sound") / "recording", captures)
     again = replayed(recorded)
     assert essence(again) == essence(captures)
     assert {one.captured_s for one in again} <= {None}
     assert recorded.fault == ""
-
-
-def test_every_24_bit_value_comes_back(tmp_path: Path) -> None:
-    """Those at both ends, at every power of two, and beside each of these."""
-    steps = sorted({s * 2**e + d for s in (-1, 1) for e in range(24) for d in (-1, 0, 1)})
-    values = np.array([step for step in steps if -(2**23) <= step < 2**23])
-    samples = (values / 2**23).astype(np.float32)[:, np.newaxis]
-    assert (samples[0, 0], samples[-1, 0]) == (-1.0, 1.0 - 2.0**-23)
-    (again,) = replayed(record(tmp_path / "recording", [capture(samples)]))
-    np.testing.assert_array_equal(again.samples, samples, strict=True)
 
 
 numbers = st.floats(-1.0, 1.0)
@@ -94,21 +88,14 @@ def test_predictions_come_back_bit_for_bit(
         updates.append(Update(len(updates), Prediction(time_s, valence, arousal), held, 0.25))
     recorded = record(tmp_path_factory.mktemp("predictions") / "recording", [], updates)
     assert [replace(one, latency_s=None) for one in updates] == list(recorded.updates)
-    signs = [math.copysign(1.0, one.prediction.valence) for one in recorded.updates]
-    assert signs == [math.copysign(1.0, one.prediction.valence) for one in updates], "minus zero too"
+    signs = [[math.copysign(1.0, one.prediction.valence) for one in those] for those in (updates, recorded.updates)]
+    assert signs[0] == signs[1], "minus zero too"
 
 
-def test_numpys_numbers_are_written_as_plain_ones(tmp_path: Path) -> None:
+def test_numbers_of_numpy_are_written_as_plain_ones(tmp_path: Path) -> None:
     odd = Update(0, Prediction(1.0, np.float32(0.1), np.float64(-0.1)), False, None)  # type: ignore[arg-type]
-    assert list(record(tmp_path / "recording", [], [odd]).updates) == [
-        Update(0, Prediction(1.0, float(np.float32(0.1)), -0.1), False, None)
-    ]
-
-
-def test_a_recording_of_nothing_is_one_too(tmp_path: Path) -> None:
-    recorded = record(tmp_path / "recording", [])
-    assert (recorded.segments, recorded.updates, recorded.fault) == ((), (), "")
-    assert replayed(recorded) == []
+    (read,) = record(tmp_path / "recording", [], [odd]).updates
+    assert (read.prediction.valence, read.prediction.arousal) == (float(np.float32(0.1)), -0.1)
 
 
 # ---- through the whole session ----------------------------------------------------------------------------------
@@ -121,23 +108,18 @@ def session_updates(
     session: Session | None = None,
     open_end: bool = False,
 ) -> list[Update]:
-    """What the live path makes of these, as live/recognition.py does it. open_end: the segment goes on after them."""
+    """The updates of the live path, as in live/recognition.py. open_end: the segment goes on after the captures."""
     session = session or Session(small_checkpoint(), SETTINGS.level)
     updates: list[Update] = []
-
-    def send(new: list[Update]) -> None:
-        updates.extend(new)
-        for sink in sinks:
-            for one in new:
-                sink.update(one)
-
     for one in captures:
         if recorder is not None:
             recorder.capture(one)
-        send(session.process(one))
-        send(session.wait(0.0))
+        updates += session.process(one) + session.wait(0.0)
     if not open_end:
-        send(session.end_segment())
+        updates += session.end_segment()
+    for sink in sinks:
+        for update in updates:
+            sink.update(update)
     return updates
 
 
@@ -150,15 +132,9 @@ def stream() -> list[Capture]:
             [music(1.8, rate_hz, n_channels), np.zeros((rate_hz * 3 // 2, n_channels)), music(1.0, rate_hz, n_channels)]
         )
         gridded, _ = on_grid(samples.reshape(-1, n_channels).astype(np.float32))
-        position = 0
-        for i in range(10_000):
-            if position >= len(gridded):
-                break
-            n_samples = (1, 441, 1024, 4410, 7919)[i % 5]
-            captures.append(
-                capture(gridded[position : position + n_samples], segment, rate_hz, 4_410 if i == 12 else 0)
-            )
-            position += n_samples
+        cuts = np.cumsum([1, 441, 1024, 4410, 7919] * 20)
+        pieces = [piece for piece in np.split(gridded, cuts) if len(piece)]
+        captures += [capture(piece, segment, rate_hz, 4_410 * (i == 12)) for i, piece in enumerate(pieces)]
     return captures
 
 
@@ -175,30 +151,21 @@ def test_a_replay_gives_the_same_predictions(stream: list[Capture], tmp_path: Pa
     assert check.verdict() == f"All {len(updates)} predictions that were compared are identical to the recorded ones."
     other = ReplayCheck(recorded)
     session_updates([replace(one, samples=one.samples * np.float32(0.5)) for one in replayed(recorded)][1:], other)
-    assert not other.identical, "other sound gives others"
-
-
-def again(recorded: Recording, *sinks: Sink) -> list[Update]:
-    """What a replay makes of it."""
-    session = Session(small_checkpoint(), SETTINGS.level, beginning=recorded.began)
-    return session_updates(replayed(recorded), *sinks, session=session)
-
-
-def silence(duration_s: float, segment: int) -> list[Capture]:
-    return [capture(np.zeros((round(duration_s * 44_100), 1), dtype=np.float32), segment, 44_100)]
+    assert not other.identical, "other sound gives other predictions"
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("open_end", [False, True])
-def test_a_part_of_a_run_replays_as_it_was(stream: list[Capture], open_end: bool, tmp_path: Path) -> None:
-    """Recorded from a moment of silence after music on; until a segment's end, or while that goes on."""
+def test_a_part_of_a_run_replays_identically(stream: list[Capture], open_end: bool, tmp_path: Path) -> None:
+    """Recorded from a silence after music on, to the end of a segment (or not)."""
     session = Session(small_checkpoint(), SETTINGS.level)
     before = session_updates(stream, session=session)
     recorder = recorder_into(tmp_path / "recording")
     recorder.begin(session.beginning)
-    recorded_part = silence(3.0, 7) + [replace(one, segment=one.segment + 8) for one in stream]
+    silence = capture(np.zeros((132_300, 1), dtype=np.float32), 7, 44_100)
+    recorded_part = [silence] + [replace(one, segment=one.segment + 8) for one in stream]
     updates = session_updates(recorded_part, recorder, recorder=recorder, session=session, open_end=open_end)
-    # Where the segment goes on, openSMILE has not answered the last of the sound yet.
+    # If the segment goes on, openSMILE still holds some of the sound.
     last, _ = on_grid(music(2.0, 48_000, 2))
     then = capture(last, 9 if open_end else 10, 48_000)
     if open_end:
@@ -215,16 +182,14 @@ def test_a_part_of_a_run_replays_as_it_was(stream: list[Capture], open_end: bool
     assert recorded.updates[0].held
     assert recorded.began.held == (before[-1].prediction.valence, before[-1].prediction.arousal) != (0.0, 0.0)
     check = ReplayCheck(recorded)
-    replayed_updates = again(recorded, check)
+    replaying = Session(small_checkpoint(), SETTINGS.level, beginning=recorded.began)
+    replayed_updates = session_updates(replayed(recorded), check, session=replaying)
     assert check.identical, check.verdict()
     assert list(recorded.updates) == [
         Update(one.index, Prediction(one.time_s, one.prediction.valence, one.prediction.arousal), one.held, None)
         for one in updates
     ]
-    if open_end:
-        assert len(replayed_updates) > len(updates)
-    else:
-        assert len(replayed_updates) == len(updates)
+    assert (len(replayed_updates) > len(updates)) == open_end
     from_the_start = ReplayCheck(recorded)
     session_updates(replayed(recorded), from_the_start)
-    assert not from_the_start.identical, "without what was before, it is another"
+    assert not from_the_start.identical, "the state before the recording matters"

@@ -1,10 +1,11 @@
-"""Files as sources: what they give, when, and what is said of those that cannot be played."""
+"""Files as sources: their captures, the timing, and the errors of files that cannot be played."""
 
 from __future__ import annotations
 
 import os
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -24,16 +25,22 @@ from realtime_mer.updates import SourceState
 RATE_HZ = 8_000
 
 
-def noise(n_samples: int, n_channels: int = 2, seed: int = 0) -> FloatArray:
+def noise(n_samples: int, n_channels: int = 2) -> FloatArray:
     """Samples on the 24-bit grid."""
-    values = np.random.default_rng(seed).integers(-(2**23), 2**23, (n_samples, n_channels))
+    values = np.random.default_rng(0).integers(-(2**23), 2**23, (n_samples, n_channels))
     return (values / 2**23).astype(np.float32)
 
 
 def write(path: Path, samples: FloatArray, rate_hz: int = RATE_HZ) -> Path:
-    """As 32-bit floats: what is read are the very samples."""
+    """As 32-bit floats, which keep the samples as they are."""
     soundfile.write(path, samples, rate_hz, subtype="FLOAT")
     return path
+
+
+def started(path: Path, *, loop: bool = False, fast: bool = True) -> FileSource:
+    source = FileSource(path, loop=loop, fast=fast)
+    source.start()
+    return source
 
 
 def state_of(source: Source) -> SourceState:
@@ -51,11 +58,14 @@ def clock(monkeypatch: pytest.MonkeyPatch) -> FakeClock:
 
 def test_a_fast_file_comes_in_half_seconds_and_ends(tmp_path: Path) -> None:
     samples = noise(2 * RATE_HZ + 100)
-    source: Source = FileSource(write(tmp_path / "a.wav", samples), loop=False, fast=True)
+    source = FileSource(write(tmp_path / "a.wav", samples), loop=False, fast=True)
     assert (source.name, source.state, source.detail) == ("a.wav", SourceState.OPENING, "")
     assert source.read() is None, "before its start"
     source.start()
     assert state_of(source) == SourceState.RUNNING
+    source.pause()
+    assert source.read() is None
+    source.resume()
     captures = read_all(source)
     assert [len(capture.samples) for capture in captures] == [4_000] * 4 + [100]
     np.testing.assert_array_equal(sound_of(captures), samples, strict=True)
@@ -72,33 +82,28 @@ def test_every_format_gives_its_samples_on_the_grid(deam_root: Path, tmp_path: P
     samples, rate_hz = soundfile.read(deam_root / "golden" / "829.wav", frames=60_000, always_2d=True)
     soundfile.write(tmp_path / file_name, samples, rate_hz)
     expected = np.concatenate([block.samples for block in read_blocks(tmp_path / file_name)])
-    source = FileSource(tmp_path / file_name, loop=False, fast=True)
-    source.start()
-    heard = sound_of(read_all(source))
-    np.testing.assert_array_equal(heard, on_grid(expected)[0], strict=True)
-    np.testing.assert_array_equal(on_grid(heard)[0], heard)
+    sound = sound_of(read_all(started(tmp_path / file_name)))
+    np.testing.assert_array_equal(sound, on_grid(expected)[0], strict=True)
 
 
-def test_what_is_no_sample_is_replaced_and_counted(tmp_path: Path) -> None:
+def test_samples_that_are_not_finite_are_replaced_and_counted(tmp_path: Path) -> None:
     samples = noise(RATE_HZ, 1)
     samples[[10, 7_000]] = np.nan
     samples[20] = 3.0
-    source = FileSource(write(tmp_path / "a.wav", samples), loop=False, fast=True)
-    source.start()
-    heard = sound_of(read_all(source))
+    source = started(write(tmp_path / "a.wav", samples))
+    sound = sound_of(read_all(source))
     assert source.replaced_samples == 2
-    assert heard[[10, 7_000], 0].tolist() == [0.0, 0.0]
-    assert heard[20, 0] == 1.0 - 2.0**-23, "clipped, as a converter does it"
+    assert sound[[10, 7_000], 0].tolist() == [0.0, 0.0]
+    assert sound[20, 0] == 1.0 - 2.0**-23, "clipped, as a converter does it"
 
 
 def test_a_loop_begins_again_without_a_gap(tmp_path: Path) -> None:
     samples = noise(5_001)
-    source = FileSource(write(tmp_path / "a.wav", samples), loop=True, fast=True)
-    source.start()
+    source = started(write(tmp_path / "a.wav", samples), loop=True)
     captures = [capture for capture in (source.read() for _ in range(9)) if capture is not None]
-    heard = sound_of(captures)
+    sound = sound_of(captures)
     assert len(captures) == 9
-    np.testing.assert_array_equal(heard, np.tile(samples, (5, 1))[: len(heard)])
+    np.testing.assert_array_equal(sound, np.tile(samples, (5, 1))[: len(sound)])
     assert {capture.segment for capture in captures} == {0}
     assert state_of(source) == SourceState.RUNNING
     source.close()
@@ -111,15 +116,14 @@ def test_a_loop_begins_again_without_a_gap(tmp_path: Path) -> None:
 @given(
     steps_s=st.lists(st.floats(0.0, 0.375), min_size=1, max_size=30), rate_hz=st.sampled_from([1_000, 8_000, 44_100])
 )
-def test_in_real_time_it_gives_what_is_due(
+def test_in_real_time_it_gives_the_sound_that_is_due(
     tmp_path_factory: pytest.TempPathFactory, steps_s: list[float], rate_hz: int
 ) -> None:
     samples = noise(max(2 * rate_hz, 3), 1)
     path = write(tmp_path_factory.mktemp("due") / "a.wav", samples, rate_hz)
     with pytest.MonkeyPatch.context() as patch:
         clock = install_clock(patch)
-        source = FileSource(path, loop=False, fast=False)
-        source.start()
+        source = started(path, fast=False)
         start_s, given_samples = clock.now_s, 0
         for step_s in steps_s:
             clock.now_s += step_s
@@ -132,25 +136,23 @@ def test_in_real_time_it_gives_what_is_due(
                 assert capture.captured_s == pytest.approx(start_s + given_samples / rate_hz, abs=1e-6)
                 assert capture.captured_s <= clock.now_s + 1e-6
             due_samples = min((clock.now_s - start_s) * rate_hz, len(samples))
-            # What is less than 10 ms waits for the rest of them; and a sample may lie on the edge.
+            # Less than 10 ms of sound waits for more, and a sample may lie on the edge.
             assert due_samples - max(0.01 * rate_hz, 1.0) - 1.0 <= given_samples <= due_samples + 1e-3
         assert (state_of(source) == SourceState.ENDED) == (given_samples == len(samples))
         source.close()
 
 
 def test_less_than_a_block_waits(tmp_path: Path, clock: FakeClock) -> None:
-    source = FileSource(write(tmp_path / "a.wav", noise(RATE_HZ)), loop=False, fast=False)
-    source.start()
+    source = started(write(tmp_path / "a.wav", noise(RATE_HZ)), fast=False)
     clock.now_s += 1 / 128
     assert source.read() is None
     clock.now_s += 1 / 128
     assert [len(capture.samples) for capture in read_all(source)] == [RATE_HZ // 64]
 
 
-def test_a_stall_moves_the_schedule_instead_of_piling_up_sound(tmp_path: Path, clock: FakeClock) -> None:
+def test_a_stall_moves_the_schedule_and_no_sound_piles_up(tmp_path: Path, clock: FakeClock) -> None:
     samples = noise(20 * RATE_HZ)
-    source = FileSource(write(tmp_path / "a.wav", samples), loop=False, fast=False)
-    source.start()
+    source = started(write(tmp_path / "a.wav", samples), fast=False)
     clock.now_s += 0.25
     before = read_all(source)
     clock.now_s += 3600.0
@@ -166,10 +168,9 @@ def test_a_stall_moves_the_schedule_instead_of_piling_up_sound(tmp_path: Path, c
 
 def test_a_pause_takes_no_sound_away(tmp_path: Path, clock: FakeClock) -> None:
     samples = noise(4 * RATE_HZ)
-    source = FileSource(write(tmp_path / "a.wav", samples), loop=False, fast=False)
-    source.start()
+    source = started(write(tmp_path / "a.wav", samples), fast=False)
     clock.now_s += 0.25
-    heard = read_all(source)
+    captures = read_all(source)
     clock.now_s += 0.125
     in_another_thread(source.pause)
     assert state_of(source) == SourceState.PAUSED
@@ -180,12 +181,12 @@ def test_a_pause_takes_no_sound_away(tmp_path: Path, clock: FakeClock) -> None:
     in_another_thread(source.resume)
     source.resume()
     assert state_of(source) == SourceState.RUNNING
-    heard += read_all(source)
+    captures += read_all(source)
     clock.now_s += 0.125
-    heard += read_all(source)
+    captures += read_all(source)
     # Before the pause 0.375 s were due, of which it had given 0.25, and 0.125 s after it.
-    np.testing.assert_array_equal(sound_of(heard), samples[: RATE_HZ // 2])
-    assert heard[-1].captured_s == pytest.approx(clock.now_s)
+    np.testing.assert_array_equal(sound_of(captures), samples[: RATE_HZ // 2])
+    assert captures[-1].captured_s == pytest.approx(clock.now_s)
 
 
 def test_a_pause_before_the_start_holds_it_at_its_beginning(tmp_path: Path, clock: FakeClock) -> None:
@@ -200,40 +201,29 @@ def test_a_pause_before_the_start_holds_it_at_its_beginning(tmp_path: Path, cloc
     assert len(sound_of(read_all(source))) == RATE_HZ // 8
 
 
-def test_a_fast_file_pauses_too(tmp_path: Path) -> None:
-    source = FileSource(write(tmp_path / "a.wav", noise(RATE_HZ)), loop=False, fast=True)
-    source.start()
-    source.pause()
-    assert source.read() is None
-    source.resume()
-    assert len(sound_of(read_all(source))) == RATE_HZ
-
-
-def test_by_the_real_clock_it_comes_to_its_end(tmp_path: Path) -> None:
+def test_with_the_real_clock_it_takes_its_time(tmp_path: Path) -> None:
     samples = noise(RATE_HZ // 2)
-    source = FileSource(write(tmp_path / "a.wav", samples), loop=False, fast=False)
     before_s = time.monotonic()
-    source.start()
-    heard: list[Capture] = []
+    source = started(write(tmp_path / "a.wav", samples), fast=False)
+    captures: list[Capture] = []
     while source.state != SourceState.ENDED and time.monotonic() < before_s + 30.0:
-        heard += read_all(source)
+        captures += read_all(source)
         time.sleep(0.002)
-    np.testing.assert_array_equal(sound_of(heard), samples)
-    assert time.monotonic() - before_s >= 0.5, "it takes its time"
+    np.testing.assert_array_equal(sound_of(captures), samples)
+    assert time.monotonic() - before_s >= 0.5
 
 
-def in_another_thread(call: object) -> None:
-    assert callable(call)
+def in_another_thread(call: Callable[[], None]) -> None:
     thread = threading.Thread(target=call)
     thread.start()
     thread.join(10.0)
     assert not thread.is_alive()
 
 
-# ---- what cannot be played --------------------------------------------------------------------------------------
+# ---- errors ---------------------------------------------------------------------------------------------------------
 
 
-def failure(path: Path, *, loop: bool = False) -> str:
+def check_failure(path: Path, message: str, *, loop: bool = False) -> None:
     source = FileSource(path, loop=loop, fast=True)
 
     def play() -> None:
@@ -242,53 +232,34 @@ def failure(path: Path, *, loop: bool = False) -> str:
 
     with pytest.raises(SourceError) as raised:
         play()
+    assert message in str(raised.value)
+    assert str(path) in str(raised.value)
     assert state_of(source) == SourceState.ENDED
-    return str(raised.value)
 
 
-def test_a_missing_file_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "missing.wav"
-    assert failure(path) == f"{path}: there is no such file."
-
-
-def test_what_is_no_audio_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "a.mp3"
-    path.write_bytes(b"All work and no play makes Jack a dull boy. " * 100)
-    assert failure(path).startswith(f"{path} cannot be read as audio: ")
-
-
-def test_a_folder_is_no_file(tmp_path: Path) -> None:
-    assert failure(tmp_path).startswith(f"{tmp_path} is not a regular file.")
-
-
-def test_a_pipe_keeps_nobody_waiting(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_played_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.mp3").write_bytes(b"All work and no play makes Jack a dull boy. " * 100)
     os.mkfifo(tmp_path / "pipe")
-    assert "raw PCM" in failure(tmp_path / "pipe")
+    for path, message in (
+        (tmp_path / "missing.wav", ": there is no such file."),
+        (tmp_path / "a.mp3", " cannot be read as audio: "),
+        (tmp_path, " is not a regular file."),
+        # It must not wait for the pipe.
+        (tmp_path / "pipe", "raw PCM"),
+        (tmp_path / ("a" * 300), "cannot be played"),
+        (write(tmp_path / "9.wav", noise(100, 9)), "has 9 channels; 8 are the most"),
+    ):
+        check_failure(path, message)
+    for loop in (False, True):
+        check_failure(write(tmp_path / "empty.wav", noise(0)), " holds no sound.", loop=loop)
+    assert sound_of(read_all(started(write(tmp_path / "8.wav", noise(100, 8))))).shape == (100, 8)
 
 
-def test_a_name_that_is_too_long_is_no_traceback(tmp_path: Path) -> None:
-    assert "cannot be played" in failure(tmp_path / ("a" * 300))
-
-
-@pytest.mark.parametrize("loop", [False, True])
-def test_an_empty_file_is_refused(tmp_path: Path, loop: bool) -> None:
-    path = write(tmp_path / "a.wav", noise(0))
-    assert failure(path, loop=loop) == f"{path} holds no sound."
-
-
-def test_nine_channels_are_too_many(tmp_path: Path) -> None:
-    eight = FileSource(write(tmp_path / "8.wav", noise(100, 8)), loop=False, fast=True)
-    eight.start()
-    assert sound_of(read_all(eight)).shape == (100, 8)
-    assert "has 9 channels; 8 are the most" in failure(write(tmp_path / "9.wav", noise(100, 9)))
-
-
-def test_a_file_that_breaks_off_gives_what_it_has_first(tmp_path: Path) -> None:
+def test_a_file_that_is_cut_off_first_gives_its_sound(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     soundfile.write(path, noise(40_000), RATE_HZ, subtype="PCM_24")
     path.write_bytes(path.read_bytes()[:120_000])
-    source = FileSource(path, loop=False, fast=True)
-    source.start()
+    source = started(path)
     assert source.read() is not None
     with pytest.raises(SourceError, match="cannot be read as audio"):
         read_all(source)
@@ -306,8 +277,7 @@ def test_a_file_that_breaks_off_gives_what_it_has_first(tmp_path: Path) -> None:
 )
 def test_a_loop_notices_another_file(tmp_path: Path, changed: tuple[int, int, int] | None, message: str) -> None:
     path = write(tmp_path / "a.wav", noise(100))
-    source = FileSource(path, loop=True, fast=True)
-    source.start()
+    source = started(path, loop=True)
     assert source.read() is not None
     path.unlink()
     if changed is not None:

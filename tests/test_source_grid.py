@@ -1,4 +1,4 @@
-"""The 24-bit grid: what a recording can hold passes untouched, everything else goes to the nearest such sample."""
+"""The 24-bit grid: samples that a recording can hold stay as they are, all others become the nearest of these."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from realtime_mer.types import FloatArray
 
 
 @given(arrays.arrays(np.int32, (7, 2), elements=st.integers(-STEPS, STEPS - 1)))
-def test_whatever_24_bits_hold_passes_bit_for_bit(steps: np.ndarray[tuple[int, int], np.dtype[np.int32]]) -> None:
+def test_24_bit_samples_stay_as_they_are(steps: np.ndarray[tuple[int, int], np.dtype[np.int32]]) -> None:
     samples = (steps / STEPS).astype(np.float32)
     gridded, n_replaced = on_grid(samples)
     assert n_replaced == 0
@@ -21,7 +21,7 @@ def test_whatever_24_bits_hold_passes_bit_for_bit(steps: np.ndarray[tuple[int, i
 
 
 @given(arrays.arrays(np.float32, 9, elements=st.floats(width=32)))
-def test_everything_else_becomes_its_nearest_neighbour_or_zero(samples: FloatArray) -> None:
+def test_other_samples_become_the_nearest_one_or_zero(samples: FloatArray) -> None:
     gridded, n_replaced = on_grid(samples)
     steps = gridded.astype(np.float64) * STEPS
     assert np.array_equal(steps, np.rint(steps))
@@ -36,7 +36,7 @@ def test_everything_else_becomes_its_nearest_neighbour_or_zero(samples: FloatArr
     assert np.all(distance <= np.where(samples[inside] == 1.0, 1.0, 0.5) / STEPS)
 
 
-def test_beyond_full_scale_is_clipped() -> None:
+def test_samples_beyond_full_scale_are_clipped() -> None:
     gridded, n_replaced = on_grid(np.array([1.5, -1.5, 1e9], dtype=np.float32))
     assert gridded.tolist() == [1.0 - 1.0 / STEPS, -1.0, 1.0 - 1.0 / STEPS]
     assert n_replaced == 0

@@ -1,4 +1,4 @@
-"""A recording as a source: damage is told when it is played, in real time drops take theirs, and it can be paused."""
+"""A recording as a source: damage is reported when it is played, a drop takes its time, and it can be paused."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ def good(tmp_path: Path) -> Path:
     return good_recording(tmp_path / "recording")
 
 
-def test_damaged_sound_is_told_when_it_is_played(good: Path) -> None:
+def test_damaged_sound_is_reported_when_it_is_played(good: Path) -> None:
     path = good / "audio-000.flac"
     damaged = bytearray(path.read_bytes())
     damaged[len(damaged) * 3 // 4] ^= 0x55
@@ -34,10 +34,10 @@ def test_damaged_sound_is_told_when_it_is_played(good: Path) -> None:
         read_all(source)
     assert source.state == SourceState.ENDED
     cut = replace(recorded.segments[0], n_samples=None)
-    assert sum(map(len, read_segment(cut))) == 4_096, "where less was promised, it is the end"
+    assert sum(map(len, read_segment(cut))) == 4_096, "the end, if recording.json has no length"
 
 
-def test_another_file_with_other_sound_is_told_when_it_is_played(good: Path) -> None:
+def test_another_sound_file_is_reported_when_it_is_played(good: Path) -> None:
     recorded = read_recording(good)
     pcm = np.zeros((7_999, 2), dtype=np.int32)
     soundfile.write(good / "audio-000.flac", pcm, RATE_HZ, subtype="PCM_24")
@@ -57,28 +57,28 @@ def test_in_real_time_a_drop_takes_its_time(tmp_path: Path, monkeypatch: pytest.
     source: Source = RecordingSource(record(tmp_path / "recording", captures), fast=False)
     assert (source.name, source.state) == ("recording", SourceState.OPENING)
     source.start()
-    heard = []
+    given = []
     for _ in range(19):
         clock.now_s += 0.125
-        given = read_all(source)
-        heard.append((sum(len(one.samples) for one in given), sum(one.dropped_samples for one in given)))
+        new = read_all(source)
+        given.append((sum(len(one.samples) for one in new), sum(one.dropped_samples for one in new)))
     first, second = (1_000, 0), (1_000, 8_000)
-    assert heard == [first, first, *[(0, 0)] * 8, second, first, *[(0, 0)] * 4, (2_000, 8_000), (2_000, 0), (0, 0)]
+    assert given == [first, first, *[(0, 0)] * 8, second, first, *[(0, 0)] * 4, (2_000, 8_000), (2_000, 0), (0, 0)]
     assert source.state == SourceState.ENDED
 
 
-def test_a_replay_pauses_and_plays_by_the_real_clock(tmp_path: Path) -> None:
+def test_a_replay_pauses_and_plays_with_the_real_clock(tmp_path: Path) -> None:
     source = RecordingSource(record(tmp_path / "recording", [capture(noise(2_000))]), fast=False)
     source.start()
     source.pause()
     assert (source.state, source.read()) == (SourceState.PAUSED, None)
     source.resume()
-    heard: list[Capture] = []
+    given: list[Capture] = []
 
     def ended() -> bool:
-        heard.extend(read_all(source))
+        given.extend(read_all(source))
         return source.state == SourceState.ENDED
 
     wait_until(ended)
-    np.testing.assert_array_equal(sound_of(heard), noise(2_000))
+    np.testing.assert_array_equal(sound_of(given), noise(2_000))
     source.close()

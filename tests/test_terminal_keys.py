@@ -7,12 +7,12 @@ import os
 import select
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 import pytest
+from osc_sockets import GENEROUS_S, eventually
 
 from realtime_mer.terminal.keys import Keys, terminal_fd
 
@@ -23,7 +23,6 @@ import pty
 import termios
 
 ROOT = Path(__file__).resolve().parents[1]
-GENEROUS_S = 20.0
 
 
 class Terminal:
@@ -48,26 +47,26 @@ def terminal() -> Iterator[Terminal]:
     os.close(made.keyboard)
 
 
-def all_keys(keys: Keys, enough: int) -> list[str]:
+def typed(keys: Keys, enough: int) -> str:
     """The results of `poll` until there are `enough` keys."""
     got: list[str] = []
-    give_up_at = time.monotonic() + GENEROUS_S
-    while len(got) < enough and time.monotonic() < give_up_at:
-        if key := keys.poll():
-            got.append(key)
-        else:
-            time.sleep(0.005)
-    return got
+
+    def is_enough() -> bool:
+        got.append(keys.poll() or "")
+        return len("".join(got)) >= enough
+
+    eventually(is_enough)
+    return "".join(got)
 
 
 def test_keys_come_one_by_one_without_enter_and_without_echo(terminal: Terminal) -> None:
     with Keys(terminal.stdin) as keys:
         assert keys.poll() is None
         terminal.type(b"q \n")
-        assert all_keys(keys, 3) == ["q", " ", "\n"]
+        assert typed(keys, 3) == "q \n"
         assert keys.poll() is None
         terminal.type("ü".encode())
-        assert all_keys(keys, 1) == ["ü"]
+        assert typed(keys, 1) == "ü"
         assert select.select([terminal.keyboard], [], [], 0)[0] == []
 
 
@@ -75,14 +74,14 @@ def test_arrows_function_keys_and_escape_are_skipped(terminal: Terminal) -> None
     with Keys(terminal.stdin) as keys:
         terminal.type(b"a\x1b[A\x1b[15~\x1b[1;5C\x1bOQ\x1bq\x1bz")
         terminal.type(b"b\x1b")
-        assert all_keys(keys, 2) == ["a", "b"]
+        assert typed(keys, 2) == "ab"
         assert keys.poll() is None
 
 
 def test_ctrl_s_and_ctrl_z_are_keys_and_ctrl_c_still_interrupts(terminal: Terminal) -> None:
     with Keys(terminal.stdin) as keys:
         terminal.type(b"\x13\x1ax")
-        assert all_keys(keys, 3) == ["\x13", "\x1a", "x"]
+        assert typed(keys, 3) == "\x13\x1ax"
         assert termios.tcgetattr(terminal.stdin)[3] & termios.ISIG
 
 
@@ -95,7 +94,7 @@ def test_the_modes_are_restored_also_after_an_error_and_keys_can_be_read_again(t
     with keys:
         assert terminal.mode() != before
         terminal.type(b"k")
-        assert all_keys(keys, 1) == ["k"]
+        assert typed(keys, 1) == "k"
     assert terminal.mode() == before
     terminal.type(b"q")
     assert keys.poll() is None
@@ -159,7 +158,7 @@ def test_a_background_job_leaves_the_terminal_alone_and_is_not_stopped(terminal:
         capture_output=True,
         text=True,
         start_new_session=True,
-        timeout=3 * GENEROUS_S,
+        timeout=2 * GENEROUS_S,
         check=False,
     )
     assert run.stdout.strip() == "job: False None True shell: True", run.stderr

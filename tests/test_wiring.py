@@ -1,4 +1,4 @@
-"""Live runs without a sound card, as a user starts them: files, standard input, the built-in piece, recordings."""
+"""Live runs without a sound card: files, standard input, the built-in piece, recordings and their replays."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import io
 import os
 import shutil
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,203 +18,164 @@ from checkpoints import music, small_checkpoint
 from live_runs import LiveRun, oscdump, without_display
 from osc_sockets import free_port
 
+from realtime_mer import wiring
+from realtime_mer.cli import main
 from realtime_mer.models.checkpoint import save_checkpoint
 
 pytestmark = pytest.mark.slow
 ENVIRONMENT = without_display(os.environ)
-SONG_S = 4.0
+Run = Callable[..., tuple[str, str]]
+Values = list[tuple[float, float, float]]
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A song, a model, and the recording of a fast run of the model over the song."""
     folder = tmp_path_factory.mktemp("live")
-    soundfile.write(folder / "song.wav", music(SONG_S, n_channels=2), 44_100, subtype="PCM_16")
+    soundfile.write(folder / "song.wav", music(4.0, n_channels=2), 44_100, subtype="PCM_16")
     save_checkpoint(folder / "model.safetensors", small_checkpoint())
-    run("--input", str(folder / "song.wav"), "--fast", "--record", str(folder / "recording"), folder=folder)
+    arguments = ["--input", folder / "song.wav", "--fast", "--record", folder / "recording", "--no-osc", "--no-plot"]
+    assert main([*map(str, arguments), "--checkpoint", str(folder / "model.safetensors")]) == 0
     return folder
 
 
-def run(
-    *arguments: str, folder: Path, code: int = 0, stdin: bytes | None = None, model: str = "model.safetensors"
-) -> tuple[str, str]:
-    """Standard output and standard error of a run without a window and with the small model."""
-    done = subprocess.run(
-        LiveRun.command(*arguments, "--no-plot", "--checkpoint", str(folder / model)),
-        env=ENVIRONMENT,
-        input=stdin,
-        stdin=None if stdin is not None else subprocess.DEVNULL,
-        capture_output=True,
-        timeout=120,
-        check=False,
-    )
-    output, errors = done.stdout.decode(), done.stderr.decode()
-    assert done.returncode == code, errors
-    assert "Traceback" not in errors
-    return output, errors
+@pytest.fixture
+def run(folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Runs the command in this process, with the small model and without window, OSC and raised priority."""
+    monkeypatch.setattr(wiring, "raise_priority", lambda: None)
+
+    def run(*arguments: str | Path, code: int = 0, model: Path = folder / "model.safetensors") -> tuple[str, str]:
+        capsys.readouterr()
+        assert main([*map(str, arguments), "--no-plot", "--no-osc", "--checkpoint", str(model)]) == code
+        return capsys.readouterr()
+
+    return run
 
 
-def predicted(folder: Path) -> list[tuple[float, float, float]]:
-    """What `predict` says of the song."""
-    arguments = LiveRun.command("predict", str(folder / "song.wav"), "--checkpoint", str(folder / "model.safetensors"))
-    table = subprocess.run(arguments, env=ENVIRONMENT, capture_output=True, text=True, timeout=120, check=True).stdout
+def process(folder: Path, *arguments: str | Path, **options: object) -> subprocess.CompletedProcess[str]:
+    """A run with the small model as a process of its own, for what concerns its standard streams."""
+    given = (*map(str, arguments), "--no-osc", "--checkpoint", str(folder / "model.safetensors"))
+    return subprocess.run(LiveRun.command(*given), env=ENVIRONMENT, timeout=120, check=False, **options)  # type: ignore[call-overload, no-any-return]
+
+
+def values_in(table: str) -> Values:
     return [(float(r["time_s"]), float(r["valence"]), float(r["arousal"])) for r in csv.DictReader(io.StringIO(table))]
 
 
-def recorded(directory: Path) -> list[tuple[float, float, float]]:
-    with (directory / "predictions.csv").open(encoding="utf-8") as file:
-        return [(float(r["time_s"]), float(r["valence"]), float(r["arousal"])) for r in csv.DictReader(file)]
+def recorded(directory: Path) -> Values:
+    return values_in((directory / "predictions.csv").read_text(encoding="utf-8"))
 
 
-def as_printed(values: list[tuple[float, float, float]]) -> list[tuple[float, float, float]]:
-    return [(round(time_s, 3), round(valence, 6), round(arousal, 6)) for time_s, valence, arousal in values]
+@pytest.fixture
+def predicted(folder: Path, capsys: pytest.CaptureFixture[str]) -> Values:
+    """The table of `predict` for the song."""
+    capsys.readouterr()
+    assert main(["predict", str(folder / "song.wav"), "--checkpoint", str(folder / "model.safetensors")]) == 0
+    return values_in(capsys.readouterr().out)
 
 
-def test_a_file_as_fast_as_possible_is_what_predict_says(folder: Path) -> None:
+def test_a_fast_file_gives_the_values_of_predict(folder: Path, predicted: Values) -> None:
     values = recorded(folder / "recording")
     assert len(values) == 6
-    assert as_printed(values) == predicted(folder)
+    printed = [(round(time_s, 3), round(valence, 6), round(arousal, 6)) for time_s, valence, arousal in values]
+    assert printed == predicted
 
 
-def test_a_file_in_real_time_sends_the_same_over_osc(folder: Path) -> None:
+def test_a_file_in_real_time_sends_the_same_over_osc(folder: Path, predicted: Values) -> None:
     port = free_port()
-    with oscdump(port) as received:
-        run("--input", str(folder / "song.wav"), "--osc", f"127.0.0.1:{port}", folder=folder)
-        received.wait_for(lambda heard: "ended" in heard.texts("/mer/status/source"), "the end")
-    expected = predicted(folder)
-    assert received.numbers("/mer/time") == [time_s for time_s, _, _ in expected]
+    arguments = ("--input", "song.wav", "--checkpoint", "model.safetensors", "--no-plot", "--osc", f"127.0.0.1:{port}")
+    with oscdump(port) as received, LiveRun(*arguments, environment=ENVIRONMENT, folder=folder) as live:
+        received.wait_for(lambda got: "ended" in got.texts("/mer/status/source"), "the end")
+        code, _, errors = live.wait()
+    assert code == 0, errors
+    assert received.numbers("/mer/time") == [time_s for time_s, _, _ in predicted]
     pairs = [[float(value) for value in pair] for pair in received.messages["/mer/va"]]
     # oscdump prints six digits.
-    assert np.allclose(pairs, [pair for _, *pair in expected], atol=2e-6)
+    assert np.allclose(pairs, [pair for _, *pair in predicted], atol=2e-6)
 
 
-def test_standard_input_from_ffmpeg(folder: Path, tmp_path: Path) -> None:
+def test_standard_input_from_ffmpeg(folder: Path, run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     if shutil.which("ffmpeg") is None:
         pytest.skip("no ffmpeg on this machine: this test needs another program that writes PCM")
     command = ["ffmpeg", "-v", "error", "-i", str(folder / "song.wav"), "-f", "s16le", "-ac", "2", "-ar", "44100", "-"]
-    pcm = subprocess.run(command, capture_output=True, check=True, timeout=60).stdout
-    run("--input", "-", "--no-osc", "--record", str(tmp_path / "piped"), folder=folder, stdin=pcm)
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as ffmpeg:
+        monkeypatch.setattr(sys, "stdin", ffmpeg.stdout)
+        run("--input", "-", "--record", tmp_path / "piped")
     assert recorded(tmp_path / "piped") == recorded(folder / "recording")
 
 
-def test_a_replay_is_identical_to_the_last_bit_and_says_so(folder: Path) -> None:
-    _, errors = run("replay", str(folder / "recording"), "--fast", "--no-osc", folder=folder)
-    assert "identical" in errors
+def test_a_low_sample_rate_is_warned_of_once(run: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "pcm").write_bytes((music(3.0, 8_000) * 30_000).astype("<i2").tobytes())
+    with (tmp_path / "pcm").open() as stdin:
+        monkeypatch.setattr(sys, "stdin", stdin)
+        _, errors = run("--input", "-", "--pcm-rate", "8000", "--pcm-channels", "1", "--no-terminal")
+    assert errors.count("At 8000 Hz the model gets nothing above 4 kHz") == 1
 
 
-def test_a_replay_that_differs_fails_and_says_where(folder: Path, tmp_path: Path) -> None:
-    changed = shutil.copytree(folder / "recording", tmp_path / "changed")
-    lines = (changed / "predictions.csv").read_text(encoding="utf-8").splitlines()
-    cells = lines[3].split(",")
-    cells[2] = repr(float(cells[2]) + 1e-7)
-    lines[3] = ",".join(cells)
-    (changed / "predictions.csv").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    _, errors = run("replay", str(changed), "--fast", "--no-osc", folder=folder, code=1)
-    assert cells[2] in errors
+def test_a_replay_compares_every_bit(folder: Path, run: Run, tmp_path: Path) -> None:
+    assert "identical" in run("replay", folder / "recording", "--fast")[1]
+    changed = shutil.copytree(folder / "recording", tmp_path / "changed") / "predictions.csv"
+    rows = [line.split(",") for line in changed.read_text(encoding="utf-8").splitlines()]
+    rows[3][2] = repr(float(rows[3][2]) + 1e-7)
+    changed.write_text("".join(",".join(row) + "\n" for row in rows), encoding="utf-8")
+    assert rows[3][2] in run("replay", tmp_path / "changed", "--fast", code=1)[1]
 
 
-def test_a_replay_with_another_model_is_refused(folder: Path, tmp_path: Path) -> None:
-    save_checkpoint(tmp_path / "other.safetensors", small_checkpoint("mlp"))
-    _, errors = run(
-        "replay", str(folder / "recording"), "--fast", folder=folder, code=1, model=str(tmp_path / "other.safetensors")
-    )
-    assert "made with another model" in errors
+def test_a_replay_with_another_model_is_refused(folder: Path, run: Run, tmp_path: Path) -> None:
+    other = tmp_path / "other.safetensors"
+    save_checkpoint(other, small_checkpoint("mlp"))
+    assert "made with another model" in run("replay", folder / "recording", "--fast", code=1, model=other)[1]
 
 
-def test_a_recording_is_never_written_over(folder: Path) -> None:
+def test_a_broken_model_ends_the_run_with_an_error(folder: Path, run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.safetensors").write_bytes(b"no model")
+    _, errors = run("--input", folder / "song.wav", code=1, model=tmp_path / "broken.safetensors")
+    assert "The checkpoint" in errors
+
+
+def test_a_recording_is_never_written_over(folder: Path, run: Run) -> None:
     before = recorded(folder / "recording")
-    arguments = ["--input", str(folder / "song.wav"), "--fast", "--record", str(folder / "recording")]
-    _, errors = run(*arguments, folder=folder, code=1)
+    _, errors = run("--input", folder / "song.wav", "--fast", "--record", folder / "recording", code=1)
     assert str(folder / "recording") in errors
     assert recorded(folder / "recording") == before
 
 
-def test_a_recording_keeps_the_level_settings_that_it_was_made_with(folder: Path, tmp_path: Path) -> None:
+def test_a_recording_keeps_its_level_settings(run: Run, tmp_path: Path) -> None:
     sound = np.concatenate([music(2.0), np.full((66_150, 1), 0.002, np.float32) * np.sign(music(1.5)), music(2.0)])
     soundfile.write(tmp_path / "soft.wav", sound, 44_100, subtype="PCM_24")
-    loud_only = ["--silence-db", "-46", "--no-osc"]
-    made = ["--input", str(tmp_path / "soft.wav"), "--fast", "--record", str(tmp_path / "soft")]
-    output, _ = run(*made, *loud_only, folder=folder)
-    assert "silence" in output
-    _, errors = run("replay", str(tmp_path / "soft"), "--fast", "--no-osc", folder=folder)
-    assert "identical" in errors
+    made = ["--input", tmp_path / "soft.wav", "--fast", "--record", tmp_path / "soft", "--silence-db", "-46"]
+    assert "silence" in run(*made)[0]
+    assert "identical" in run("replay", tmp_path / "soft", "--fast")[1]
 
 
-def test_the_built_in_piece_can_be_ended(folder: Path) -> None:
-    arguments = ["demo", "--no-plot", "--no-osc", "--no-sound", "--checkpoint", str(folder / "model.safetensors")]
-    with LiveRun(*arguments, environment=ENVIRONMENT) as demo:
-        assert demo.process.stdout is not None
-        assert "valence" in "".join(demo.process.stdout.readline() for _ in range(3))
-        code, _, errors = demo.end()
-    assert code == 0, errors
-
-
-def test_lines_that_cannot_be_written_do_not_end_the_run(folder: Path, tmp_path: Path) -> None:
+def test_a_full_disk_behind_standard_output_does_not_end_the_run(folder: Path, tmp_path: Path) -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full on this machine: this test needs an output that is always full")
-    arguments = ["--input", str(folder / "song.wav"), "--no-plot", "--no-osc", "--record", str(tmp_path / "kept")]
+    arguments = ("--input", folder / "song.wav", "--fast", "--no-plot", "--record", tmp_path / "kept")
     with Path("/dev/full").open("w") as full:
-        done = subprocess.run(
-            LiveRun.command(*arguments, "--checkpoint", str(folder / "model.safetensors")),
-            env=ENVIRONMENT,
-            stdout=full,
-            stderr=subprocess.PIPE,
-            text=True,
-            timeout=120,
-            check=False,
-        )
+        done = process(folder, *arguments, stdout=full, stderr=subprocess.PIPE, text=True)
     assert "no more lines: No space left on device" in done.stderr
     assert "Traceback" not in done.stderr
     assert done.returncode == 0
     assert recorded(tmp_path / "kept") == recorded(folder / "recording")
 
 
-def test_a_low_sample_rate_is_warned_of_once(folder: Path) -> None:
-    pcm = (music(3.0, 8_000) * 30_000).astype("<i2").tobytes()
-    arguments = ["--input", "-", "--pcm-rate", "8000", "--pcm-channels", "1", "--no-osc", "--no-terminal"]
-    _, errors = run(*arguments, folder=folder, stdin=pcm)
-    assert errors.count("At 8000 Hz the model gets nothing above 4 kHz") == 1
-
-
-def test_words_that_nobody_can_read_do_not_end_the_run(folder: Path, tmp_path: Path) -> None:
-    """Standard error is a pipe that is closed, as that of a terminal that is gone."""
+def test_a_closed_standard_error_does_not_end_the_run(folder: Path, tmp_path: Path) -> None:
+    """The run warns of the low rate, and of the window that cannot be shown."""
     soundfile.write(tmp_path / "low.wav", music(3.0, 8_000), 8_000)
-    arguments = ["--input", str(tmp_path / "low.wav"), "--fast", "--no-osc", "--record", str(tmp_path / "low")]
     reading, writing = os.pipe()
     os.close(reading)
-    try:
-        done = subprocess.run(
-            # With a window wanted, which there cannot be.
-            LiveRun.command(*arguments, "--checkpoint", str(folder / "model.safetensors")),
-            env=ENVIRONMENT,
-            stdout=subprocess.PIPE,
-            stderr=writing,
-            timeout=120,
-            check=False,
-        )
-    finally:
-        os.close(writing)
+    with os.fdopen(writing, "wb") as closed:
+        arguments = ("--input", tmp_path / "low.wav", "--fast", "--record", tmp_path / "low")
+        done = process(folder, *arguments, stdout=subprocess.PIPE, stderr=closed)
     assert done.returncode == 0
     assert len(recorded(tmp_path / "low")) == 4
 
 
-def test_lines_into_a_pipe_that_is_closed_end_the_run(folder: Path) -> None:
-    arguments = ["demo", "--no-plot", "--no-osc", "--no-sound", "--checkpoint", str(folder / "model.safetensors")]
-    with LiveRun(*arguments, environment=ENVIRONMENT) as demo:
+def test_a_closed_standard_output_ends_the_run(folder: Path) -> None:
+    arguments = ("demo", "--no-plot", "--no-osc", "--no-sound", "--checkpoint", "model.safetensors")
+    with LiveRun(*arguments, environment=ENVIRONMENT, folder=folder) as demo:
         assert demo.process.stdout is not None
-        demo.process.stdout.readline()
+        assert "valence" in "".join(demo.process.stdout.readline() for _ in range(3))
         demo.process.stdout.close()
         assert demo.process.wait(timeout=60) == 141
-
-
-def test_a_model_that_gives_no_number_ends_the_run_with_its_sentence(folder: Path, tmp_path: Path) -> None:
-    (tmp_path / "broken.safetensors").write_bytes(b"no model")
-    _, errors = run(
-        "--input",
-        str(folder / "song.wav"),
-        "--no-osc",
-        folder=folder,
-        code=1,
-        model=str(tmp_path / "broken.safetensors"),
-    )
-    assert "The checkpoint" in errors

@@ -13,6 +13,7 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import fields, is_dataclass
+from functools import cache
 from pathlib import Path
 from types import NoneType, UnionType
 from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
@@ -75,8 +76,12 @@ def blaming(what: object) -> Iterator[None]:
         raise ConfigError(f"{what}: {error}") from error
 
 
+@cache
 def known_keys(kind: Any) -> dict[str, Any]:
-    """The types of a dataclass's keys. FILE_KEYS are those that are replaced before the conversion."""
+    """The types of a dataclass's keys. FILE_KEYS are those that are replaced before the conversion.
+
+    Cached, or a file of thousands of tables takes seconds. Don't change the result.
+    """
     hints = get_type_hints(kind, include_extras=True)
     return dict.fromkeys(getattr(kind, "FILE_KEYS", ()), str) | {key.name: hints[key.name] for key in fields(kind)}
 
