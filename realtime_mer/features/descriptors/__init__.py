@@ -17,7 +17,7 @@ from realtime_mer.features.descriptors.spectra import (
 )
 from realtime_mer.features.descriptors.timbre import TIMBRE_NAMES, timbre
 from realtime_mer.features.descriptors.tonality import REGISTER_NAMES, TONALITY_NAMES, peak_weights, register, tonality
-from realtime_mer.features.descriptors.tracks import Float64Array
+from realtime_mer.features.descriptors.tracks import Float64Array, levels_db, powers
 from realtime_mer.types import FeatureFrame, FloatArray
 
 MEMORY_S = 10.0
@@ -34,9 +34,19 @@ _GROUPS = {
 
 def describe(spectra: ShortSpectra, peaks_db: FloatArray) -> Float64Array:
     """All descriptors of a stretch, in the order of `descriptor_names`."""
-    mel_db, contrast_db = spectra.mel_db.astype(np.float64), spectra.contrast_db.astype(np.float64)
+    mel_db = spectra.mel_db.astype(np.float64)
+    total_db = levels_db(powers(mel_db).sum(axis=1))
+    return describe_levels(mel_db, spectra.contrast_db.astype(np.float64), total_db, peaks_db)
+
+
+def describe_levels(
+    mel_db: Float64Array, contrast_db: Float64Array, total_db: Float64Array, peaks_db: FloatArray
+) -> Float64Array:
+    """The same from the levels; total_db: the sum of each row's mel bands, shape (rows,)."""
     weights = peak_weights(peaks_db)
-    return np.concatenate([*tonality(weights), register(weights), rhythm(mel_db), timbre(mel_db, contrast_db)])
+    return np.concatenate(
+        [*tonality(weights), register(weights), rhythm(mel_db), timbre(mel_db, contrast_db, total_db)]
+    )
 
 
 def descriptor_names() -> tuple[str, ...]:

@@ -19,9 +19,9 @@ from realtime_mer.features.changes import (
     blocks_of,
     novelty,
 )
-from realtime_mer.features.descriptors import MEMORY_S, describe, descriptor_names
+from realtime_mer.features.descriptors import MEMORY_S, describe_levels, descriptor_names
 from realtime_mer.features.descriptors.rows import FRAME_SAMPLES, HOP_SAMPLES, RowStream
-from realtime_mer.features.descriptors.spectra import NO_PEAK_DB, RATE_HZ, ShortSpectra
+from realtime_mer.features.descriptors.spectra import N_MEL_BANDS, NO_PEAK_DB, RATE_HZ, ShortSpectra
 from realtime_mer.features.descriptors.tracks import levels_db, powers
 from realtime_mer.types import FeatureFrame, FloatArray
 
@@ -58,17 +58,20 @@ def describe_window(spectra: ShortSpectra, peaks_db: FloatArray, age_s: float) -
     Levels count above floors relative to the window's own mean power, so a constant input gain changes nothing.
     """
     power = powers(spectra.mel_db)
-    mean_power = power.sum() / len(power) + _LEAST_POWER
-    mel_db = levels_db(power + mean_power * 10.0 ** (_MEL_FLOOR_DB / 10.0))
+    totals = power.sum(axis=1)
+    mean_power = totals.mean() + _LEAST_POWER
+    band_floor = mean_power * 10.0 ** (_MEL_FLOOR_DB / 10.0)
     # The levels of the valleys and of the peaks above them, each with the floor's power added.
-    contrast_db = np.empty_like(spectra.contrast_db)
-    distances_db, valleys_db = spectra.contrast_db[:, 0::2], spectra.contrast_db[:, 1::2].astype(np.float64)
     contrast_floor = mean_power * 10.0 ** (_CONTRAST_FLOOR_DB / 10.0)
+    distances_db, valleys_db = spectra.contrast_db[:, 0::2], spectra.contrast_db[:, 1::2].astype(np.float64)
+    contrast_db = np.empty(spectra.contrast_db.shape)
     contrast_db[:, 1::2] = valleys = levels_db(powers(valleys_db) + contrast_floor)
     contrast_db[:, 0::2] = levels_db(powers(valleys_db + distances_db) + contrast_floor) - valleys
     peak_floor_db = 10.0 * math.log10(mean_power) + _PEAK_FLOOR_DB
     audible_db = np.where(peaks_db > peak_floor_db, peaks_db, np.float32(NO_PEAK_DB))
-    described = describe(ShortSpectra(mel_db.astype(np.float32), contrast_db), audible_db)
+    described = describe_levels(
+        levels_db(power + band_floor), contrast_db, levels_db(totals + N_MEL_BANDS * band_floor), audible_db
+    )
     return np.append(np.delete(described, _LEFT_OUT), age_s).astype(np.float32)
 
 
