@@ -6,7 +6,6 @@ import contextlib
 import gc
 import math
 import queue
-import re
 import struct
 import subprocess
 import sys
@@ -18,11 +17,11 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from osc_corpus import BAD, LARGEST_UDP_BYTES, PING, RATE, SMOOTHING, STRANGE, blob, bundle, message, string
-from osc_sockets import GENEROUS_S, HERE, eventually, skip_without, udp_socket
+from osc_sockets import GENEROUS_S, HERE, eventually, udp_socket
 from pythonosc.osc_packet import OscPacket
 
 from realtime_mer.config.space import COMMANDS, Values
-from realtime_mer.osc import OscError, control, ports
+from realtime_mer.osc import control
 from realtime_mer.osc.control import (
     CONTROL,
     MAX_ANSWER,
@@ -465,26 +464,3 @@ def test_an_answer_after_the_end_is_reported_but_not_sent(server: ControlServer,
     desk.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         desk.socket.recv(1)
-
-
-def test_a_port_that_is_taken_is_reported_with_the_cure(
-    server: ControlServer, program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ports, "_holder", lambda _port, tcp: "tcp" if tcp else "qlcplus (process 7)")
-    before = threads()
-    cause = f"Commands cannot be taken at {HERE}:{server.port}: qlcplus (process 7) has this port. Give another port"
-    with pytest.raises(OscError, match=re.escape(cause)):
-        program.opened(port=server.port)
-    assert threads() == before
-
-
-def test_commands_arrive_over_ipv6(program: Program) -> None:
-    skip_without("::1")
-    with contextlib.closing(program.opened("::1")) as server:
-        desk = Desk(server.port, "::1")
-        with desk.socket:
-            desk.send(b"nonsense")
-            desk.ping()
-            sender = f"[::1]:{desk.socket.getsockname()[1]}"
-        assert str(server.status()).startswith(f"commands on [::1]:{server.port}: 1 taken, 1 ignored (the last: ")
-        assert str(server.status()).endswith(f"; from {sender})")
