@@ -542,7 +542,7 @@ def test_a_peer_that_closes_is_noticed_at_once_and_may_come_back(abruptly: bool)
             assert n_failed(output) == 1
 
 
-def test_what_a_peer_sends_is_read_and_discarded() -> None:
+def test_data_from_a_peer_is_read_and_discarded() -> None:
     with connected() as (peer, output):
         # More than all buffers hold: if nothing reads it, `sendall` times out.
         for _ in range(40):
@@ -577,7 +577,7 @@ def test_a_peer_that_stops_reading_gets_whole_frames_and_after_the_gap_new_ones(
             output.send(numbered(index + len(got)))
             got.append(number_of(peer.receive()))
         assert got == sorted(set(got))
-        # Whatever did not arrive was counted, except what is still on its way.
+        # All that did not arrive were counted, except those that are still being sent.
         assert got[0] == 0
         missing = set(range(got[-1])) - set(got)
         assert len(missing) >= 100

@@ -20,19 +20,19 @@ VALUES = st.floats(-1, 1)
 STAIRCASE = [(0.0, 0.4), (0.51, -0.7), (0.98, -0.6), (1.55, 0.9), (2.02, 0.9), (2.49, -1.0)]
 
 
-def follow(way: Smoothing, goals: Sequence[tuple[float, float]], moments_s: Sequence[float]) -> list[float]:
+def follow(smoothed: Smoothing, goals: Sequence[tuple[float, float]], moments_s: Sequence[float]) -> list[float]:
     """Where it is at these moments, with the goals given when they are due; both rise."""
     rest = list(goals)
     found = []
     for moment_s in moments_s:
         while rest and rest[0][0] <= moment_s:
-            way.go(rest[0][1], rest.pop(0)[0])
-        found.append(way.at(moment_s))
+            smoothed.go(rest[0][1], rest.pop(0)[0])
+        found.append(smoothed.at(moment_s))
     return found
 
 
 def assert_solved(
-    way: Smoothing,
+    smoothed: Smoothing,
     slope: Callable[[float, np.ndarray, float], list[float]],
     jump: Callable[[np.ndarray, float], np.ndarray],
 ) -> None:
@@ -47,7 +47,7 @@ def assert_solved(
         solution = solve_ivp(slope, (begin_s, end_s), state, args=(goal,), rtol=1e-10, atol=1e-12, t_eval=times_s)
         expected += list(solution.y[0][:-1])
         state = solution.y[:, -1]
-    found = follow(way, STAIRCASE, moments_s)
+    found = follow(smoothed, STAIRCASE, moments_s)
     # It arrives where it is closer than 1e-4.
     assert found == pytest.approx(expected, abs=1.1e-4)
     assert np.median(np.abs(np.subtract(found, expected))) < 1e-7
@@ -106,9 +106,9 @@ def test_one_euro_solves_its_equation(settle_s: float, speed: float) -> None:
 
 @given(step=st.floats(0.01, 2.0), settle_s=st.floats(0.05, 60), speed=st.floats(0, 10))
 def test_one_euro_settles_in_its_time_at_the_latest(step: float, settle_s: float, speed: float) -> None:
-    way = smoothing("one-euro", settle_s, speed, -1.0)
-    way.go(step - 1.0, 0.0)
-    assert step - 1.0 - way.at(settle_s) <= 0.02 * step + 1e-4
+    smoothed = smoothing("one-euro", settle_s, speed, -1.0)
+    smoothed.go(step - 1.0, 0.0)
+    assert step - 1.0 - smoothed.at(settle_s) <= 0.02 * step + 1e-4
 
 
 @pytest.mark.parametrize("kind", SMOOTHINGS)
@@ -137,11 +137,11 @@ def test_a_value_does_not_depend_on_when_else_it_is_read_and_stays_between_the_g
 @pytest.mark.parametrize("kind", SMOOTHINGS)
 @given(start=VALUES, goal=VALUES)
 def test_it_comes_to_rest_at_its_goal(kind: str, start: float, goal: float) -> None:
-    way = smoothing(kind, 1.0, 1.0, start)
-    way.go(goal, 5.0)
+    smoothed = smoothing(kind, 1.0, 1.0, start)
+    smoothed.go(goal, 5.0)
     # A time before the last goal counts as that of the goal.
-    assert way.at(4.9) == way.at(5.0) == pytest.approx(goal if kind == "none" else start, abs=1e-4)
-    assert way.at(30.0) == goal
+    assert smoothed.at(4.9) == smoothed.at(5.0) == pytest.approx(goal if kind == "none" else start, abs=1e-4)
+    assert smoothed.at(30.0) == goal
 
 
 def test_another_kind_is_refused() -> None:

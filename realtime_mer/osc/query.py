@@ -291,7 +291,7 @@ class QueryServer:
                 await asyncio.gather(*await asyncio.gather(*registering))
                 await asyncio.Event().wait()
             finally:
-                # Says goodbye for all that were registered.
+                # Sends the goodbyes of all that were registered.
                 await announcer.async_close()
         # RuntimeError: no network at all, or an address that has gone.
         except (OSError, RuntimeError, Error) as error:
