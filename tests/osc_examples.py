@@ -1,11 +1,10 @@
-"""Updates and statuses of every kind for the tests of OSC, and a decoder written from the specification."""
+"""Updates and statuses of every kind for the tests of OSC."""
 
 from __future__ import annotations
 
-import struct
-
 from hypothesis import strategies as st
 
+from realtime_mer.osc.messages import read_packet
 from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
@@ -46,33 +45,6 @@ Decoded = tuple[str, str, tuple[object, ...]]
 
 
 def decode(datagram: bytes) -> list[Decoded]:
-    """The messages of a flat bundle with the immediate time tag, read by hand after the specification."""
-    assert datagram[:16] == b"#bundle\0" + struct.pack(">Q", 1)
-    found: list[Decoded] = []
-    rest = datagram[16:]
-    while rest:
-        (size,) = struct.unpack(">i", rest[:4])
-        element, rest = rest[4 : 4 + size], rest[4 + size :]
-        assert len(element) == size
-        assert size % 4 == 0
-        address, element = _take_string(element)
-        types, element = _take_string(element)
-        assert types[0] == ","
-        values: list[object] = []
-        for letter in types[1:]:
-            if letter == "s":
-                text, element = _take_string(element)
-                values.append(text)
-            else:
-                values.append(struct.unpack(f">{letter}", element[:4])[0])
-                element = element[4:]
-        assert element == b""
-        found.append((address, types[1:], tuple(values)))
-    return found
-
-
-def _take_string(data: bytes) -> tuple[str, bytes]:
-    length = data.index(b"\0")
-    padded = (length // 4 + 1) * 4
-    assert not data[length:padded].strip(b"\0")
-    return data[:length].decode("ascii"), data[padded:]
+    """The messages of a bundle."""
+    assert datagram.startswith(b"#bundle")
+    return [(message.address, message.types, message.values) for message in read_packet(datagram)]

@@ -6,24 +6,22 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath, PureWindowsPath
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from osc_sockets import GENEROUS_S, HERE, eventually
 
 from realtime_mer.config import LiveSettings, TargetSettings
-from realtime_mer.config.osc import SMOOTHINGS
-from realtime_mer.config.space import COMMANDS, Values
+from realtime_mer.config.space import Values
 from realtime_mer.live.controls import Controls, pause_toggle
 from realtime_mer.live.recognition import Recognition, run_live
 from realtime_mer.live.requests import RefusedError, Requests
 from realtime_mer.live.session import Session
 from realtime_mer.osc.sink import OscSink
-from realtime_mer.recording import Beginning, RecordingError
+from realtime_mer.recording import Beginning
 from realtime_mer.recording.recorder import Recorder
 from realtime_mer.sources import Source
 from realtime_mer.updates import Answer, SourceState
@@ -105,8 +103,8 @@ class Recognising:
         return f"{what} is done"
 
 
-class Unheard:
-    """A session that has heard nothing."""
+class NewSession:
+    """A session before any sound."""
 
     time_s = 0.0
     beginning = Beginning()
@@ -119,21 +117,17 @@ class Real(Recognition):
     """What the recognising thread really does, before any sound."""
 
     def __init__(self, open_session: Callable[[], Session] | None = None) -> None:
-        source = cast(Source, Music())
+        self.requests = Requests()
         super().__init__(
-            source,
+            cast(Source, Music()),
             open_session or (lambda: self._session),
             [],
             None,
-            requests=Requests(),
+            requests=self.requests,
             emit=lambda _event: None,
             ignored_packets=lambda: 0,
         )
-        self._session = cast(Session, Unheard())
-
-    @property
-    def requests(self) -> Requests:
-        return self._requests
+        self._session = cast(Session, NewSession())
 
 
 class Spool:
@@ -147,23 +141,23 @@ class Spool:
         self.finished.append(open_end)
 
 
-class Told(OscSink):
-    """Also keeps what it was told."""
+class NotingSink(OscSink):
+    """Also keeps what was set."""
 
     def __init__(self, n_targets: int) -> None:
         super().__init__([TARGET] * n_targets)
-        self.told: list[tuple[object, ...]] = []
+        self.set: list[tuple[object, ...]] = []
 
     def set_rate(self, rate_hz: float, target: int | None) -> None:
-        self.told.append((rate_hz, target))
+        self.set.append((rate_hz, target))
         super().set_rate(rate_hz, target)
 
     def set_smoothing(self, kind: str, settle_s: float | None, target: int | None) -> None:
-        self.told.append((kind, settle_s, target))
+        self.set.append((kind, settle_s, target))
         super().set_smoothing(kind, settle_s, target)
 
     def set_delay(self, delay_s: float) -> None:
-        self.told.append((delay_s,))
+        self.set.append((delay_s,))
         super().set_delay(delay_s)
 
 
@@ -171,7 +165,7 @@ class Told(OscSink):
 class Run:
     """A running program to send commands to."""
 
-    sink: Told
+    sink: NotingSink
     source: Music = field(default_factory=Card)
     recognising: Recognising = field(default_factory=Recognising)
     requests: Requests = field(default_factory=Requests)
@@ -218,13 +212,13 @@ class Run:
 
 
 @pytest.fixture
-def sink() -> Iterator[Told]:
-    with contextlib.closing(Told(2)) as made:
+def sink() -> Iterator[NotingSink]:
+    with contextlib.closing(NotingSink(2)) as made:
         yield made
 
 
 @pytest.fixture
-def run(sink: Told) -> Run:
+def run(sink: NotingSink) -> Run:
     return Run(sink)
 
 
@@ -232,15 +226,12 @@ def run(sink: Told) -> Run:
 
 
 @pytest.mark.parametrize(
-    ("name", "values", "text", "told"),
+    ("name", "values", "text", "changed"),
     [
-        ("rate", (60.0,), "60 Hz", (60.0, None)),
         ("rate", (1.0,), "1 Hz", (1.0, None)),
         ("rate", (59.94, 2), "59.94 Hz", (59.94, 2)),
         ("rate", (120, 1), "120 Hz", (120.0, 1)),
-        ("smoothing", ("linear",), "linear", ("linear", None, None)),
         ("smoothing", ("spring", 0.0), "spring", ("spring", None, None)),
-        ("smoothing", ("spring", 0.05, 2), "spring, 0.05 s", ("spring", 0.05, 2)),
         ("smoothing", ("one-euro", 60.0, 1), "one-euro, 60 s", ("one-euro", 60.0, 1)),
         # As a float32 arrives.
         ("smoothing", ("linear", 0.05000000074505806), "linear, 0.05 s", ("linear", 0.05000000074505806, None)),
@@ -249,10 +240,10 @@ def run(sink: Told) -> Run:
     ],
 )
 def test_a_command_changes_what_is_sent(
-    run: Run, name: str, values: Values, text: str, told: tuple[object, ...]
+    run: Run, name: str, values: Values, text: str, changed: tuple[object, ...]
 ) -> None:
     assert run.ask(name, *values) == (True, text)
-    assert run.sink.told == [told]
+    assert run.sink.set == [changed]
 
 
 @pytest.mark.parametrize(
@@ -265,7 +256,7 @@ def test_a_command_changes_what_is_sent(
     ],
 )
 def test_the_recognising_thread_carries_out_or_refuses(
-    run: Run, sink: Told, name: str, values: Values, done: tuple[str, object]
+    run: Run, sink: NotingSink, name: str, values: Values, done: tuple[str, object]
 ) -> None:
     assert run.ask(name, *values) == (True, f"{done[0]} is done")
     assert run.recognising.done == [done]
@@ -273,81 +264,30 @@ def test_the_recognising_thread_carries_out_or_refuses(
     assert refusing.ask(name, *values) == refusing.ask("record/start") == (False, "No, not now.")
 
 
-def test_ping_is_answered(run: Run) -> None:
+def test_ping_is_answered_and_an_unknown_command_refused(run: Run) -> None:
     assert run.ask("ping") == (True, "pong")
-
-
-@pytest.mark.parametrize("name", ["", "pong", "Ping", "record/", "/ping", "*"])
-def test_an_unknown_command_is_refused(run: Run, name: str) -> None:
-    assert run.ask(name) == (False, NO_COMMAND)
-
-
-FLOATS = st.floats(width=32, allow_nan=False, allow_infinity=False)
-VALUES: dict[str, st.SearchStrategy[float | int | str]] = {
-    "f": st.sampled_from([0.0, 0.04, 0.05, 1.0, 60.0, 120.0, 120.5, 10_000.0, -1.0]) | FLOATS,
-    "i": st.integers(-3, 4) | st.integers(-(2**31), 2**31 - 1),
-    "s": st.sampled_from([*SMOOTHINGS, "none", "take 1", "../up", "NUL", ""]) | st.text(max_size=500),
-}
-
-
-@st.composite
-def a_command(draw: st.DrawFn) -> tuple[str, Values]:
-    """A command of the table, with values of its types."""
-    command = draw(st.sampled_from(COMMANDS))
-    n_optional = draw(st.integers(0, len(command.optional)))
-    types = command.types + command.optional[:n_optional]
-    return command.name, tuple(draw(VALUES[letter]) for letter in types)
-
-
-def make_or_refuse(directory: Path) -> Spool:
-    if len(directory.name) > 5:
-        raise RecordingError(f"The folder {directory} is not empty. Give a new folder.")
-    return Spool(directory)
-
-
-@pytest.mark.parametrize("n_targets", [0, 1, 2])
-def test_every_command_is_answered_once_and_a_refusal_is_a_sentence(n_targets: int) -> None:
-    with contextlib.closing(Told(n_targets)) as sink:
-
-        @settings(max_examples=200)
-        @given(
-            st.lists(a_command(), min_size=1, max_size=4),
-            st.sampled_from([Music, Tape, Card]),
-            st.sampled_from(["", "No recording is being made."]),
-            st.booleans(),
-        )
-        def check(commands: list[tuple[str, Values]], source: type[Music], refusal: str, is_full: bool) -> None:
-            run = Run(sink, source(), Recognising(refusal), open_recorder=make_or_refuse)
-            sink.told.clear()
-            for name, values in commands:
-                if is_full:
-                    run.fill()
-                done, text = run.ask(name, *values)
-                assert text not in ("", NO_COMMAND)
-                assert done or re.fullmatch(r"[A-Z].*\.", text, re.DOTALL)
-            for told in sink.told:
-                target = told[-1] if len(told) > 1 else None
-                assert target is None or target in range(1, n_targets + 1)
-
-        check()
+    for name in ("", "Ping", "record/", "*"):
+        assert run.ask(name) == (False, NO_COMMAND)
 
 
 # --- the sound ---
 
 
-def test_pause_and_resume(run: Run, sink: Told) -> None:
-    for name, state in (
-        ("pause", SourceState.PAUSED),
-        ("pause", SourceState.PAUSED),
-        ("resume", SourceState.RUNNING),
-        ("resume", SourceState.RUNNING),
-    ):
-        assert run.ask(name) == (True, f"{name}d")
-        assert run.source.state is state
+def test_pause_and_resume(run: Run, sink: NotingSink) -> None:
+    for name, state in (("pause", SourceState.PAUSED), ("resume", SourceState.RUNNING)):
+        for _ in range(2):
+            assert run.ask(name) == (True, f"{name}d")
+            assert run.source.state is state
         assert Run(sink, Music()).ask(name) == (False, "This input cannot be paused.")
+    toggle = pause_toggle(cast(Source, run.source))
+    assert toggle is not None
+    for state in (SourceState.PAUSED, SourceState.RUNNING):
+        toggle()
+        assert run.source.state is state
+    assert pause_toggle(cast(Source, Music())) is None
 
 
-def test_the_source_answers_a_request_for_another_device(sink: Told) -> None:
+def test_the_source_answers_a_request_for_another_device(sink: NotingSink) -> None:
     card = Card()
     run = Run(sink, card)
     run.send("device", "Line In")
@@ -357,16 +297,6 @@ def test_the_source_answers_a_request_for_another_device(sink: Told) -> None:
     assert run.answers == [(True, "Line In is opened")]
     assert run.ask("device", "none") == (False, "There is no such input.")
     assert not Run(sink, Tape()).ask("device", "Line In")[0]
-
-
-def test_the_pause_key_toggles() -> None:
-    tape = Tape()
-    toggle = pause_toggle(cast(Source, tape))
-    assert toggle is not None
-    for state in (SourceState.PAUSED, SourceState.RUNNING):
-        toggle()
-        assert tape.state is state
-    assert pause_toggle(cast(Source, Music())) is None
 
 
 # --- what goes out ---
@@ -379,7 +309,6 @@ def test_the_pause_key_toggles() -> None:
         ("rate", (121.0,), "Expected a rate from 1 to 120 Hz, got 121.0."),
         ("rate", (float("nan"),), "Expected a rate from 1 to 120 Hz, got nan."),
         ("rate", (30.0, 0), "Expected a target from 1 to 2, got 0."),
-        ("rate", (30.0, 3), "Expected a target from 1 to 2, got 3."),
         ("smoothing", ("Spring",), "Expected one of none, linear, spring, one-euro, got 'Spring'."),
         ("smoothing", ("spring", 0.04), "Expected a time of 0 or from 0.05 to 60 s, got 0.04."),
         ("smoothing", ("spring", 61.0), "Expected a time of 0 or from 0.05 to 60 s, got 61.0."),
@@ -390,11 +319,11 @@ def test_the_pause_key_toggles() -> None:
 )
 def test_a_value_out_of_range_changes_nothing(run: Run, name: str, values: Values, why: str) -> None:
     assert run.ask(name, *values) == (False, why)
-    assert run.sink.told == []
+    assert run.sink.set == []
 
 
 def test_without_targets_only_all_targets_can_be_set() -> None:
-    with contextlib.closing(Told(0)) as sink:
+    with contextlib.closing(NotingSink(0)) as sink:
         run = Run(sink)
         assert run.ask("rate", 30.0, 1) == (False, "There are no targets.")
         assert run.ask("rate", 30.0) == (True, "30 Hz")
@@ -423,13 +352,15 @@ NO_NAMES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "is_accepted"), [*((n, True) for n in NAMES), *((n, False) for n in NO_NAMES)])
-def test_only_a_plain_name_is_a_recording_folder(run: Run, name: str, is_accepted: bool) -> None:
-    done, why = run.ask("record/start", name)
-    assert done is is_accepted
-    if not done:
+def test_only_a_plain_name_is_a_recording_folder(run: Run) -> None:
+    for name in NAMES:
+        assert run.ask("record/start", name)[0], name
+    n_done = len(run.recognising.done)
+    for name in NO_NAMES:
+        done, why = run.ask("record/start", name)
+        assert not done, name
         assert "folder name" in why
-        assert run.recognising.done == []
+    assert len(run.recognising.done) == n_done
 
 
 def opening(opened: list[Path]) -> Callable[[Path], Spool]:
@@ -442,36 +373,7 @@ def opening(opened: list[Path]) -> Callable[[Path], Spool]:
     return open_recorder
 
 
-NEARLY_NAMES = st.one_of(
-    st.text(max_size=90),
-    st.text(st.sampled_from("aZ09 ._-/\\:"), max_size=8),
-    st.builds(
-        "{}{}".format,
-        st.sampled_from(["con", "PRN", "aux", "nul", "COM1", "lpt9"]),
-        st.text(st.sampled_from(" .a1"), max_size=4),
-    ),
-)
-
-
-@settings(max_examples=500)
-@given(NEARLY_NAMES)
-def test_an_accepted_name_is_valid_on_every_system(name: str) -> None:
-    opened: list[Path] = []
-    with contextlib.closing(Told(0)) as sink:
-        done, _ = Run(sink, open_recorder=opening(opened)).ask("record/start", name)
-    assert opened == ([Path(name)] if done else [])
-    if done:
-        assert PurePosixPath(name).parts == PureWindowsPath(name).parts == (name,)
-        # Windows takes the part before the first dot, without spaces, for a device.
-        device = name.partition(".")[0].rstrip(" ").upper()
-        assert not re.fullmatch(r"CON|PRN|AUX|NUL|COM\d|LPT\d", device)
-        assert name[0] not in "-. "
-        assert name[-1] not in ". "
-        assert name.isascii()
-        assert name.isprintable()
-
-
-def test_other_commands_do_not_wait_for_the_disk(sink: Told) -> None:
+def test_other_commands_do_not_wait_for_the_disk(sink: NotingSink) -> None:
     is_there = threading.Event()
     threads: list[threading.Thread] = []
 
@@ -513,7 +415,7 @@ class RealRun(Run):
 
 
 @pytest.fixture
-def real_run(sink: Told, tmp_path: Path) -> Iterator[RealRun]:
+def real_run(sink: NotingSink, tmp_path: Path) -> Iterator[RealRun]:
     made = RealRun(sink, place=tmp_path)
     yield made
     made.recognition.close_recording()
@@ -521,13 +423,8 @@ def real_run(sink: Told, tmp_path: Path) -> Iterator[RealRun]:
 
 
 def test_of_many_recordings_requested_at_once_only_one_starts(real_run: RealRun) -> None:
-    def ask(first: int) -> None:
-        for number in range(first, first + 5):
-            real_run.send("record/start", f"take {number}")
-
-    threads = [threading.Thread(target=ask, args=(first,)) for first in (0, 10, 20, 30)]
-    for thread in threads:
-        thread.start()
+    with ThreadPoolExecutor(4) as executor:
+        list(executor.map(lambda number: real_run.send("record/start", f"take {number}"), range(20)))
     real_run.wait_for(20)
     (folder,) = [text for ok, text in real_run.answers if ok]
     assert [str(path) for path in real_run.place.iterdir()] == [folder]
@@ -620,15 +517,14 @@ def test_requests_wait_for_their_thread_and_keep_their_order(run: Run) -> None:
     asking.start()
     asking.join(GENEROUS_S)
     assert (run.answers, run.recognising.done) == ([], [])
-    run.carry_out()
+    for _ in range(2):
+        run.carry_out()
     assert run.recognising.thread is threading.current_thread()
     assert run.recognising.done == [("mark", "a"), ("reset", None), ("mark", "b")]
     assert [text for _, text in run.answers] == ["mark is done", "reset is done", "mark is done"]
-    run.carry_out()
-    assert len(run.recognising.done) == 3
 
 
-def test_the_number_of_waiting_requests_is_limited(sink: Told) -> None:
+def test_the_number_of_waiting_requests_is_limited(sink: NotingSink) -> None:
     opened: list[Path] = []
     run = Run(sink, open_recorder=opening(opened))
     for _ in range(100):

@@ -1,10 +1,11 @@
+"""The control port: what a packet asks for, the answers, floods, and its end. Damaged packets: test_hostile.py."""
+
 from __future__ import annotations
 
 import contextlib
 import gc
 import math
 import queue
-import re
 import struct
 import subprocess
 import sys
@@ -15,14 +16,12 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from osc_corpus import BAD, LARGEST_UDP_BYTES, PING, RATE, SMOOTHING, STRANGE, blob, bundle, message, string
-from osc_sockets import GENEROUS_S, HERE, eventually, skip_without, udp_socket
+from osc_sockets import GENEROUS_S, HERE, eventually, udp_socket
 from pythonosc.osc_packet import OscPacket
 
 from realtime_mer.config.space import COMMANDS, Values
-from realtime_mer.osc import OscError, control, ports
+from realtime_mer.osc import control
 from realtime_mer.osc.control import (
     CONTROL,
     MAX_ANSWER,
@@ -234,50 +233,6 @@ def test_the_size_of_a_packet_is_limited() -> None:
         read_commands(largest + bytes(4))
 
 
-def check_results(results: list[Order | Refusal | None]) -> None:
-    """Checks that orders only have values of their command's types, whatever arrived."""
-    by_name = {command.name: command for command in COMMANDS}
-    for one in results:
-        if isinstance(one, Refusal):
-            assert one.reason.isprintable()
-        elif one is not None:
-            types = by_name[one.name].types + by_name[one.name].optional
-            assert len(by_name[one.name].types) <= len(one.values) <= len(types)
-            for letter, value in zip(types, one.values, strict=False):
-                assert type(value) is {"s": str, "f": float, "i": int}[letter]
-                if isinstance(value, str):
-                    assert len(value) <= MAX_TEXT
-                    assert value.isprintable()
-                else:
-                    assert math.isfinite(value)
-                    assert letter == "f" or abs(value) < 2**31
-
-
-VALUES: dict[str, st.SearchStrategy[bytes]] = {
-    **{letter: st.binary(min_size=4, max_size=4) for letter in "ficrm"},
-    **{letter: st.binary(min_size=8, max_size=8) for letter in "hdt"},
-    **{letter: st.just(b"") for letter in "TFNI[]"},
-    **{letter: st.text(max_size=600).map(lambda text: string(text.replace("\0", ""))) for letter in "sS"},
-    "b": st.binary(max_size=20).map(blob),
-}
-NAMES = [command.name for command in COMMANDS]
-
-
-@st.composite
-def control_messages(draw: st.DrawFn) -> bytes:
-    """Whole messages to the port, with values of all types."""
-    tags = draw(st.one_of(st.text("fis", max_size=4), st.text("".join(VALUES), max_size=6)))
-    name = draw(st.one_of(st.sampled_from(NAMES), st.text("/*abcdeprst", max_size=12)))
-    return command(name, tags, b"".join(draw(VALUES[letter]) for letter in tags))
-
-
-@given(st.lists(control_messages(), max_size=4), st.binary(max_size=200))
-def test_all_values_are_read_or_refused(messages: list[bytes], noise: bytes) -> None:
-    for datagram in (bundle(*messages), CONTROL.encode() + noise):
-        with contextlib.suppress(PacketError):
-            check_results(read_commands(datagram))
-
-
 # --- the port ---
 
 
@@ -383,12 +338,18 @@ def test_answers_are_short_printable_ascii(desk: Desk, program: Program, text: s
 
 
 def test_strange_packets_have_valid_orders_at_most() -> None:
+    by_name = {command.name: command for command in COMMANDS}
     names = []
     for datagram in STRANGE.values():
         with contextlib.suppress(PacketError):  # too large, or too many messages
-            results = read_commands(datagram)
-            check_results(results)
-            names += [result.name for result in results if isinstance(result, Order)]
+            for result in read_commands(datagram):
+                if isinstance(result, Refusal):
+                    assert result.reason.isprintable()
+                elif result is not None:
+                    names.append(result.name)
+                    types = by_name[result.name].types + by_name[result.name].optional
+                    kinds = [{"s": str, "f": float, "i": int}[letter] for letter in types]
+                    assert list(map(type, result.values)) == kinds[: len(result.values)]
     assert Counter(names) == {"rate": 6, "ping": 4, "mark": 1, "smoothing": 1}
 
 
@@ -410,11 +371,13 @@ def test_after_each_packet_the_port_waits_as_long_as_its_work_allows(
 ) -> None:
     waits_s: list[float] = []
     monkeypatch.setattr(server._closing, "wait", waits_s.append)
+    # It looks in vain, and does not wait.
+    eventually(lambda: waits_s)
     # Small, with many messages, long, and too large to be read.
     for packet in (bytes(112), bundle(*[PING] * 64), bytes(4096), bytes(MAX_BYTES + 4)):
         desk.send(packet)
-    eventually(lambda: len(waits_s) == 4)
-    assert waits_s == [1 / 200, 64 / 200, 32 / 200, 1 / 200]
+    eventually(lambda: sum(map(bool, waits_s)) == 4)
+    assert [wait_s for wait_s in waits_s if wait_s] == [1 / 200, 64 / 200, 32 / 200, 1 / 200]
 
 
 @contextlib.contextmanager
@@ -503,26 +466,3 @@ def test_an_answer_after_the_end_is_reported_but_not_sent(server: ControlServer,
     desk.socket.setblocking(False)
     with pytest.raises(BlockingIOError):
         desk.socket.recv(1)
-
-
-def test_a_port_that_is_taken_is_reported_with_the_cure(
-    server: ControlServer, program: Program, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(ports, "_holder", lambda _port, tcp: "tcp" if tcp else "qlcplus (process 7)")
-    before = threads()
-    cause = f"Commands cannot be taken at {HERE}:{server.port}: qlcplus (process 7) has this port. Give another port"
-    with pytest.raises(OscError, match=re.escape(cause)):
-        program.opened(port=server.port)
-    assert threads() == before
-
-
-def test_commands_arrive_over_ipv6(program: Program) -> None:
-    skip_without("::1")
-    with contextlib.closing(program.opened("::1")) as server:
-        desk = Desk(server.port, "::1")
-        with desk.socket:
-            desk.send(b"nonsense")
-            desk.ping()
-            sender = f"[::1]:{desk.socket.getsockname()[1]}"
-        assert str(server.status()).startswith(f"commands on [::1]:{server.port}: 1 taken, 1 ignored (the last: ")
-        assert str(server.status()).endswith(f"; from {sender})")

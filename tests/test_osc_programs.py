@@ -4,8 +4,6 @@ QLC+, Pure Data and SuperCollider. (liblo's oscdump and oscsend: the other tests
 from __future__ import annotations
 
 import contextlib
-import csv
-import io
 import os
 import re
 import shutil
@@ -25,6 +23,7 @@ from live_runs import LiveRun, without_display
 from osc_sockets import free_port
 from qlcplus import QLCPlus, channel_number, loopback_line, qlcplus
 
+from realtime_mer import predict
 from realtime_mer.config import TargetSettings, load_settings
 from realtime_mer.config.profiles import profile_names
 from realtime_mer.config.space import SPACE, matching
@@ -47,40 +46,6 @@ ENVIRONMENT = without_display(os.environ)
 SONG_S = 6.0
 # Only against hanging.
 TIMEOUT_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A song and a model."""
-    folder = tmp_path_factory.mktemp("programs")
-    soundfile.write(folder / "song.wav", music(SONG_S, n_channels=2), 44_100, subtype="PCM_16")
-    save_checkpoint(folder / "model.safetensors", small_checkpoint())
-    return folder
-
-
-@pytest.fixture(scope="module")
-def predicted(folder: Path) -> list[tuple[float, float]]:
-    """Valence and arousal of the song as `predict` prints them."""
-    table = finished(
-        LiveRun.command("predict", str(folder / "song.wav"), "--checkpoint", str(folder / "model.safetensors"))
-    )
-    return [(float(row["valence"]), float(row["arousal"])) for row in csv.DictReader(io.StringIO(table))]
-
-
-def live_command(folder: Path, *targets: str) -> list[str]:
-    """Plays the song to these receivers."""
-    receivers = [argument for target in targets for argument in ("--osc-profile", target)]
-    song = ["--input", str(folder / "song.wav"), "--no-plot", "--no-terminal"]
-    return LiveRun.command(*song, *receivers, "--checkpoint", str(folder / "model.safetensors"))
-
-
-def finished(command: list[str]) -> str:
-    """Its standard output."""
-    done = subprocess.run(
-        command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=120, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    return done.stdout
 
 
 def with_port(path: Path, port: int, expected: int, copy: Path) -> Path:
@@ -127,12 +92,7 @@ def printing(package: str, command: list[str], environment: Mapping[str, str] = 
     if shutil.which(command[0]) is None:
         pytest.skip(f"no {command[0]} on this machine (Debian's {package})")
     with subprocess.Popen(
-        command,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
+        command, env=dict(environment), text=True, stdin=subprocess.DEVNULL, stdout=-1, stderr=subprocess.STDOUT
     ) as program:
         printed = Printing(program)
         reader = threading.Thread(target=printed.read)
@@ -161,14 +121,6 @@ def test_every_profile_has_its_guide(name: str) -> None:
 FADERS = {"Valence": 0.75, "Arousal": 0.25, "Input level": 0.5, "Brightness": 0.1}
 
 
-def qlcplus_addresses() -> dict[str, int]:
-    """The channel number of every address that QLC+'s profile sends to."""
-    target = profile("qlcplus")
-    names = frozenset[str]().union(*map(matching, target.send))
-    addresses = [f"{target.prefix}/{name}" for name in names] + [how.address for how in target.map]
-    return {address: channel_number(address) for address in addresses}
-
-
 def test_qlcplus_is_only_sent_floats_from_0_to_1() -> None:
     target = profile("qlcplus")
     sent = frozenset[str]().union(*map(matching, target.send))
@@ -184,12 +136,13 @@ def test_qlcplus_is_only_sent_floats_from_0_to_1() -> None:
 
 
 def test_the_files_for_qlcplus_have_the_addresses_of_its_profile() -> None:
-    addresses = qlcplus_addresses()
+    target = profile("qlcplus")
+    sent = [f"{target.prefix}/{name}" for pattern in target.send for name in matching(pattern)]
+    addresses = {address: channel_number(address) for address in (*sent, *(how.address for how in target.map))}
     channels = ET.parse(INPUT_PROFILE).getroot().findall("Channel", QXI)
     named = {str(channel.findtext("Name", None, QXI)): int(channel.attrib["Number"]) for channel in channels}
     assert named == addresses
-    workspace = ET.parse(WORKSPACE).getroot()
-    used = [int(source.attrib["Channel"]) for source in workspace.findall("VirtualConsole//Input", QXW)]
+    used = [int(source.attrib["Channel"]) for source in ET.parse(WORKSPACE).findall(".//VirtualConsole//Input", QXW)]
     assert len(used) == 7
     assert set(used) <= set(addresses.values())
 
@@ -224,7 +177,7 @@ def test_qlcplus_follows_what_it_is_sent(tmp_path: Path) -> None:
         desk.wait_for(lambda desk: desk.channels(15)[12:] == spot, "the spot in the colour of the mood")
 
 
-# Pure Data.
+# Pure Data and SuperCollider.
 
 LISTENER = """#N canvas 0 50 450 300 12;
 #X obj 20 20 r mer-smooth-valence;
@@ -234,40 +187,6 @@ LISTENER = """#N canvas 0 50 450 300 12;
 #X connect 0 0 1 0;
 #X connect 2 0 3 0;
 """
-
-
-@pytest.mark.slow
-def test_pure_data_prints_what_is_sent(folder: Path, tmp_path: Path, predicted: list[tuple[float, float]]) -> None:
-    port = free_port()
-    patch = with_port(PATCH, port, profile("puredata").port, tmp_path / "patch.pd")
-    listener = tmp_path / "listener.pd"
-    listener.write_text(LISTENER, encoding="utf-8")
-    opened = [argument for path in (patch, listener) for argument in ("-open", str(path))]
-    with printing("puredata-core", ["pd", "-nogui", "-noaudio", "-nomidi", "-stderr", *opened]) as pd:
-
-        def knock() -> None:
-            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
-                sender.sendto(packet([Message("/mer/event/music", "i", (7,))]), ("127.0.0.1", port))
-
-        pd.wait_for(lambda pd: pd.found("music: 7"), knock)
-        finished(live_command(folder, f"puredata@127.0.0.1:{port}"))
-        pd.wait_for(lambda pd: len(pd.found(r"arousal: .*")) == len(predicted))
-        pairs = zip(pd.found(r"valence: (.*)"), pd.found(r"arousal: (.*)"), strict=True)
-        # Pure Data prints six digits, predict six decimals.
-        assert [(float(v[1]), float(a[1])) for v, a in pairs] == [pytest.approx(pair, abs=2e-6) for pair in predicted]
-        assert [match[1] for match in pd.found(r"music: (.*)") if match[1] != "7"] == ["1"]
-        assert {match[1] for match in pd.found(r"new-quadrant: (.*)")} <= {"1", "2", "3", "4"}
-        assert pd.found(r"new-quadrant: .*")
-        for axis, name in enumerate(("valence", "arousal")):
-            smooth = [float(match[1]) for match in pd.found(rf"smooth-{name}: (.*)")]
-            goals = [0.0, *(pair[axis] for pair in predicted)]
-            assert len(set(smooth)) > len(predicted)
-            assert min(goals) - 2e-6 <= min(smooth) <= max(smooth) <= max(goals) + 2e-6
-        assert not [line for line in pd.lines if "error" in line or "couldn't" in line]
-
-
-# SuperCollider.
-
 SHOWS = """
 (
 "{code}".load;
@@ -277,29 +196,77 @@ OSCdef(\\shown, {{ "smooth % %".format(~valence, ~arousal).postln }}, '/mer/fram
 """
 
 
-@pytest.mark.slow
-def test_supercollider_prints_what_is_sent(folder: Path, tmp_path: Path, predicted: list[tuple[float, float]]) -> None:
-    port = free_port()
-    code = with_port(CODE, port, profile("supercollider").port, tmp_path / "code.scd")
-    shows = tmp_path / "shows.scd"
+def pure_data(folder: Path, port: int) -> contextlib.AbstractContextManager[Printing]:
+    patch = with_port(PATCH, port, profile("puredata").port, folder / "patch.pd")
+    listener = folder / "listener.pd"
+    listener.write_text(LISTENER, encoding="utf-8")
+    opened = [argument for path in (patch, listener) for argument in ("-open", str(path))]
+    return printing("puredata-core", ["pd", "-nogui", "-noaudio", "-nomidi", "-stderr", *opened])
+
+
+def supercollider(folder: Path, port: int) -> contextlib.AbstractContextManager[Printing]:
+    code = with_port(CODE, port, profile("supercollider").port, folder / "code.scd")
+    shows = folder / "shows.scd"
     shows.write_text(SHOWS.format(code=code, port=port), encoding="utf-8")
-    home = tmp_path / "home"
+    home = folder / "home"
     home.mkdir(mode=0o700)
     own = dict.fromkeys(("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_RUNTIME_DIR"), str(home))
     # Its help browser, which is not opened here, does not run as root otherwise.
     environment = ENVIRONMENT | own | {"QT_QPA_PLATFORM": "offscreen", "QTWEBENGINE_DISABLE_SANDBOX": "1"}
-    with printing("supercollider-language", ["sclang", str(shows)], environment) as sclang:
+    return printing("supercollider-language", ["sclang", str(shows)], environment)
+
+
+@pytest.mark.slow
+def test_pure_data_and_supercollider_print_what_one_run_sends(tmp_path: Path) -> None:
+    song, model = tmp_path / "song.wav", tmp_path / "model.safetensors"
+    soundfile.write(song, music(SONG_S, n_channels=2), 44_100, subtype="PCM_16")
+    save_checkpoint(model, small_checkpoint())
+    trajectory = predict(song, checkpoint=model)
+    predicted = list(zip(trajectory.valence.tolist(), trajectory.arousal.tolist(), strict=True))
+    pd_port, sc_port = free_port(), free_port()
+    with pure_data(tmp_path, pd_port) as pd, supercollider(tmp_path, sc_port) as sclang:
+
+        def knock() -> None:
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender, contextlib.suppress(OSError):
+                sender.sendto(packet([Message("/mer/event/music", "i", (7,))]), ("127.0.0.1", pd_port))
+
+        pd.wait_for(lambda pd: pd.found("music: 7"), knock)
         sclang.wait_for(lambda sclang: sclang.found("chord: .*"))
-        assert sclang.found("chord: true")
-        assert sclang.found(f"realtime-mer is expected on port {port}\\.")
-        finished(live_command(folder, f"supercollider@127.0.0.1:{port}"))
+        receivers = ["--osc-profile", f"puredata@127.0.0.1:{pd_port}"]
+        receivers += ["--osc-profile", f"supercollider@127.0.0.1:{sc_port}"]
+        arguments = ["--input", str(song), "--checkpoint", str(model), "--no-plot", "--no-terminal", *receivers]
+        subprocess.run(
+            LiveRun.command(*arguments), env=ENVIRONMENT, stdin=subprocess.DEVNULL, timeout=2 * TIMEOUT_S, check=True
+        )
+        pd.wait_for(lambda pd: len(pd.found(r"arousal: .*")) == len(predicted))
         sclang.wait_for(lambda sclang: len(sclang.found("valence .*")) == len(predicted))
-        printed = [(float(m[1]), float(m[2])) for m in sclang.found(r"valence (\S+), arousal (\S+)")]
-        assert printed == [pytest.approx(pair, abs=1e-4) for pair in predicted]
-        smooth = [(float(m[1]), float(m[2])) for m in sclang.found(r"smooth (\S+) (\S+)")]
-        assert len(set(smooth)) > len(predicted) / 2
-        largest = max(abs(value) for pair in predicted for value in pair)
-        assert max(abs(value) for pair in smooth for value in pair) <= largest + 2e-6
-        quadrants = sclang.found(r"now (happy|tense|sad|calm)")
-        assert quadrants
-        assert not [line for line in sclang.lines if "ERROR" in line]
+    check_pure_data(pd, predicted)
+    check_supercollider(sclang, predicted, sc_port)
+
+
+def check_pure_data(pd: Printing, predicted: list[tuple[float, float]]) -> None:
+    pairs = zip(pd.found(r"valence: (.*)"), pd.found(r"arousal: (.*)"), strict=True)
+    # It prints six digits.
+    assert [(float(v[1]), float(a[1])) for v, a in pairs] == [pytest.approx(pair, abs=2e-6) for pair in predicted]
+    assert [match[1] for match in pd.found(r"music: (.*)") if match[1] != "7"] == ["1"]
+    assert {match[1] for match in pd.found(r"new-quadrant: (.*)")} <= {"1", "2", "3", "4"}
+    assert pd.found(r"new-quadrant: .*")
+    for axis, name in enumerate(("valence", "arousal")):
+        smooth = [float(match[1]) for match in pd.found(rf"smooth-{name}: (.*)")]
+        goals = [0.0, *(pair[axis] for pair in predicted)]
+        assert len(set(smooth)) > len(predicted)
+        assert min(goals) - 2e-6 <= min(smooth) <= max(smooth) <= max(goals) + 2e-6
+    assert not [line for line in pd.lines if "error" in line or "couldn't" in line]
+
+
+def check_supercollider(sclang: Printing, predicted: list[tuple[float, float]], port: int) -> None:
+    assert sclang.found("chord: true")
+    assert sclang.found(f"realtime-mer is expected on port {port}\\.")
+    printed = [(float(m[1]), float(m[2])) for m in sclang.found(r"valence (\S+), arousal (\S+)")]
+    assert printed == [pytest.approx(pair, abs=1e-4) for pair in predicted]
+    smooth = [(float(m[1]), float(m[2])) for m in sclang.found(r"smooth (\S+) (\S+)")]
+    assert len(set(smooth)) > len(predicted) / 2
+    largest = max(abs(value) for pair in predicted for value in pair)
+    assert max(abs(value) for pair in smooth for value in pair) <= largest + 2e-6
+    assert sclang.found(r"now (happy|tense|sad|calm)")
+    assert not [line for line in sclang.lines if "ERROR" in line]

@@ -74,7 +74,7 @@ def ask(server: QueryServer, target: str) -> tuple[int, Any]:
 
 
 def leaves(node: Node) -> dict[str, Node]:
-    """By their FULL_PATH, after a look at the way that leads to each."""
+    """By their FULL_PATH, after a check of the containers above each."""
     if "CONTENTS" not in node:
         return {node["FULL_PATH"]: node}
     assert node["ACCESS"] == 0
@@ -251,7 +251,7 @@ BAD_FRAMES: list[str | bytes] = [
 ]
 
 
-def test_what_is_no_command_is_counted_and_ignored(server: QueryServer) -> None:
+def test_other_frames_are_counted_and_ignored(server: QueryServer) -> None:
     async def talk(websocket: aiohttp.ClientWebSocketResponse) -> None:
         for bad in BAD_FRAMES:
             await (websocket.send_str(bad) if isinstance(bad, str) else websocket.send_bytes(bad))
@@ -342,7 +342,7 @@ def frames_left(made: socket.socket, last: str) -> Iterator[Message]:
                     return
 
 
-def test_clients_too_many_are_refused(server: QueryServer) -> None:
+def test_too_many_clients_are_refused(server: QueryServer) -> None:
     async def run() -> None:
         url = f"http://{HERE}:{server.port}/"
         async with asyncio.timeout(GENEROUS_S), aiohttp.ClientSession() as session:
@@ -359,7 +359,7 @@ def test_clients_too_many_are_refused(server: QueryServer) -> None:
     eventually(lambda: len(asyncio.all_tasks(server._loop)) <= n_tasks)
 
 
-def test_connections_too_many_are_closed(server: QueryServer) -> None:
+def test_too_many_connections_are_closed(server: QueryServer) -> None:
     def is_refused() -> bool:
         try:
             ask(server, "/")
@@ -431,7 +431,7 @@ def test_other_hosts_work(host: str) -> None:
         assert ask(server, "/?HOST_INFO")[1]["OSC_IP"] == host
 
 
-# --- who may ask ---
+# --- access from web pages ---
 
 
 @pytest.mark.parametrize(

@@ -1,3 +1,5 @@
+"""The path to one target over UDP and TCP, with real sockets."""
+
 from __future__ import annotations
 
 import contextlib
@@ -325,39 +327,29 @@ def receive_with_ttl(receiver: Receiver) -> tuple[bytes, int]:
 
 
 @linux_only
-@pytest.mark.parametrize("interface", [HERE, "lo"])
-@pytest.mark.parametrize("ttl", [0, 1, 32])
-def test_a_multicast_reaches_the_group_by_the_interface(interface: str, ttl: int) -> None:
-    with listening_to("239.255.90.1", HERE) as receiver:
-        target = TargetSettings(
-            host="239.255.90.1", port=receiver.port, transport="multicast", interface=interface, ttl=ttl
-        )
+@pytest.mark.parametrize(
+    ("group", "interface", "ttl"),
+    [("239.255.90.1", HERE, 0), ("239.255.90.1", HERE, 32), ("239.255.90.1", "lo", 1), ("ff12::90:1", "", 3)],
+)
+def test_a_multicast_reaches_the_group_by_the_interface(group: str, interface: str, ttl: int) -> None:
+    interface = interface or ipv6_interface()
+    with listening_to(group, interface if ":" in group else HERE) as receiver:
+        target = TargetSettings(host=group, port=receiver.port, transport="multicast", interface=interface, ttl=ttl)
         with opened(target) as output:
             output.send(b"packet")
             assert receive_with_ttl(receiver) == (b"packet", ttl)
-            assert str(output.status()) == f"multicast 239.255.90.1:{receiver.port} over {interface}"
+            host = f"[{group}]" if ":" in group else group
+            assert str(output.status()) == f"multicast {host}:{receiver.port} over {interface}"
 
 
-@linux_only
-def test_an_ipv6_multicast_reaches_the_group_by_the_interface() -> None:
-    names = [name for _, name in socket.if_nameindex() if multicasts_ipv6(name)]
-    if not names:
-        pytest.skip("no network interface for IPv6 multicast here")
-    with listening_to("ff12::90:1", names[0]) as receiver:
-        target = TargetSettings(host="ff12::90:1", port=receiver.port, transport="multicast", interface=names[0], ttl=3)
-        with opened(target) as output:
-            output.send(b"packet")
-            assert receive_with_ttl(receiver) == (b"packet", 3)
-
-
-def multicasts_ipv6(interface: str) -> bool:
-    try:
-        with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
-            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex(interface))
+def ipv6_interface() -> str:
+    """Skips the test if this computer has none that takes multicast."""
+    for _, name in socket.if_nameindex():
+        with contextlib.suppress(OSError), socket.socket(socket.AF_INET6, socket.SOCK_DGRAM) as probe:
+            probe.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_IF, socket.if_nametoindex(name))
             probe.connect(("ff12::90:1", 9))
-    except OSError:
-        return False
-    return True
+            return name
+    pytest.skip("no network interface for IPv6 multicast here")
 
 
 @pytest.mark.parametrize(
@@ -452,21 +444,18 @@ def connected(
 
 
 @pytest.mark.parametrize("host", [HERE, "::1", "localhost"])
-def test_frames_arrive_whole_and_in_order(host: str) -> None:
+def test_frames_arrive_whole_and_in_order_as_specified(host: str) -> None:
     with connected(host=host) as (peer, output):
+        output.send(b"a\xc0b\xdbc")
+        assert peer.connection.recv(100) == b"a\xdb\xdcb\xdb\xddc" + b"\xc0"
+        output.send(b"\xdbd\xc0")
+        assert peer.connection.recv(100) == b"\xc0" + b"\xdb\xddd\xdb\xdc" + b"\xc0"
+        peer._read = b""
         for index in range(200):
             output.send(b"%d" % index)
             assert peer.receive() == b"%d" % index
         assert n_failed(output) == 0
         assert str(output.status()) == f"tcp {f'[{host}]' if ':' in host else host}:{peer.port}"
-
-
-def test_a_frame_is_the_bytes_of_the_specification() -> None:
-    with connected() as (peer, output):
-        output.send(b"a\xc0b\xdbc")
-        assert peer.connection.recv(100) == b"a\xdb\xdcb\xdb\xddc" + b"\xc0"
-        output.send(b"\xdbd\xc0")
-        assert peer.connection.recv(100) == b"\xc0" + b"\xdb\xddd\xdb\xdc" + b"\xc0"
 
 
 def test_a_refused_port_is_tried_again_even_when_nothing_is_sent() -> None:
@@ -553,7 +542,7 @@ def test_a_peer_that_closes_is_noticed_at_once_and_may_come_back(abruptly: bool)
             assert n_failed(output) == 1
 
 
-def test_what_a_peer_sends_is_read_and_discarded() -> None:
+def test_data_from_a_peer_is_read_and_discarded() -> None:
     with connected() as (peer, output):
         # More than all buffers hold: if nothing reads it, `sendall` times out.
         for _ in range(40):
@@ -588,7 +577,7 @@ def test_a_peer_that_stops_reading_gets_whole_frames_and_after_the_gap_new_ones(
             output.send(numbered(index + len(got)))
             got.append(number_of(peer.receive()))
         assert got == sorted(set(got))
-        # Whatever did not arrive was counted, except what is still on its way.
+        # All that did not arrive were counted, except those that are still being sent.
         assert got[0] == 0
         missing = set(range(got[-1])) - set(got)
         assert len(missing) >= 100

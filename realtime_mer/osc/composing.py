@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import ctypes
 import math
-import struct
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -50,7 +50,8 @@ class Composer:
             self._maps.setdefault(how.value, []).append(how)
         self._on_change = target.on_change
         self._last: dict[str, tuple[object, ...]] = {}
-        self._path = path_of(target)
+        home = None if target.home_after_s is None else Home(*target.home, target.home_after_s, target.glide_s)
+        self._path = Path(target.smoothing, target.settle_s, target.speed, home)
         self._quadrant = 0
         self._music = False
         self._latency_s: float | None = None
@@ -116,7 +117,7 @@ class Composer:
     def _has_changed(self, message: Message) -> bool:
         if not self._on_change:
             return True
-        as_sent = tuple(_as_float32(value) if isinstance(value, float) else value for value in message.values)
+        as_sent = tuple(ctypes.c_float(value).value if isinstance(value, float) else value for value in message.values)
         if self._last.get(message.address) == as_sent:
             return False
         self._last[message.address] = as_sent
@@ -128,15 +129,3 @@ def _mapped_message(value: float, how: MappedValue) -> Message:
     if how.type == "float":
         return Message(how.address, "f", (number,))
     return Message(how.address, "i", (min(max(round(number), -_LARGEST_INT), _LARGEST_INT),))
-
-
-def _as_float32(value: float) -> float:
-    (rounded,) = struct.unpack("f", struct.pack("f", value))
-    return float(rounded)
-
-
-def path_of(target: TargetSettings) -> Path:
-    """The smooth path of a target."""
-    valence, arousal = target.home
-    home = None if target.home_after_s is None else Home(valence, arousal, target.home_after_s, target.glide_s)
-    return Path(target.smoothing, target.settle_s, target.speed, home)

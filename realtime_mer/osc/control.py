@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import selectors
-import socket
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -36,6 +34,8 @@ _RATE_HZ = 200.0
 _SMALL_BYTES = 128
 # Some 80 small packets, which are processed within half a second, so no command waits for longer.
 _BUFFER_BYTES = 2**15
+# The thread notices within this time that it should end.
+_LOOK_S = 0.1
 _JOIN_TIMEOUT_S = 0.3
 
 _COMMANDS = {command.name: command for command in COMMANDS}
@@ -122,8 +122,6 @@ class ControlServer:
         # Any thread may send an answer through the socket, which the server's thread closes.
         self._lock = threading.Lock()
         self._closing = threading.Event()
-        # Closing one end of the pair wakes the thread, which waits at the other.
-        self._waker, self._wake = socket.socketpair()
         self._thread = threading.Thread(target=self._serve, name="control port", daemon=True)
         self._thread.start()
 
@@ -139,18 +137,13 @@ class ControlServer:
     def close(self) -> None:
         """Takes no more commands; later answers are reported, but not sent. May be called twice."""
         self._closing.set()
-        self._waker.close()
         self._thread.join(_JOIN_TIMEOUT_S)
 
     def _serve(self) -> None:
         """The thread."""
-        with contextlib.closing(self._wake), selectors.DefaultSelector() as selector:
-            selector.register(self._socket, selectors.EVENT_READ)
-            selector.register(self._wake, selectors.EVENT_READ)
-            while not self._closing.is_set():
-                selector.select()
-                if not self._closing.is_set():
-                    self._closing.wait(self._take_packet() / _RATE_HZ)
+        self._socket.settimeout(_LOOK_S)
+        while not self._closing.is_set():
+            self._closing.wait(self._take_packet() / _RATE_HZ)
         with self._lock:
             self._socket.close()
 
@@ -158,6 +151,8 @@ class ControlServer:
         """Processes a packet. Returns how many small packets take as long."""
         try:
             datagram, sender, n_dropped = self._datagrams.receive()
+        except TimeoutError:
+            return 0
         except OSError:
             # A damaged packet, or on Windows an answer that was returned.
             return 1

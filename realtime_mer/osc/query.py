@@ -70,15 +70,12 @@ class QueryServer:
     host: an address or a name of this computer; port: 0 takes a free one.
     control: the numeric address and the port where commands are taken; None if they are not.
 
-    Clients send LISTEN for each address that they want; the address of a container does not include its contents. Each
-    OSC message is a binary frame of its own, since many clients do not read bundles here. A client that reads too
-    slowly loses the oldest messages. One that does not answer for half a minute is disconnected; more than
-    _MOST_CLIENTS are refused. Anything that clients send except LISTEN and IGNORE is counted and ignored.
-
+    Each OSC message is a binary frame of its own, since many clients do not read bundles here. A client that reads too
+    slowly loses the oldest messages. Anything that clients send except LISTEN and IGNORE is counted and ignored.
     Pages of web sites are refused, and so are names for this computer that a web site may have made up (DNS rebinding).
-    Accepted are numeric addresses, names without dots or with an ending of _NEAR, the computer's own name, and `host`.
+    docs/osc/discovery.md describes all of this.
 
-    Without mDNS the server runs unannounced; `status` says so.
+    Without mDNS the server runs unannounced; `status` shows it.
     Raises OscError if the port cannot be opened, or the packages are not installed.
     """
 
@@ -294,7 +291,7 @@ class QueryServer:
                 await asyncio.gather(*await asyncio.gather(*registering))
                 await asyncio.Event().wait()
             finally:
-                # Says goodbye for all that were registered.
+                # Sends the goodbyes of all that were registered.
                 await announcer.async_close()
         # RuntimeError: no network at all, or an address that has gone.
         except (OSError, RuntimeError, Error) as error:

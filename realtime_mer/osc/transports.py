@@ -28,16 +28,14 @@ from realtime_mer.config.osc import TargetSettings
 from realtime_mer.osc.ports import SocketAddress, look_up
 from realtime_mer.osc.status import TargetState, TargetStatus
 
-# Errors that say nothing about the path to the target: a full buffer, or a packet that is too large.
+# A full buffer, or a packet that is too large: the path to the target may still be good.
 _PASSING = {errno.EAGAIN, errno.EWOULDBLOCK, errno.ENOBUFS, errno.EMSGSIZE}
-# About a second of the smooth values at 60 Hz (Linux doubles it). The system's default would hold minutes of them, and
-# a receiver that had stopped reading would first have to read all of it. The receiver's own buffer comes on top.
+# About a second of the smooth values at 60 Hz (Linux doubles it); the system's default would hold minutes of them.
 _TCP_BUFFER_BYTES = 16_384
 # A receiver that loses power sends nothing; by default TCP would take a quarter of an hour to notice.
 _TCP_ALIVE_OPTIONS = {"TCP_KEEPIDLE": 5, "TCP_KEEPINTVL": 2, "TCP_KEEPCNT": 3, "TCP_USER_TIMEOUT": 10_000}
 _READ_BYTES = 65_536
 # Linux's options that report ICMP errors on a socket that is not connected (linux/include/uapi/linux/in.h and in6.h).
-# Since it is not connected, every packet still takes the route that there is at the time.
 _RECVERR = {socket.AF_INET: (socket.IPPROTO_IP, 11), socket.AF_INET6: (socket.IPPROTO_IPV6, 25)}
 # The origins ICMP and ICMPv6 in sock_extended_err of ip(7).
 _BY_ICMP = (2, 3)
@@ -49,9 +47,8 @@ _MOST_RETURNS = 256
 class Timeouts:
     """retry_s: the wait after the first failure in a row, the second, …; the last one is used for all that follow.
 
-    connect_s: for a TCP receiver to answer. stalled_s: how long a TCP receiver may read nothing before the connection
-    is given up. quiet_s: how long no packet must be returned until the target counts as reached again; computers
-    report returned packets once a second at most.
+    connect_s: for a TCP receiver to answer. stalled_s: how long it may read nothing. quiet_s: how long no packet must
+    be returned until the target counts as reached again; computers report returned packets once a second at most.
     """
 
     retry_s: tuple[float, ...] = (1.0, 2.0, 5.0, 10.0)
@@ -108,11 +105,11 @@ class Output(ABC):
 
 
 class _UdpOutput(Output):
-    """Unicast, broadcast or multicast. UDP itself does not report whether anything listens.
+    """Unicast, broadcast or multicast.
 
-    For unicast, the receiver's computer answers if nothing listens at the port (unless a firewall stops that), and the
-    network answers if there is no such computer. Linux passes that on with the next call. The status shows it until no
-    packet has been returned for a while; such packets were sent, so they do not count as failed.
+    If nothing listens at a unicast address, the receiver's computer or the network usually returns the packets, which
+    Linux reports with the next call. The status shows it until no packet has been returned for a while; such packets
+    were sent, so they do not count as failed.
 
     After a failure the background thread looks the name up again and opens a new socket (the network interface may have
     changed). Meanwhile every packet is still tried on the old socket, if there is one.
@@ -259,7 +256,6 @@ def _prepare_broadcast(opened: socket.socket, interface: str | None) -> None:
 
 
 def _prepare_multicast(opened: socket.socket, group: str, target: TargetSettings) -> None:
-    # Loop-back stays on, as by default, so that receivers on this computer get the packets too.
     if not ipaddress.ip_address(group).is_multicast:
         raise OSError(f"{group} is not a multicast group (224.0.0.0 to 239.255.255.255; in IPv6, ff00::/8)")
     if opened.family == socket.AF_INET6:
@@ -300,7 +296,7 @@ class _TcpOutput(Output):
     """TCP with SLIP frames (OSC 1.1): https://opensoundcontrol.stanford.edu/files/2009-NIME-OSC-1.1.pdf, RFC 1055.
 
     Each frame stands between two END bytes, as in OSC 1.1; only the very first one begins without, as in RFC 1055:
-    liblo tells SLIP from OSC 1.0's length prefix by the first four bytes, and does not accept END before a bundle.
+    liblo distinguishes SLIP from OSC 1.0's length prefix by the first four bytes, and does not accept END before a bundle.
 
     The background thread also reads and discards what the receiver sends, since it might wait for that. A frame that
     was sent only in part is completed before any other; packets that come meanwhile are dropped whole.
