@@ -36,7 +36,7 @@ def view(source: Path, wish: Wish, checkpoint_path: Path | None) -> None:
     else:
         check_wish(wish, source)
     take = _load(source, checkpoint_path)
-    at_s = moment_of(wish.at_s, take, default_s=take.start_s)
+    at_s = moment_of(wish.at_s, take, default_s=take.updates[0].time_s if take.updates else take.start_s)
     with ending_by_signal() as stop:
         if wish.path is None:
             # Imported late, since it imports Qt.

@@ -25,7 +25,7 @@ _DEFAULT_SIZE_PX = (1920, 1080)
 @dataclass(frozen=True, slots=True)
 class Wish:
     """What to show. path: where to write it; None: in a window. at_s: the moment of a picture (None: the end), or the
-    one at which the window starts (None: the start). mode, theme, size_px: None: the default, or as the window was
+    one at which the window starts (None: the first prediction). mode, theme, size_px: None: the default, or as the window was
     left."""
 
     path: Path | None = None

@@ -132,7 +132,6 @@ class Moments:
             dropped_s=math.fsum(drop.duration_s for drop in dropped),
             losses=len(lost),
             lost_s=math.fsum(loss.duration_s for loss in lost),
-            recording=None if take.folder is None else str(take.folder),
             recording_fault=take.fault,
         )
 

@@ -25,7 +25,7 @@ _T = TypeVar("_T")
 # What keys do; None: nothing.
 Actions = Mapping[Action, Callable[[], object] | None]
 
-_LEAST_SIZE_PX = (880, 520)
+_LEAST_SIZE_PX = (800, 480)
 # Everything is rebuilt in another size once the window's size has not changed for so long.
 _SETTLED_MS = 100
 # How long closing waits for a picture that is being saved.
@@ -80,6 +80,8 @@ class ViewWindow(QtWidgets.QWidget):
         self._look = replace(left, mode=mode or left.mode, theme=theme or left.theme)
         # In operator mode.
         self._state = _FULL_SCREEN if left.full_screen else _MAXIMIZED if left.maximized else _NORMAL
+        # Its place before it filled the screen without a window manager.
+        self._unfilled: QtCore.QRect | None = None
         self._pictures = PictureSaver(notices, [Path(), _folder(_PICTURES)])
         self._bind(
             keys,
@@ -354,8 +356,18 @@ class ViewWindow(QtWidgets.QWidget):
         self._whereabouts.start()
 
     def _come_back(self) -> None:
-        """Moves it to the first screen if it is on none."""
+        """Moves it to the first screen if it is on none, and fills the screen if nothing else has done so."""
         screens = QtWidgets.QApplication.screens()
+        handle, screen = self.windowHandle(), self.screen()
+        # On X11 without a window manager, Qt's full screen has no effect.
+        if handle is not None and screen is not None and application().platformName() == "xcb":
+            is_full = bool(self.windowState() & _FULL_SCREEN)
+            if is_full and handle.geometry() != screen.geometry():
+                self._unfilled = self.normalGeometry()
+                handle.setGeometry(screen.geometry())
+            elif not is_full and self._unfilled is not None:
+                self.setGeometry(self._unfilled)
+                self._unfilled = None
         if screens and not any(self.geometry().intersects(screen.geometry()) for screen in screens):
             self._put_on(screens[0])
 

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from realtime_mer.osc.status import ControlStatus, NetworkStatus
+from realtime_mer.osc.status import NetworkStatus
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.theme import Tone
 
@@ -33,6 +33,9 @@ class Field:
     value: str
     tone: Tone = Tone.PLAIN
 
+
+# Two rows of three.
+MOST_NETWORK_FIELDS = 6
 
 _LISTENING = Headline("listening", "The first prediction takes a second of sound.", Tone.PLAIN, ghost=True)
 _SILENCE = Headline("silence", "The last prediction holds.", Tone.PLAIN, ghost=True)
@@ -69,11 +72,8 @@ def headline(status: Status, newest: Update | None) -> Headline:
     return following if status.level is None else _OF_LEVEL.get(status.level.state, following)
 
 
-def status_fields(status: Status, newest: Update | None, network: Sequence[NetworkStatus]) -> tuple[Field, ...]:
-    """The status line; always the same captions in the same order.
-
-    network: where OSC is sent and where commands are taken.
-    """
+def status_fields(status: Status, newest: Update | None) -> tuple[Field, ...]:
+    """The status line; always the same captions in the same order."""
     latency_s = newest.latency_s if newest is not None and status.state is SourceState.RUNNING else None
     confidence = None if newest is None else newest.prediction.confidence
     lost_sound = _lost_sound(status)
@@ -90,9 +90,18 @@ def status_fields(status: Status, newest: Update | None, network: Sequence[Netwo
         ),
         Field("confidence", "–" if confidence is None else f"{100 * confidence:.0f} %"),
         _recording(status),
-        _network("OSC", [end for end in network if not isinstance(end, ControlStatus)]),
-        _network("commands", [end for end in network if isinstance(end, ControlStatus)]),
     )
+
+
+def network_fields(network: Sequence[NetworkStatus]) -> tuple[Field, ...]:
+    """A field for each OSC target and server. Of more than 6, those in trouble first, and the rest counted."""
+    if len(network) <= MOST_NETWORK_FIELDS:
+        return tuple(map(_network_field, network))
+    by_trouble = sorted(network, key=lambda end: end.is_well)
+    shown, others = by_trouble[: MOST_NETWORK_FIELDS - 1], by_trouble[MOST_NETWORK_FIELDS - 1 :]
+    n_troubled = sum(not end.is_well for end in others)
+    value, tone = (f"{n_troubled} with problems", Tone.WARNING) if n_troubled else ("all well", Tone.PLAIN)
+    return (*map(_network_field, shown), Field(f"{len(others)} more", value, tone))
 
 
 def level_text(level: InputLevel | None, gain_db: float) -> str:
@@ -139,12 +148,5 @@ def _recording(status: Status) -> Field:
     return Field("recording", Path(status.recording).name or status.recording, Tone.GOOD)
 
 
-def _network(caption: str, ends: Sequence[NetworkStatus]) -> Field:
-    """Those in trouble come first: the rest may be cut off."""
-    texts = [
-        # The counts come first too.
-        f"{end.counts} on {end.address}" if isinstance(end, ControlStatus) else str(end)
-        for end in sorted(ends, key=lambda end: end.is_well)
-    ]
-    all_well = all(end.is_well for end in ends)
-    return Field(caption, ", ".join(texts) or "off", Tone.PLAIN if all_well else Tone.WARNING)
+def _network_field(end: NetworkStatus) -> Field:
+    return Field(end.title, end.notes or "sending", Tone.PLAIN if end.is_well else Tone.WARNING)
