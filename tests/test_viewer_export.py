@@ -27,7 +27,7 @@ from realtime_mer.recording.reader import Recording, read_recording
 from realtime_mer.recording.recorder import Recorder
 from realtime_mer.types import FloatArray, Prediction
 from realtime_mer.updates import Update
-from realtime_mer.viewer.export import Wish, check_wish, export, moment_of
+from realtime_mer.viewer.command import Wish, check_wish, export, moment_of
 from realtime_mer.viewer.loading import take_of_recording
 from realtime_mer.viewer.moments import Take
 from realtime_mer.window.theme import DARK

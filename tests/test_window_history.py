@@ -45,7 +45,7 @@ def test_an_envelope_keeps_the_extremes_and_the_order_in_bounded_room(
     for time_s, (_, value, held) in zip(times_s, samples, strict=True):
         envelope.add(time_s, value, held=held)
     curve = envelope.curve()
-    assert len(curve.time_s) == len(curve.values) == len(curve.held) <= points + 1
+    assert len(curve.time_s) == len(curve.values) == len(curve.held) <= points + 2
     assert (np.diff(curve.time_s) >= 0.0).all()
     # Nothing is made up.
     assert set(zip(curve.time_s.tolist(), curve.values.tolist(), strict=True)) <= set(zip(times_s, values, strict=True))

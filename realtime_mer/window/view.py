@@ -12,14 +12,13 @@ from realtime_mer.updates import SourceState, Status
 from realtime_mer.window.attention import AttentionBars
 from realtime_mer.window.captions import headline, network_fields, status_fields
 from realtime_mer.window.history import History
-from realtime_mer.window.labels import CutLabel, Label
+from realtime_mer.window.labels import CutLabel, FieldGrid, Label
 from realtime_mer.window.meter import LevelMeter
 from realtime_mer.window.notices import Notice
 from realtime_mer.window.overlays import KeyList, NoticeLines
 from realtime_mer.window.plane import PlaneView
 from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
 from realtime_mer.window.shortcuts import Key
-from realtime_mer.window.statusline import FieldGrid
 from realtime_mer.window.theme import DARK, LIGHT, Theme, scaled
 from realtime_mer.window.timelines import Timeline
 
@@ -73,15 +72,12 @@ class View(QtWidgets.QWidget):
 
     @property
     def has_key_list(self) -> bool:
-        """Whether the list of keys is visible."""
         return not self._key_list.isHidden()
 
     def toggle_key_list(self) -> None:
-        """Shows or hides the list of keys."""
         self._key_list.setHidden(self.has_key_list)
 
     def show_notices(self, notices: tuple[Notice, ...]) -> None:
-        """Replaces the messages by these, oldest first."""
         if notices != self._notices:
             self._notices = notices
             self._lines.show_notices(notices, self.width())
@@ -132,13 +128,11 @@ class OperatorView(View):
         self._arrange(self._above(), self._status_line, self._network_line)
 
     def show_history(self, history: History) -> None:
-        """As in View."""
         super().show_history(history)
         for timeline in self._timelines:
             timeline.show_history(history)
 
     def show_status(self, status: Status, history: History, network: Sequence[NetworkStatus]) -> None:
-        """As in View."""
         super().show_status(status, history, network)
         newest = history.newest
         head = headline(status, newest)
@@ -155,12 +149,10 @@ class OperatorView(View):
         self._network_line.show_fields(network_fields(network))
 
     def show_span(self, span_s: float | None) -> None:
-        """As in View."""
         for timeline in self._timelines:
             timeline.show_span(span_s)
 
     def advance(self, elapsed_s: float) -> None:
-        """As in View."""
         super().advance(elapsed_s)
         for part in (*self._timelines, self._meter):
             part.advance(elapsed_s)
