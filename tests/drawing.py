@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -36,6 +37,7 @@ def update(
     return Update(index, prediction, held, 0.2, quadrant)
 
 
+@functools.cache
 def require_qt(platform: str = "offscreen") -> QtWidgets.QApplication:
     """Qt in this process, by default drawing into memory. Skips the test if Qt does not work here."""
     with pytest.MonkeyPatch.context() as patch:

@@ -14,13 +14,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from drawing import RUNNING, Picture, contrast, picture, require_qt, rgb, settle, show, update, where
+from realtime_mer.window.words import CITATION, mood_words
 
 from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
 from realtime_mer.updates import SourceState, Update
 from realtime_mer.window.captions import Headline, headline
 from realtime_mer.window.history import History
 from realtime_mer.window.theme import DARK, LIGHT, Theme, Tone, scaled
-from realtime_mer.window.words import CITATION, mood_words
 
 if TYPE_CHECKING:
     from PyQt5 import QtWidgets
