@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from predictions import with_prediction
 
-from realtime_mer.osc.status import ControlStatus, QueryStatus, TargetState, TargetStatus
+from realtime_mer.osc.status import ControlStatus, NetworkStatus, QueryStatus, TargetState, TargetStatus
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.captions import duration, headline, level_text, network_fields, signed, status_fields
 from realtime_mer.window.theme import Tone
@@ -80,7 +80,7 @@ def test_the_status_line_shows_every_loss() -> None:
 
 
 def test_every_target_and_server_has_a_field_with_its_state() -> None:
-    network = [
+    network: list[NetworkStatus] = [
         UP,
         TargetStatus("127.0.0.1:9000", TargetState.UNDELIVERED, "nothing listens there", n_failed=3),
         TargetStatus("tcp desk:9", TargetState.DOWN, "Connection refused"),
