@@ -152,6 +152,7 @@ def test_a_garbage_collector_in_another_thread_does_no_harm_to_new_views(drawabl
         "from realtime_mer.window.application import application\n"
         "from PyQt5 import QtCore, QtTest\n"
         "application()\n"
+        "gc.freeze()\n"
         "def collect():\n"
         "    while not stop.wait(0.01): gc.collect()\n"
         "threading.Thread(target=collect, daemon=True).start()\n"
