@@ -123,6 +123,7 @@ def test_view_opens_on_the_first_prediction_and_does_not_claim_to_record(
 
     monkeypatch.setattr(viewer.ViewerWindow, "run_until_closed", look)
     monkeypatch.setattr(viewer, "remembered_in", lambda name: tmp_path / name)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
     assert main(["view", str(tmp_path / "r"), "--mode", "operator"]) == 0
     ((position_s, texts),) = seen
     assert position_s == 1.0
