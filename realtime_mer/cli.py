@@ -328,8 +328,7 @@ def _predict(options: argparse.Namespace) -> int:
 
 
 def _view(options: argparse.Namespace) -> int:
-    from realtime_mer.viewer.command import view
-    from realtime_mer.viewer.export import Wish
+    from realtime_mer.viewer.command import Wish, view
 
     view(
         options.source,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -13,7 +14,9 @@ from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 
 if TYPE_CHECKING:
-    from PyQt5 import QtWidgets
+    from PyQt5 import QtCore, QtWidgets
+
+    from realtime_mer.window.plane import PlaneView
 
 Picture = npt.NDArray[np.int16]
 
@@ -36,6 +39,7 @@ def update(
     return Update(index, prediction, held, 0.2, quadrant)
 
 
+@functools.cache
 def require_qt(platform: str = "offscreen") -> QtWidgets.QApplication:
     """Qt in this process, by default drawing into memory. Skips the test if Qt does not work here."""
     with pytest.MonkeyPatch.context() as patch:
@@ -74,6 +78,20 @@ def picture(widget: QtWidgets.QWidget) -> Picture:
     flat = np.array(data.asarray(image.sizeInBytes()), dtype=np.int16)
     rows = flat.reshape(image.height(), image.bytesPerLine())[:, : 3 * image.width()]
     return rows.reshape(image.height(), image.width(), 3)
+
+
+def plane_texts(plane: PlaneView) -> dict[str, QtCore.QRectF]:
+    """The place of each text in the plane, in the plane's pixels."""
+    import pyqtgraph as pg
+
+    places = {}
+    for item in plane._plot.scene().items():
+        if isinstance(item, pg.TextItem) and item.toPlainText():
+            margin = item.textItem.document().documentMargin()
+            places[item.toPlainText()] = item.mapRectToScene(item.boundingRect()).adjusted(
+                margin, margin, -margin, -margin
+            )
+    return places
 
 
 def rgb(colour: str) -> npt.NDArray[np.int16]:

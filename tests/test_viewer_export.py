@@ -27,7 +27,7 @@ from realtime_mer.recording.reader import Recording, read_recording
 from realtime_mer.recording.recorder import Recorder
 from realtime_mer.types import FloatArray, Prediction
 from realtime_mer.updates import Update
-from realtime_mer.viewer.export import Wish, check_wish, export, moment_of
+from realtime_mer.viewer.command import Wish, check_wish, export, moment_of
 from realtime_mer.viewer.loading import take_of_recording
 from realtime_mer.viewer.moments import Take
 from realtime_mer.window.theme import DARK
@@ -84,6 +84,12 @@ def decoded(path: Path, *options: str) -> bytes:
     return subprocess.run(command, capture_output=True, check=True, timeout=TIMEOUT_S).stdout
 
 
+def probed(path: Path, *options: str) -> list[str]:
+    command = ["ffprobe", "-v", "error", *options, "-of", "csv=p=0", str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=TIMEOUT_S)
+    return [word.strip(",") for word in done.stdout.split()]
+
+
 def frames_of(path: Path) -> np.ndarray[tuple[int, ...], np.dtype[np.int16]]:
     """Shape (n, height, width, 3)."""
     options = ("-fps_mode", "passthrough", "-f", "rawvideo", "-pix_fmt", "rgb24")
@@ -98,8 +104,8 @@ def leading_edge(frame: np.ndarray[tuple[int, ...], np.dtype[np.int16]]) -> floa
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".webm"])
-def test_a_videos_point_and_sound_are_in_time(take: Take, tmp_path: Path, suffix: str) -> None:
+@pytest.mark.parametrize(("suffix", "codecs"), [(".mp4", "h264 aac"), (".mkv", "h264 aac"), (".webm", "vp9 opus")])
+def test_a_videos_point_and_sound_are_in_time(take: Take, tmp_path: Path, suffix: str, codecs: str) -> None:
     if shutil.which("ffmpeg") is None or shutil.which("ffprobe") is None:
         pytest.skip("no ffmpeg: no videos are made here")
     path = make(take, tmp_path / f"video{suffix}", size_px=(SIDE_PX, SIDE_PX))
@@ -140,27 +146,22 @@ def test_a_videos_point_and_sound_are_in_time(take: Take, tmp_path: Path, suffix
     assert abs(len(sound) / 48_000 - END_S) < 0.1
 
     # What a player uses: a picture every thirtieth of a second.
-    command = ["ffprobe", "-v", "error", "-select_streams", "v", "-show_entries", "frame=pts_time", "-of", "csv=p=0"]
-    told = subprocess.run([*command, str(path)], capture_output=True, text=True, check=True, timeout=TIMEOUT_S).stdout
-    times_s = [float(line.strip(",")) for line in told.split()]
+    assert probed(path, "-show_entries", "stream=codec_name") == codecs.split()
+    times_s = [float(word) for word in probed(path, "-select_streams", "v", "-show_entries", "frame=pts_time")]
     assert times_s[0] == pytest.approx(0.0, abs=0.1)
     assert all(abs(b - a - 1 / FRAMES_HZ) < 2e-3 for a, b in pairwise(times_s))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("mode", "size"), [("operator", (320, 240)), ("stage", (3840, 2160))])
-def test_a_picture_has_the_size_that_was_asked_for(
-    take: Take, tmp_path: Path, mode: str, size: tuple[int, int]
-) -> None:
+@pytest.mark.parametrize(("mode", "size"), [("operator", (320, 240)), ("stage", (2560, 1440))])
+def test_a_picture_has_the_requested_size(take: Take, tmp_path: Path, mode: str, size: tuple[int, int]) -> None:
     from realtime_mer.window.qt import QtGui
 
     path = make(take, tmp_path / "moment.png", mode=mode, size_px=size)
     image = QtGui.QImage(str(path))
     assert (image.width(), image.height()) == size
     assert path.read_bytes().startswith(b"\x89PNG")
-    colours = {image.pixelColor(x, y).name() for x in range(0, size[0], 2) for y in range(0, size[1], 2)}
-    assert DARK.background in colours
-    assert DARK.point in colours
+    colours = {image.pixelColor(x, y).name() for x in range(0, size[0], 4) for y in range(0, size[1], 4)}
+    assert {DARK.background, DARK.point} <= colours
 
 
 def test_an_svgs_text_is_text_and_it_looks_like_the_picture(take: Take, tmp_path: Path) -> None:
@@ -206,7 +207,7 @@ def test_a_recording_without_an_update_has_pictures_and_one_without_sound_no_vid
 
 
 @pytest.mark.parametrize(
-    ("wish", "told"),
+    ("wish", "message"),
     [
         (Wish(Path("a.gif")), "ends in one of"),
         (Wish(Path("a.mp4"), at_s=1.0), "shows everything"),
@@ -215,8 +216,8 @@ def test_a_recording_without_an_update_has_pictures_and_one_without_sound_no_vid
         (Wish(Path("a.mp4"), size_px=(641, 480)), "even"),
     ],
 )
-def test_impossible_wishes_are_refused_before_any_work(wish: Wish, told: str) -> None:
-    with pytest.raises(UsageError, match=told):
+def test_impossible_wishes_are_refused_before_any_work(wish: Wish, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         check_wish(wish, Path("nothing"))
 
 
@@ -249,24 +250,17 @@ def fake_ffmpeg(monkeypatch: pytest.MonkeyPatch, folder: Path, script: str) -> N
     monkeypatch.setenv("PATH", f"{program.parent}{os.pathsep}/usr/bin{os.pathsep}/bin")
 
 
-def test_without_ffmpeg_it_says_what_to_install(take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_ffmpeg_the_message_says_how_to_install_it(
+    take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(OutputError, match="there is no ffmpeg"):
         make(take, tmp_path / "a.mp4")
     assert not any(tmp_path.iterdir())
 
 
-def test_an_ffmpeg_without_the_encoders_is_told(take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    fake_ffmpeg(monkeypatch, tmp_path, "echo ' V..... mpeg4  MPEG-4'")
-    with pytest.raises(OutputError, match="no encoder aac"):
-        make(take, tmp_path / "a.mp4")
-
-
-LISTS = "case \"$*\" in *-encoders*) echo ' V..... mpeg4  M'; echo ' A..... aac  A'; exit 0;; esac"
-
-
 @pytest.mark.parametrize(
-    ("script", "told"),
+    ("script", "message"),
     [
         ("echo 'No space left on device' >&2; exit 1", "ffmpeg reports: No space left on device"),
         ("head -c 1000 > /dev/null; printf 'a\\033[31mb.\\n' >&2; exit 3", r"ffmpeg reports: a\?\[31mb\."),
@@ -274,11 +268,11 @@ LISTS = "case \"$*\" in *-encoders*) echo ' V..... mpeg4  M'; echo ' A..... aac 
     ],
 )
 def test_if_ffmpeg_fails_its_message_is_shown_and_nothing_is_left(
-    take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, told: str
+    take: Take, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, script: str, message: str
 ) -> None:
     (tmp_path / "a.mp4").write_bytes(b"the video of yesterday")
-    fake_ffmpeg(monkeypatch, tmp_path, f'{LISTS}\nfor last; do :; done\necho part > "${{last#file:}}"\n{script}')
-    with pytest.raises(OutputError, match=told):
+    fake_ffmpeg(monkeypatch, tmp_path, f'for last; do :; done\necho part > "${{last#file:}}"\n{script}')
+    with pytest.raises(OutputError, match=message):
         make(take, tmp_path / "a.mp4")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.mp4", "bin"]
     assert (tmp_path / "a.mp4").read_bytes() == b"the video of yesterday"
@@ -299,17 +293,17 @@ def test_ctrl_c_ends_it_and_leaves_nothing(recording: Recording, tmp_path: Path)
         assert time.monotonic() < give_up_s
         time.sleep(0.02)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=TIMEOUT_S)
+    _, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130
-    assert "interrupted" in told
-    assert "Traceback" not in told
+    assert "interrupted" in errors
+    assert "Traceback" not in errors
     assert not any(tmp_path.iterdir())
 
 
 # The command
 
 
-def test_the_command_writes_a_picture_and_tells_mistakes(
+def test_the_command_writes_a_picture_and_reports_mistakes(
     recording: Recording, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     require_qt()
@@ -337,6 +331,6 @@ def test_without_a_display_the_window_is_refused_and_the_export_named(
     if sys.platform in ("win32", "darwin"):
         pytest.skip("there is always a display")
     assert main(["view", str(recording.directory)]) == 1
-    told = capsys.readouterr().err
-    assert "There is no display" in told
-    assert "--export" in told
+    errors = capsys.readouterr().err
+    assert "There is no display" in errors
+    assert "--export" in errors

@@ -13,7 +13,6 @@ from predictions import with_prediction
 from recordings import (
     RATE_HZ,
     SETTINGS,
-    SHA256,
     capture,
     good_recording,
     noise,
@@ -26,9 +25,8 @@ from recordings import (
 from realtime_mer.live.session import predict_file
 from realtime_mer.models.checkpoint import load_checkpoint
 from realtime_mer.models.packaged import default_checkpoint_path
-from realtime_mer.recording import DETAILS_FILE, EVENTS_FILE, MARKS_FILE, Beginning
+from realtime_mer.recording import DETAILS_FILE, EVENTS_FILE, MARKS_FILE
 from realtime_mer.recording.reader import read_recording
-from realtime_mer.recording.recorder import Recorder
 from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.updates import Marked, SourceState, Status
 from realtime_mer.viewer.loading import take_of_file, take_of_recording
@@ -52,7 +50,7 @@ def test_marks_and_losses_are_loaded(tmp_path: Path) -> None:
     assert loss.time_s == 0.5
     assert loss.duration_s >= 0.0
     assert take.breaks == (0.5,)
-    assert (take.end_s, take.name, take.folder, take.fault) == (1.0, "some device", tmp_path / "r", "")
+    assert (take.end_s, take.name, take.fault) == (1.0, "some device", "")
     assert (take.meter, take.trail_s) == (SETTINGS.level, SETTINGS.display.trail_s)
 
 
@@ -82,7 +80,6 @@ def test_the_details_of_predictions_are_loaded(tmp_path: Path) -> None:
     known = (after.prediction.valence_sd, after.prediction.arousal_sd, after.prediction.confidence)
     assert (*known, after.prediction.attention) == (0.18, 0.19, 0.5, weights)
     assert take.gains_db == (None, -3.25)
-    assert take.has_errors
     moments = Moments(take)
     assert math.isnan(moments.status(1.2, None).gain_db)
     assert moments.status(1.6, None).gain_db == -3.25
@@ -108,40 +105,29 @@ def test_a_recording_without_valid_details_has_none(tmp_path: Path, table: str |
         (u.prediction.valence_sd, u.prediction.arousal_sd, u.prediction.confidence, u.prediction.attention)
         for u in take.updates
     } == {4 * (None,)}
-    assert not take.has_errors
     assert math.isnan(Moments(take).status(2.0, None).gain_db)
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "",
+        None,
         'nonsense\n\x00\n"',
         "time_s,time_of_day,number,text\nnan,x,1,a\n-1,x,1,a\n1.0,x,one,a\n1.0,x\n1e999,x,1,a\n",
         'time_s,time_of_day,number,text\n"' + "x" * 200_000,
     ],
 )
-def test_invalid_tables_are_ignored(tmp_path: Path, text: str) -> None:
+def test_invalid_tables_are_ignored(tmp_path: Path, text: str | None) -> None:
     folder = good_recording(tmp_path / "r")
-    (folder / MARKS_FILE).write_text(text, encoding="utf-8")
-    (folder / EVENTS_FILE).write_text(text, encoding="utf-8")
+    for name in (MARKS_FILE, EVENTS_FILE):
+        (folder / name).unlink()
+        if text is not None:
+            (folder / name).write_text(text, encoding="utf-8")
     take = take_of_recording(read_recording(folder))
     assert (take.marks, take.losses) == ((), ())
-    (folder / MARKS_FILE).unlink()
-    assert take_of_recording(read_recording(folder)).marks == ()
 
 
-def test_one_that_begins_in_mid_run_keeps_its_stream_time(tmp_path: Path) -> None:
-    recorder = Recorder(tmp_path / "r", SETTINGS, "a device", SHA256)
-    recorder.begin(Beginning(50, 30.0, (0.5, 0.5)))
-    recorder.capture(capture(noise(16_000), 7))
-    recorder.close()
-    take = take_of_recording(read_recording(tmp_path / "r"))
-    assert (take.start_s, take.end_s, take.pieces[0].start_s) == (30.0, 32.0, 30.0)
-    assert take.breaks == ()
-
-
-def test_one_that_was_cut_off_goes_as_far_as_its_predictions(tmp_path: Path) -> None:
+def test_a_recording_that_was_cut_off_ends_with_its_predictions(tmp_path: Path) -> None:
     recorder = recorder_into(tmp_path / "r")
     recorder.capture(capture(noise(24_000), 0))
     recorder.capture(capture(noise(24_000), 1))
@@ -162,12 +148,12 @@ def test_a_recording_of_nothing_is_a_take_of_nothing(tmp_path: Path) -> None:
     assert Moments(take).runs() == []
 
 
-def test_an_audio_file_is_predicted_as_predict_has_it(tmp_path: Path, deam_root: Path) -> None:
+def test_an_audio_file_gets_the_predictions_of_predict(tmp_path: Path, deam_root: Path) -> None:
     song, rate_hz = soundfile.read(sorted((deam_root / "audio").iterdir())[0], dtype="float32", frames=5 * 44_100)
     path = tmp_path / "song\x07.wav"
     soundfile.write(path, np.concatenate([song, np.zeros_like(song[: 3 * rate_hz])]), rate_hz)
-    told: list[float] = []
-    take = take_of_file(path, default_checkpoint_path(), told.append)
+    shares: list[float] = []
+    take = take_of_file(path, default_checkpoint_path(), shares.append)
     expected = predict_file(path, load_checkpoint(default_checkpoint_path()))
     assert [(u.time_s, u.prediction.valence, u.prediction.arousal, u.prediction.valence_sd) for u in take.updates] == [
         (p.time_s, p.valence, p.arousal, p.valence_sd) for p in expected
@@ -176,8 +162,8 @@ def test_an_audio_file_is_predicted_as_predict_has_it(tmp_path: Path, deam_root:
     assert len(take.gains_db) == len(take.updates)
     assert take.gains_db[0] not in (None, 0.0)
     assert take.updates[-1].quadrant in (1, 2, 3, 4)
-    assert (told[-1], told) == (1.0, sorted(told))
-    assert (take.name, take.folder, take.end_s) == ("song?.wav", None, (len(song) + 3 * rate_hz) / rate_hz)
+    assert (shares[-1], shares) == (1.0, sorted(shares))
+    assert (take.name, take.end_s) == ("song?.wav", (len(song) + 3 * rate_hz) / rate_hz)
     assert take.pieces[0].path == path
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from itertools import pairwise
-from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -76,7 +75,7 @@ def test_runs_cover_everything_from_the_first_update_on(given: list[Update]) -> 
 
 
 @given(updates())
-def test_quadrants_are_those_that_went_out(given: list[Update]) -> None:
+def test_quadrants_are_those_that_were_sent(given: list[Update]) -> None:
     tracker = QuadrantTracker(QuadrantSettings().hysteresis, QuadrantSettings().dwell_s)
     for update, known in zip(given, with_quadrants(given, QuadrantSettings()), strict=True):
         if not update.held:
@@ -84,11 +83,10 @@ def test_quadrants_are_those_that_went_out(given: list[Update]) -> None:
         assert known.quadrant == tracker.quadrant
 
 
-def test_a_status_knows_what_was_lost_until_then() -> None:
+def test_a_status_has_the_losses_until_then_and_does_not_claim_to_record() -> None:
     moments = Moments(
         take_of(
             [],
-            folder=Path("set-1"),
             fault="The disk was full.",
             drops=(Loss(3.0, 0.25), Loss(7.0, 0.5)),
             losses=(Loss(5.0, 4.0),),
@@ -98,4 +96,4 @@ def test_a_status_knows_what_was_lost_until_then() -> None:
     assert (early.dropped_blocks, early.dropped_s, early.losses, early.lost_s) == (1, 0.25, 0, 0.0)
     assert (late.dropped_blocks, late.dropped_s, late.losses, late.lost_s) == (2, 0.75, 1, 4.0)
     assert (late.state, late.source, late.time_s) == (SourceState.RUNNING, "a song", 8.0)
-    assert (late.recording, late.recording_fault) == ("set-1", "The disk was full.")
+    assert (late.recording, late.recording_fault) == (None, "The disk was full.")

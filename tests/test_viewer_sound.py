@@ -42,7 +42,7 @@ def take_of(pieces: tuple[Piece, ...], end_s: float) -> Take:
 def test_every_piece_is_heard_at_its_place_whatever_the_rates(
     parts: list[tuple[int, int, int]], rate_hz: int, from_s: float
 ) -> None:
-    """Each piece is one constant, and so is told from the silence between them."""
+    """Each piece is one constant, unlike the silence between them."""
     with TemporaryDirectory() as folder:
         pieces, now_s = [], 0.0
         for number, (rate, length, gap) in enumerate(parts):
@@ -68,7 +68,7 @@ def test_every_piece_is_heard_at_its_place_whatever_the_rates(
     assert np.abs(samples[loud] - 0.5).max(initial=0.0) < 0.02
 
 
-def test_a_recordings_sound_is_the_sound_that_was_heard_and_silence_where_it_was_dropped(tmp_path: Path) -> None:
+def test_a_recordings_sound_has_silence_where_blocks_were_dropped(tmp_path: Path) -> None:
     first, second = noise(6_000, 2), noise(2_000, 2, seed=1)
     recording = record(tmp_path / "r", [capture(first), capture(second, dropped_samples=480)], [update(0)])
     samples = heard(take_of_recording(recording), 0.0, RATE_HZ)
@@ -97,7 +97,7 @@ def test_damaged_sound_is_reported(tmp_path: Path) -> None:
 
 @settings(max_examples=20)
 @given(st.lists(st.integers(0, 1_200), min_size=1, max_size=12))
-def test_the_level_at_a_moment_is_the_live_one_whatever_was_asked_for_before(moments: list[int]) -> None:
+def test_the_level_at_a_moment_is_the_live_one_whatever_came_before(moments: list[int]) -> None:
     rng = np.random.default_rng(0)
     loudness = np.repeat(rng.choice([0.0, 1e-4, 0.01, 0.5, 1.0], 24), RATE_HZ // 2)
     samples = np.clip(loudness * rng.normal(size=len(loudness)), -1.0, 1.0).astype(np.float32)[:, None]

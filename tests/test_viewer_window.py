@@ -17,6 +17,7 @@ from pytestqt.qtbot import QtBot
 from recordings import RATE_HZ, capture, noise, record, update
 from windows import TIMEOUT_S
 
+from realtime_mer.cli import main
 from realtime_mer.updates import Marked
 from realtime_mer.viewer.loading import take_of_recording
 from realtime_mer.viewer.moments import Take
@@ -52,7 +53,6 @@ def a_take(folder: Path) -> Take:
     take = take_of_recording(record(folder / "r", captures, updates))
     return Take(
         *(take.name, take.start_s, take.end_s, take.updates, take.pieces, take.meter, take.trail_s),
-        folder=folder,
         marks=(Marked(5.0, 1, "chorus"), Marked(14.0, 2, "")),
         breaks=take.breaks,
     )
@@ -85,9 +85,13 @@ class Shown:
         self._qtbot.waitUntil(condition, timeout=TIMEOUT_MS)
 
     def texts(self) -> list[str]:
-        from realtime_mer.window.qt import QtWidgets
+        return texts_in(self.window)
 
-        return [label.text() for label in self.window.findChildren(QtWidgets.QLabel) if label.isVisible()]
+
+def texts_in(window: QtWidgets.QWidget) -> list[str]:
+    from realtime_mer.window.qt import QtWidgets
+
+    return [label.text() for label in window.findChildren(QtWidgets.QLabel) if label.isVisible()]
 
 
 @pytest.fixture
@@ -97,37 +101,47 @@ def shown(qtbot: QtBot, tmp_path: Path) -> Shown:
 
 def test_keys_move_about(shown: Shown) -> None:
     window = shown.window
-    assert window.position_s == 0.0
-    for expected in (1.0, 1.5, 2.0):
-        shown.press("Right")
-        assert window.position_s == expected
-    shown.press("Left")
-    assert window.position_s == 1.5
-    shown.press("Right", shift=True)
-    assert window.position_s == 11.5
-    shown.press("End")
-    assert window.position_s == END_S
-    shown.press("Right", shift=True)
-    assert window.position_s == END_S
-    shown.press("Left", shift=True)
-    assert window.position_s == END_S - 10.0
-    shown.press("Home")
-    assert window.position_s == 0.0
-    shown.press("Left")
-    assert window.position_s == 0.0
+    positions_s = [window.position_s]
+    for key in ("Right", "Right", "Right", "Left", "Shift Right", "End", "Shift Right", "Shift Left", "Home", "Left"):
+        shown.press(key.split()[-1], shift=key.startswith("Shift"))
+        positions_s.append(window.position_s)
+    assert positions_s == [0.0, 1.0, 1.5, 2.0, 1.5, 11.5, END_S, END_S, END_S - 10.0, 0.0, 0.0]
+
+
+def test_view_opens_on_the_first_prediction_and_does_not_claim_to_record(
+    qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from realtime_mer.viewer import window as viewer
+
+    record(tmp_path / "r", [capture(noise(9 * RATE_HZ))], [update(i, 0.5, 0.5) for i in range(12)])
+    seen: list[tuple[float, list[str]]] = []
+
+    def look(window: ViewerWindow) -> None:
+        qtbot.waitUntil(lambda: "❚❚ 0:00:01.0" in texts_in(window), timeout=TIMEOUT_MS)
+        seen.append((window.position_s, texts_in(window)))
+        window.close()
+
+    monkeypatch.setattr(viewer.ViewerWindow, "run_until_closed", look)
+    monkeypatch.setattr(viewer, "remembered_in", lambda name: tmp_path / name)
+    monkeypatch.setenv("QT_QPA_PLATFORM", "offscreen")
+    assert main(["view", str(tmp_path / "r"), "--mode", "operator"]) == 0
+    ((position_s, texts),) = seen
+    assert position_s == 1.0
+    assert "+0.50" in texts
+    assert "LISTENING" not in texts
+    assert texts[texts.index("recording") + 1] == "off"
 
 
 def test_the_view_shows_the_present_moment(shown: Shown) -> None:
-    window = shown.window
-    window.seek(6.0)
-    shown.wait(lambda: {"+0.50", "❚❚ 0:00:06.0"} <= set(shown.texts()))
-    assert "SILENCE" not in shown.texts()
-    window.seek(8.0)
-    shown.wait(lambda: "SILENCE" in shown.texts())
-    window.seek(12.0)
-    shown.wait(lambda: "−0.50" in shown.texts())
-    window.seek(0.5)
-    shown.wait(lambda: "LISTENING" in shown.texts())
+    for time_s, expected in (
+        (6.0, {"+0.50", "❚❚ 0:00:06.0"}),
+        (8.0, {"SILENCE"}),
+        (12.0, {"−0.50"}),
+        (0.5, {"LISTENING"}),
+    ):
+        shown.window.seek(time_s)
+        shown.wait(lambda expected=expected: expected <= set(shown.texts()))  # type: ignore[misc]
+        assert time_s == 8.0 or "SILENCE" not in shown.texts()
 
 
 def test_the_space_bar_plays_in_real_time_and_pauses(shown: Shown) -> None:
@@ -152,7 +166,7 @@ def test_the_space_bar_plays_in_real_time_and_pauses(shown: Shown) -> None:
 
 
 def head_of(bar: QtWidgets.QWidget) -> float:
-    """Where the line is that is as high as the bar, which the marks and their names are not; in Qt's pixels."""
+    """The place of the line as high as the bar, in Qt's pixels; marks and their names are lower."""
     pixels = picture(bar)
     columns = np.flatnonzero((np.abs(pixels - rgb(DARK.text)) <= 2).all(axis=2).mean(axis=0) > 0.95)
     return float(columns.mean() * bar.width() / pixels.shape[1])
@@ -218,6 +232,8 @@ def test_keys_change_how_it_looks(shown: Shown, tmp_path: Path, monkeypatch: pyt
     assert not window.isFullScreen()
     shown.press("Z")
     assert window.look.span_s == 600.0
+    window.view.zoomed.emit(1)
+    assert window.look.span_s == 300.0
     shown.press("H")
     assert window.view.has_key_list
     assert any("one prediction back" in text for text in shown.texts())
@@ -235,25 +251,23 @@ def test_keys_change_how_it_looks(shown: Shown, tmp_path: Path, monkeypatch: pyt
     assert window.position_s == 6.0
 
 
-def test_its_ends(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
-    players_before = set(threading.enumerate())
+@pytest.mark.parametrize(
+    "end",
+    [
+        lambda shown: shown.press("Q"),
+        lambda shown: shown.press("Escape"),
+        lambda shown: (shown.press("Space"), shown.stop.set()),
+    ],
+    ids=["Q", "Escape", "stop while playing"],
+)
+def test_its_end_leaves_no_thread_behind(shown: Shown, qtbot: QtBot, end: Callable[[Shown], object]) -> None:
     with qtbot.waitSignal(shown.window.closed, timeout=TIMEOUT_MS):
-        shown.press("Q")
-    other = Shown(qtbot, tmp_path / "other")
-    with qtbot.waitSignal(other.window.closed, timeout=TIMEOUT_MS):
-        other.press("Escape")
-    third = Shown(qtbot, tmp_path / "third")
-    third.press("Space")
-    with qtbot.waitSignal(third.window.closed, timeout=TIMEOUT_MS):
-        third.stop.set()
-    qtbot.waitUntil(
-        lambda: not [t for t in set(threading.enumerate()) - players_before if t.name == "sound output"],
-        timeout=TIMEOUT_MS,
-    )
+        end(shown)
+    shown.wait(lambda: all(thread.name != "sound output" for thread in threading.enumerate()))
 
 
 def test_it_comes_back_as_it_was_left(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
-    # As large as the screen that there is not.
+    # The screen of "offscreen" is small.
     shown.window.setGeometry(2, 24, 768, 530)
     settle()
     place = shown.window.geometry().getRect()
@@ -298,14 +312,7 @@ def n_upright(view: QtWidgets.QWidget) -> int:
     return int(((np.abs(part - rgb(DARK.text)) <= 2).all(axis=2).mean(axis=0) > 0.7).sum())
 
 
-def test_the_mouses_wheel_zooms_the_timelines(shown: Shown) -> None:
-    shown.window.view.zoomed.emit(-1)
-    assert shown.window.look.span_s == 120.0
-    shown.window.seek(6.0)
-    shown.wait(lambda: "+0.50" in shown.texts())
-
-
-@pytest.mark.parametrize("size", [(1280, 720), (880, 560)])
+@pytest.mark.parametrize("size", [(1280, 720), (800, 480)])
 def test_it_fits_into_small_windows(shown: Shown, size: tuple[int, int]) -> None:
     shown.window.resize(*size)
     settle()

@@ -1,14 +1,16 @@
 """The live window in use: its keys, its modes, its size and place. Drawn into memory (Qt's "offscreen").
 
-test_window_process.py runs all of this again on an X server.
+test_window_process.py runs the tests of keys, modes and places again on an X server.
 """
 
 from __future__ import annotations
 
 import gc
+import itertools
 import json
 import math
 import os
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -17,14 +19,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from drawing import RUNNING, picture, require_qt, rgb, settle, update, where
+from drawing import RUNNING, picture, plane_texts, require_qt, rgb, settle, update, where
 from predictions import with_prediction
 from windows import TIMEOUT_S
 
 from realtime_mer.config import DisplaySettings
-from realtime_mer.osc.status import TargetState, TargetStatus
-from realtime_mer.updates import Board, InputLevel, LevelState, SourceState, Status, Update
+from realtime_mer.osc.status import ControlStatus, NetworkStatus, TargetState, TargetStatus
+from realtime_mer.updates import Board, SourceState, Status, Update
 from realtime_mer.window.notices import Notices
+from realtime_mer.window.remembered import recall
 from realtime_mer.window.shortcuts import KEYS, Action
 from realtime_mer.window.theme import DARK, LIGHT
 
@@ -48,7 +51,7 @@ def qapp() -> QtWidgets.QApplication:
 
 
 class Shown:
-    """A window that is shown, its board, and what was asked of it."""
+    """A window that is shown, its board, and the actions that its keys have called."""
 
     def __init__(self, qtbot: QtBot, settings: DisplaySettings, remembered: Path | None, *, bound: bool) -> None:
         from realtime_mer.window.run import LiveWindow
@@ -56,23 +59,23 @@ class Shown:
         self._qtbot = qtbot
         self.board, self.stop, self.notices = Board("a device"), threading.Event(), Notices()
         self.asked: list[str] = []
+        self.network: list[NetworkStatus] = [TargetStatus("lights:1", TargetState.UP)]
         self.window: LiveWindow = LiveWindow(
             self.board,
             self.stop,
             settings,
             remembered=remembered,
             actions={
-                Action.PAUSE: (lambda: self.asked.append("pause")) if bound else None,
-                Action.RECORD: (lambda: self.asked.append("record")) if bound else None,
-                Action.MARK: (lambda: self.asked.append("mark")) if bound else None,
+                action: (lambda name=action.name: self.asked.append(name)) if bound else None  # type: ignore[misc]
+                for action in (Action.PAUSE, Action.RECORD, Action.MARK)
             },
             notices=self.notices,
-            osc=lambda: [TargetStatus("lights:1", TargetState.UP)],
+            osc=lambda: self.network,
         )
         qtbot.addWidget(self.window)
-        # Whatever the size of the screen that there is not.
+        # The screen of "offscreen" is small.
         self.window.setMinimumSize(200, 200)
-        self.window.open()
+        self.window.open(screen=settings.screen)
         qtbot.waitExposed(self.window)
 
     def size(self, width: int, height: int) -> None:
@@ -83,29 +86,24 @@ class Shown:
         settle()
 
     def give(self, status: Status, updates: Sequence[Update] = ()) -> None:
-        """Puts these on the board, and waits until the window has taken them; then so much time passes that everything
-        is where it goes."""
+        """Puts these on the board, waits until the window has taken them, and lets everything come to rest."""
         for each in updates:
             self.board.update(each)
         self.board.status(replace(status))
         self.live(lambda: self.window._shown_status is self.board.latest_status)
         self.window.view.advance(60.0)
-        assert self.window.view.plane.at_rest
         settle()
 
     def live(self, until: Callable[[], bool]) -> None:
-        """Qt's events, until this is so."""
+        """Handles Qt's events until this is true."""
         self._qtbot.waitUntil(until, timeout=TIMEOUT_MS)
-
-    def wait(self, time_ms: int) -> None:
-        self._qtbot.wait(time_ms)
 
     def key(self, name: str, modifier: str = "NoModifier") -> None:
         from PyQt5 import QtTest
 
         from realtime_mer.window.qt import QtCore
 
-        # By way of the window's handle, as real ones come: to whichever part has the focus.
+        # Sent to the window's handle, as real ones are, so that the part with the focus gets it.
         handle = self.window.windowHandle()
         assert handle is not None
         QtTest.QTest.keyClick(
@@ -151,7 +149,9 @@ def wave(n: int) -> list[Update]:
 
 def test_the_figures_and_the_status_line_are_written(shown: Shown) -> None:
     shown.give(RUNNING, [update(0, 0.424, -0.318)])
-    assert {"+0.42", "−0.32", "music", "running", "200 ms", "lights:1", "Following the music."} <= set(shown.texts())
+    assert {"+0.42", "−0.32", "music", "running", "200 ms", "OSC to lights:1", "Following the music."} <= set(
+        shown.texts()
+    )
     shown.give(replace(RUNNING, state=SourceState.LOST))
     assert "music" not in shown.texts(), "a lost device has no level"
 
@@ -200,22 +200,6 @@ def test_names_are_not_read_as_markup(shown: Shown) -> None:
     assert [label.textFormat() for label in labels] == 2 * [QtCore.Qt.TextFormat.PlainText]
 
 
-def test_long_texts_move_nothing(shown: Shown) -> None:
-    from realtime_mer.window.qt import QtCore, QtWidgets
-
-    def places() -> list[QtCore.QPoint]:
-        labels = shown.window.findChildren(QtWidgets.QLabel)
-        return [label.mapTo(shown.window, QtCore.QPoint()) for label in labels if label.isVisible()]
-
-    trouble = replace(RUNNING, detail="It is.", source="a", level=InputLevel(-1.0, -2.0, LevelState.CLIPPING))
-    shown.give(trouble)
-    before = places()
-    assert len(before) > 20
-    long = "never ending " * 30
-    shown.give(replace(trouble, detail=long, source=long, overflows=10**9, losses=100, gain_db=-123.4))
-    assert places() == before
-
-
 def test_the_stage_shows_a_lost_device(show: Callable[..., Shown]) -> None:
     shown = show(mode="stage")
     shown.give(RUNNING, wave(20))
@@ -224,29 +208,62 @@ def test_the_stage_shows_a_lost_device(show: Callable[..., Shown]) -> None:
     assert len(where(picture(shown.window), DARK.bad, 30)) > before + 200
 
 
-@pytest.mark.parametrize("size", [(880, 520), (3840, 2160)])
-def test_the_longest_texts_fit_at_any_size(shown: Shown, size: tuple[int, int]) -> None:
-    from realtime_mer.window.qt import QtWidgets
+@pytest.mark.parametrize("size", [(800, 480), (3840, 2160)])
+def test_the_longest_texts_fit_at_any_size_and_move_nothing(shown: Shown, size: tuple[int, int]) -> None:
+    from realtime_mer.window.qt import QtCore, QtWidgets
 
     long = "never ending " * 30
     shown.size(*size)
-    trouble = replace(
-        RUNNING, source=long, detail=long, recording="/sets/friday", recording_fault=long, overflows=10**9
-    )
-    shown.give(replace(trouble, state=SourceState.LOST), wave(60))
+    trouble = replace(RUNNING, state=SourceState.LOST, source="a", detail="b", recording="/sets/friday")
+    shown.give(trouble, wave(60))
+    labels = [label for label in shown.window.findChildren(QtWidgets.QLabel) if label.isVisible()]
+    before = [label.mapTo(shown.window, QtCore.QPoint()) for label in labels]
+    assert len(before) > 20
+    shown.give(replace(trouble, source=long, detail=long, recording_fault=long, overflows=10**9, losses=100))
+    assert [label.mapTo(shown.window, QtCore.QPoint()) for label in labels] == before
     shown.notices.post(long * 9, fault=True)
     shown.key("H")
     shown.live(lambda: any("…" in text for text in shown.texts()))
     assert (shown.window.width(), shown.window.height()) == size
-    layout = shown.window.layout()
-    assert layout is not None
-    assert layout.minimumSize().width() <= size[0]
-    assert layout.minimumSize().height() <= size[1]
     for label in shown.window.findChildren(QtWidgets.QLabel):
         if label.isVisible() and not label.wordWrap():
             assert label.fontMetrics().horizontalAdvance(label.text()) <= label.width(), label.text()
             inside = label.mapTo(shown.window, label.rect().bottomRight())
             assert shown.window.rect().contains(inside), label.text()
+
+
+NETWORK: list[tuple[NetworkStatus, str]] = [
+    (TargetStatus("127.0.0.1:7700", TargetState.UNDELIVERED, "nothing listens there"), "nothing listens there"),
+    (TargetStatus("lighting-desk.local:9000", TargetState.UP), "sending"),
+    (
+        TargetStatus("tcp media-server.local:53000", TargetState.DOWN, "Connection refused"),
+        "not sending: Connection refused",
+    ),
+    (ControlStatus("0.0.0.0:9001", 12, 0, ""), "12 taken"),
+]
+
+
+@pytest.mark.parametrize("size", [(1280, 720), (800, 480)])
+def test_three_targets_and_their_states_can_be_read_and_nothing_overlaps(shown: Shown, size: tuple[int, int]) -> None:
+    from realtime_mer.window.qt import QtCore, QtWidgets
+
+    shown.network = [status for status, _ in NETWORK]
+    shown.size(*size)
+    shown.give(replace(RUNNING, source="USB Audio CODEC", recording="/sets/friday"), wave(60))
+    assert {status.title for status, _ in NETWORK} | {state for _, state in NETWORK} <= set(shown.texts())
+    assert not any("…" in text for text in shown.texts())
+    places = {
+        label.text(): QtCore.QRect(label.mapTo(shown.window, QtCore.QPoint()), label.size())
+        for label in shown.window.findChildren(QtWidgets.QLabel)
+        if label.isVisible() and label.text()
+    }
+    for one, other in itertools.combinations(places, 2):
+        assert not places[one].intersects(places[other]), (one, other)
+    assert all(shown.window.rect().contains(place) for place in places.values())
+    words = {text: place for text, place in plane_texts(shown.window.view.plane).items() if text}
+    assert len(words) == 15
+    for one, other in itertools.combinations(words, 2):
+        assert not words[one].intersects(words[other]), (one, other)
 
 
 def test_everything_grows_with_the_window(shown: Shown) -> None:
@@ -309,29 +326,26 @@ def test_nothing_is_drawn_if_nothing_moves(shown: Shown) -> None:
     moving = shown.window.frames_painted
     assert moving > 0
     for _ in range(100):
-        shown.wait(100)
+        shown._qtbot.wait(100)
         before, moving = moving, shown.window.frames_painted
         if moving == before:
             break
     assert moving == before
     shown.board.update(update(3, -0.5, -0.5))
-    shown.live(lambda: not shown.window.view.plane.at_rest)
-    shown.live(lambda: shown.window.view.plane.at_rest)
-    assert shown.window.frames_painted > before + 10, "on its way"
+    shown.live(lambda: shown.window.frames_painted > before + 10)
 
 
 # Keys
 
 
-@pytest.mark.parametrize("key", ["H", "Question", "F1"])
-def test_the_list_of_keys_has_them_all(shown: Shown, key: str) -> None:
+def test_the_list_of_keys_has_them_all(shown: Shown) -> None:
     before = shown.texts()
-    shown.key(key)
-    for each in KEYS:
-        assert "  ".join(each.labels) in shown.texts()
-        assert each.does in shown.texts()
-    shown.key(key)
-    assert shown.texts() == before
+    for key in ("H", "Question", "F1"):
+        shown.key(key)
+        expected = {text for key in KEYS for text in ("  ".join(key.labels), key.does)}
+        assert expected <= set(shown.texts())
+        shown.key(key)
+        assert shown.texts() == before
 
 
 def test_keys_without_an_action_are_not_listed(show: Callable[..., Shown]) -> None:
@@ -346,7 +360,7 @@ def test_keys_without_an_action_are_not_listed(show: Callable[..., Shown]) -> No
 def test_space_pauses_r_records_and_k_marks(shown: Shown) -> None:
     for key in ("Tab", "Space", "Tab", "R", "Tab", "Space", "K"):
         shown.key(key)
-    assert shown.asked == ["pause", "record", "pause", "mark"]
+    assert shown.asked == ["PAUSE", "RECORD", "PAUSE", "MARK"]
     assert any("Space pause" in text for text in shown.texts())
 
 
@@ -364,15 +378,6 @@ def test_an_unknown_key_one_held_down_and_one_with_ctrl_do_nothing(shown: Shown)
     assert not shown.stop.is_set()
 
 
-def test_f_is_full_screen_and_back(shown: Shown) -> None:
-    shown.key("F")
-    shown.live(shown.window.isFullScreen)
-    shown.give(RUNNING, wave(5))
-    shown.key("F")
-    shown.live(lambda: not shown.window.isFullScreen())
-    assert shown.window.isVisible()
-
-
 def test_m_is_the_stage_and_back(shown: Shown) -> None:
     from realtime_mer.window.qt import QtCore
 
@@ -388,9 +393,7 @@ def test_m_is_the_stage_and_back(shown: Shown) -> None:
     shown.key("M")
     shown.live(lambda: not shown.window.isFullScreen())
     assert "running" in shown.texts()
-
-
-def test_full_screen_survives_the_stage(shown: Shown) -> None:
+    # Full screen survives the stage.
     shown.key("F")
     shown.key("M")
     shown.key("M")
@@ -472,15 +475,14 @@ def test_s_saves_a_picture_and_shows_its_path(shown: Shown, tmp_path: Path, monk
         assert point > 10
 
 
-@pytest.mark.parametrize("key", ["Q", "Escape"])
-def test_keys_that_quit(shown: Shown, key: str) -> None:
+def test_q_quits(shown: Shown) -> None:
     assert not shown.stop.is_set()
-    shown.key(key)
+    shown.key("Q")
     assert shown.stop.is_set()
     assert not shown.window.isVisible()
 
 
-def test_escape_leaves_one_thing_after_the_other(shown: Shown) -> None:
+def test_escape_closes_the_list_then_leaves_full_screen_then_quits(shown: Shown) -> None:
     shown.key("M")
     shown.key("H")
     shown.key("Escape")
@@ -495,7 +497,7 @@ def test_escape_leaves_one_thing_after_the_other(shown: Shown) -> None:
 
 
 def turn_wheel(shown: Shown, x: int, y: int, steps: float) -> None:
-    """Over this place of the window, away from the hand where steps is positive."""
+    """Turns the wheel over this place of the window; steps: positive is away from the hand."""
     from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
 
     place = QtCore.QPoint(x, y)
@@ -515,18 +517,17 @@ def turn_wheel(shown: Shown, x: int, y: int, steps: float) -> None:
     settle()
 
 
-@pytest.mark.parametrize("y", [200, 400])
-def test_the_wheel_zooms_the_timelines(shown: Shown, y: int) -> None:
+def test_the_wheel_zooms_the_timelines(shown: Shown) -> None:
     shown.give(replace(RUNNING, time_s=1201.0), wave(2400))
-    turn_wheel(shown, 300, y, 4)
+    turn_wheel(shown, 300, 200, 4)
     assert shown.window.look.span_s == 60.0, "over the plane it has no effect"
     minute = picture(shown.window)
     spans = []
-    for steps in (1, -1, -0.5, -0.5, -20, 1, 20):
+    for y, steps in ((200, 1), (200, -1), (400, -0.5), (400, -0.5), (200, -20), (400, 1), (200, 20)):
         turn_wheel(shown, 950, y, steps)
         spans.append(shown.window.look.span_s)
     assert spans == [60.0, 120.0, 120.0, 300.0, None, 7200.0, 60.0]
-    turn_wheel(shown, 950, y, -2)
+    turn_wheel(shown, 950, 200, -2)
     assert (picture(shown.window) != minute).any()
     shown.key("Z")
     assert (picture(shown.window) == minute).all(), "from in between, back to the first"
@@ -538,7 +539,7 @@ def test_marks_are_on_both_timelines(shown: Shown) -> None:
         drawn = picture(shown.window)
         height, width, _ = drawn.shape
         bright = (np.abs(drawn[:, round(0.58 * width) :] - rgb(DARK.text)) <= 2).all(axis=2)
-        parts = [bright[round(top * height) : round((top + 0.08) * height)] for top in (0.16, 0.48)]
+        parts = [bright[round(top * height) : round((top + 0.08) * height)] for top in (0.16, 0.44)]
         return sum(bool((part.mean(axis=0) > 0.7).any()) for part in parts)
 
     shown.give(replace(RUNNING, time_s=41.0), wave(80))
@@ -557,48 +558,99 @@ def test_marks_are_on_both_timelines(shown: Shown) -> None:
 # Messages
 
 
-def test_messages_of_any_thread_are_shown_and_go_again(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_messages_are_shown_and_disappear(shown: Shown, monkeypatch: pytest.MonkeyPatch) -> None:
     before = shown.texts()
-    thread = threading.Thread(target=lambda: shown.notices.post("The recording has begun."))
-    thread.start()
-    thread.join()
-    shown.live(lambda: "The recording has begun." in shown.texts())
-    monkeypatch.setattr(shown.notices, "_now_s", lambda: 1e9)
-    shown.live(lambda: shown.texts() == before)
-
-
-def test_too_many_messages_leave_the_last_ones_and_how_many_there_were(shown: Shown) -> None:
     for number in range(7):
         shown.notices.post(f"message {number}")
     shown.live(lambda: "message 6" in shown.texts())
-    said = [text for text in shown.texts() if "message" in text]
-    assert said == ["4 earlier messages", "message 4", "message 5", "message 6"]
+    messages = [text for text in shown.texts() if "message" in text]
+    assert messages == ["4 earlier messages", "message 4", "message 5", "message 6"]
+    monkeypatch.setattr(shown.notices, "_now_s", lambda: 1e9)
+    shown.live(lambda: shown.texts() == before)
 
 
 # Its end
 
 
-def test_stop_closes_it(shown: Shown, qtbot: QtBot) -> None:
-    with qtbot.waitSignal(shown.window.closed, timeout=TIMEOUT_MS):
-        shown.stop.set()
-    assert not shown.window.isVisible()
+@pytest.fixture
+def run(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[Board, threading.Event]]:
+    """Runs the window as a live run does, with two predictions, and acts on it once it has taken these."""
+    from realtime_mer.window import run as live_window
+    from realtime_mer.window.qt import QtCore
+
+    monkeypatch.setattr(live_window, "remembered_in", lambda name: tmp_path / name)
+
+    def run(act: Callable[[QtWidgets.QWidget, threading.Event], None], **settings: Any) -> Any:
+        board, stop = Board("a device"), threading.Event()
+        board.status(RUNNING)
+        for each in wave(2):
+            board.update(each)
+
+        def look() -> None:
+            window = next((each for each in require_qt(PLATFORM).topLevelWidgets() if each.isVisible()), None)
+            if window is None or board._updates:
+                QtCore.QTimer.singleShot(20, look)
+            else:
+                QtCore.QTimer.singleShot(200, lambda: act(window, stop))
+
+        QtCore.QTimer.singleShot(0, look)
+        live_window.run_window(board, stop, settings=DisplaySettings(**settings))
+        return board, stop
+
+    return run
 
 
-def test_closing_sets_stop_unless_the_run_is_to_keep_running(show: Callable[..., Shown]) -> None:
-    shown = show(keep_running=True)
-    shown.window.close()
-    assert not shown.stop.is_set()
-    assert not shown.window.isVisible()
-    other = show()
-    other.window.close()
-    assert other.stop.is_set()
+def test_it_runs_until_stop_or_until_it_is_closed(run: Callable[..., tuple[Board, threading.Event]]) -> None:
+    for act in (lambda window, stop: stop.set(), lambda window, stop: window.close()):
+        board, stop = run(act)
+        assert (stop.is_set(), board.take_updates()) == (True, [])
+
+
+def test_a_closed_window_with_keep_running_lets_the_run_continue(
+    run: Callable[..., tuple[Board, threading.Event]], capsys: pytest.CaptureFixture[str]
+) -> None:
+    _, stop = run(lambda window, _stop: window.close(), keep_running=True)
+    assert not stop.is_set()
+    assert "The window is closed, and the run goes on" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("method", ["paint", "set_path"])
+def test_a_fault_in_drawing_is_printed_once_and_ends_nothing(
+    run: Callable[..., tuple[Board, threading.Event]],
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+) -> None:
+    from realtime_mer.window.plane import TrailItem
+
+    def broken(*_: object) -> None:
+        raise OSError("no paint")
+
+    monkeypatch.setattr(TrailItem, method, broken)
+    hook = sys.excepthook
+    board, stop = run(lambda _window, stop: stop.set())
+    assert (stop.is_set(), board.take_updates(), sys.excepthook is hook) == (True, [], True)
+    errors = capsys.readouterr().err
+    assert errors.count("OSError: no paint") == errors.count("realtime-mer: the window has a fault") == 1
+
+
+def test_if_the_window_cannot_be_created_the_run_goes_on(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    require_qt(PLATFORM)
+    from realtime_mer.window import run, view
+
+    def broken(*_: object, **__: object) -> None:
+        raise OSError("no paint")
+
+    monkeypatch.setattr(view, "PlaneView", broken)
+    stop = threading.Event()
+    run.run_window(Board("a device"), stop, settings=DisplaySettings())
+    assert not stop.is_set()
+    assert capsys.readouterr().err.count("OSError: no paint") == 1
 
 
 # Between runs
-
-
-def left(path: Path) -> Any:
-    return json.loads(path.read_text(encoding="utf-8"))
 
 
 def test_it_comes_back_as_it_was_left(show: Callable[..., Shown], tmp_path: Path) -> None:
@@ -621,7 +673,7 @@ def test_it_comes_back_as_it_was_left(show: Callable[..., Shown], tmp_path: Path
     assert third.texts() == []
     third.key("M")
     third.live(lambda: not third.window.isFullScreen())
-    # Of a full screen, "offscreen" gives back a size that is not scaled.
+    # After full screen, "offscreen" returns a size that is not scaled.
     if PLATFORM != "offscreen":
         third.live(lambda: third.window.geometry().getRect() == place)
     third.key("F")
@@ -637,7 +689,7 @@ def test_the_settings_count_more_than_what_is_remembered(show: Callable[..., Sho
     first.key("M")
     first.key("T")
     first.window.close()
-    assert (left(remembered)["mode"], left(remembered)["theme"]) == ("stage", "light")
+    assert (recall(remembered).mode, recall(remembered).theme) == ("stage", "light")
     second = show(remembered, mode="operator", theme="dark")
     assert "valence" in second.texts()
     assert second.background() == [int(part) for part in rgb(DARK.background)]
@@ -667,4 +719,4 @@ def test_a_corrupt_file_is_replaced(show: Callable[..., Shown], tmp_path: Path) 
     shown = show(remembered)
     assert "valence" in shown.texts()
     shown.window.close()
-    assert left(remembered)["mode"] == "operator"
+    assert b'"mode":"operator"' in remembered.read_bytes()

@@ -1,68 +1,60 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import pytest
-from drawing import RUNNING, require_qt, settle, show, update
+from drawing import RUNNING, update
 from hypothesis import given
 from hypothesis import strategies as st
 from predictions import with_prediction
 
-from realtime_mer.osc.status import ControlStatus, NetworkStatus, TargetState, TargetStatus
+from realtime_mer.osc.status import ControlStatus, NetworkStatus, QueryStatus, TargetState, TargetStatus
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
-from realtime_mer.window.captions import Field, duration, headline, level_text, signed, status_fields
-from realtime_mer.window.theme import DARK, Theme, Tone, scaled
+from realtime_mer.window.captions import duration, headline, level_text, network_fields, signed, status_fields
+from realtime_mer.window.theme import Tone
 
-if TYPE_CHECKING:
-    from realtime_mer.window.statusline import StatusLine
-
-HERE, LIGHTS = (TargetStatus(name, TargetState.UP) for name in ("127.0.0.1:9000", "lights:8000"))
+UP = TargetStatus("lights:8000", TargetState.UP)
+MUSIC, SILENCE = update(0, 0.1, 0.2), update(3, 0.1, 0.2, held=True)
 
 
-@pytest.mark.parametrize("state", [s for s in SourceState if s is not SourceState.RUNNING])
-def test_a_source_that_is_not_running_leaves_a_ghost_with_the_reason(state: SourceState) -> None:
-    head = headline(replace(RUNNING, state=state, detail="Because of this."), update(0, 0.1, 0.2))
-    assert head.ghost
-    assert state.value in head.word
-    assert head.sentence == "Because of this."
-
-
-def test_before_the_first_prediction_and_in_silence_there_is_a_ghost() -> None:
-    assert (headline(RUNNING, None).word, headline(RUNNING, None).ghost) == ("listening", True)
-    silent = headline(RUNNING, update(3, 0.1, 0.2, held=True))
-    assert (silent.word, silent.ghost) == ("silence", True)
+def at_level(state: LevelState) -> Status:
+    return replace(RUNNING, level=InputLevel(-1.0, -2.0, state), detail="At 8 kHz.")
 
 
 @pytest.mark.parametrize(
-    ("state", "word"),
+    ("status", "newest", "word", "sentence", "ghost"),
     [
-        (LevelState.MUSIC, ""),
-        (LevelState.QUIET, "too quiet"),
-        (LevelState.CLIPPING, "clipping"),
-        (LevelState.SILENCE, ""),
+        *(
+            (replace(RUNNING, state=state, detail="Because of this."), MUSIC, word, "Because of this.", True)
+            for state, word in (
+                (SourceState.OPENING, "opening"),
+                (SourceState.PAUSED, "paused"),
+                (SourceState.LOST, "device lost"),
+                (SourceState.ENDED, "ended"),
+            )
+        ),
+        (RUNNING, None, "listening", "The first prediction takes a second of sound.", True),
+        (RUNNING, SILENCE, "silence", "The last prediction holds.", True),
+        (RUNNING, MUSIC, "", "Following the music.", False),
+        (at_level(LevelState.MUSIC), MUSIC, "", "At 8 kHz.", False),
+        (at_level(LevelState.QUIET), MUSIC, "too quiet", "Turn the input up.", False),
+        (at_level(LevelState.CLIPPING), MUSIC, "clipping", "Turn the input down.", False),
     ],
 )
-def test_while_the_music_is_followed_the_level_and_the_sources_detail_are_shown(state: LevelState, word: str) -> None:
-    head = headline(replace(RUNNING, level=InputLevel(-1.0, -2.0, state), detail="At 8 kHz."), update(0, 0.1, 0.2))
-    assert (head.word, head.ghost) == (word, False)
-    assert word or head.sentence == "At 8 kHz."
+def test_the_headline_shows_the_state_of_the_run(
+    status: Status, newest: Update | None, word: str, sentence: str, ghost: bool
+) -> None:
+    head = headline(status, newest)
+    assert (head.word, head.sentence, head.ghost) == (word, sentence, ghost)
 
 
-def fields(
-    status: Status, newest: Update | None = None, osc: Sequence[NetworkStatus] = ()
-) -> dict[str, tuple[str, Tone]]:
-    return {field.caption: (field.value, field.tone) for field in status_fields(status, newest, osc)}
+def fields(status: Status, newest: Update | None = None) -> dict[str, tuple[str, Tone]]:
+    return {field.caption: (field.value, field.tone) for field in status_fields(status, newest)}
 
 
 def test_the_status_line_if_all_is_well() -> None:
-    shown = fields(
-        replace(RUNNING, time_s=3723.9),
-        with_prediction(replace(update(0, 0.0, 0.0), latency_s=0.1874), confidence=0.628),
-        [HERE, LIGHTS, ControlStatus("127.0.0.1:9001", 12, 0, "")],
-    )
-    assert shown == {
+    newest = with_prediction(replace(update(0, 0.0, 0.0), latency_s=0.1874), confidence=0.628)
+    assert fields(replace(RUNNING, time_s=3723.9, recording="/sets/friday"), newest) == {
         "state": ("running", Tone.GOOD),
         "source": ("a device", Tone.PLAIN),
         "heard": ("1:02:03", Tone.PLAIN),
@@ -70,42 +62,53 @@ def test_the_status_line_if_all_is_well() -> None:
         "lost sound": ("none", Tone.PLAIN),
         "device lost": ("never", Tone.PLAIN),
         "confidence": ("63 %", Tone.PLAIN),
-        "recording": ("off", Tone.PLAIN),
-        "OSC": ("127.0.0.1:9000, lights:8000", Tone.PLAIN),
-        "commands": ("12 taken on 127.0.0.1:9001", Tone.PLAIN),
+        "recording": ("friday", Tone.GOOD),
     }
 
 
 def test_the_status_line_shows_every_loss() -> None:
+    lost = {"dropped_blocks": 3, "dropped_s": 0.031, "overflows": 2, "replaced_samples": 5, "losses": 4, "lost_s": 9.96}
     shown = fields(
-        replace(
-            RUNNING,
-            state=SourceState.LOST,
-            dropped_blocks=3,
-            dropped_s=0.031,
-            overflows=2,
-            replaced_samples=5,
-            losses=4,
-            lost_s=9.96,
-            recording="/sets/friday",
-            recording_fault="the disk is full",
-        ),
+        replace(RUNNING, state=SourceState.LOST, recording="/a", recording_fault="the disk is full", **lost),  # type: ignore[arg-type]
         update(0, 0.0, 0.0),
-        [LIGHTS, replace(HERE, n_failed=3), ControlStatus("[::1]:9001", 2, 1, "no")],
     )
     assert shown["state"] == ("lost", Tone.BAD)
-    assert shown["latency"] == ("–", Tone.PLAIN)
+    assert shown["latency"] == shown["confidence"] == ("–", Tone.PLAIN)
     assert shown["lost sound"] == ("3 blocks, 0.03 s, 2 overflows, 5 bad samples", Tone.BAD)
     assert shown["device lost"] == ("4 ×, 10.0 s", Tone.WARNING)
     assert shown["recording"] == ("incomplete: the disk is full", Tone.BAD)
-    assert shown["OSC"] == ("127.0.0.1:9000 (3 packets not sent), lights:8000", Tone.WARNING), "trouble first"
-    assert shown["commands"] == ("2 taken, 1 ignored (the last: no) on [::1]:9001", Tone.WARNING)
-    assert fields(replace(RUNNING, recording="/sets/friday"))["recording"] == ("friday", Tone.GOOD)
 
 
-def test_without_confidence_osc_and_commands_the_status_line_says_so() -> None:
-    shown = fields(RUNNING)
-    assert [shown[name][0] for name in ("confidence", "OSC", "commands")] == ["–", "off", "off"]
+def test_every_target_and_server_has_a_field_with_its_state() -> None:
+    network: list[NetworkStatus] = [
+        UP,
+        TargetStatus("127.0.0.1:9000", TargetState.UNDELIVERED, "nothing listens there", n_failed=3),
+        TargetStatus("tcp desk:9", TargetState.DOWN, "Connection refused"),
+        ControlStatus("[::1]:9001", 2, 1, "no"),
+        QueryStatus("127.0.0.1:8080", 2, 0, 0, ""),
+    ]
+    assert [(field.caption, field.value, field.tone) for field in network_fields(network)] == [
+        ("OSC to lights:8000", "sending", Tone.PLAIN),
+        ("OSC to 127.0.0.1:9000", "nothing listens there; 3 packets not sent", Tone.WARNING),
+        ("OSC to tcp desk:9", "not sending: Connection refused", Tone.WARNING),
+        ("commands on [::1]:9001", "2 taken, 1 ignored (the last: no)", Tone.WARNING),
+        ("OSCQuery on http://127.0.0.1:8080", "2 listening", Tone.PLAIN),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("n_down", "first", "last"),
+    [
+        (0, "sending", ("5 more", "all well", Tone.PLAIN)),
+        (1, "not sending: no", ("5 more", "all well", Tone.PLAIN)),
+        (7, "not sending: no", ("5 more", "2 with problems", Tone.WARNING)),
+    ],
+)
+def test_of_many_targets_those_in_trouble_come_first(n_down: int, first: str, last: tuple[str, str, Tone]) -> None:
+    shown = network_fields((10 - n_down) * [UP] + n_down * [TargetStatus("desk:1", TargetState.DOWN, "no")])
+    assert len(shown) == 6
+    assert shown[0].value == first
+    assert (shown[-1].caption, shown[-1].value, shown[-1].tone) == last
 
 
 @given(st.floats(-1.0, 1.0))
@@ -125,40 +128,3 @@ def test_a_duration_reads_back(seconds: int) -> None:
 
 def test_the_level_in_figures() -> None:
     assert level_text(InputLevel(-3.14, -18.26, LevelState.MUSIC), 2.04) == "−18.3 dBFS · peak −3.1 · gain +2.0 dB"
-    assert level_text(None, 0.0) == "–"
-
-
-# The widget
-
-
-def line_of(fields_: Sequence[Field], width_px: int, theme: Theme = DARK) -> StatusLine:
-    from realtime_mer.window.statusline import StatusLine
-
-    require_qt()
-    line = StatusLine(theme)
-    line.show_fields(fields_)
-    show(line, width_px, line.sizeHint().height())
-    return line
-
-
-@pytest.mark.parametrize("theme", [DARK, scaled(DARK, 3.0)], ids=["hd", "4k"])
-def test_usual_texts_are_not_cut_off(theme: Theme) -> None:
-    newest = with_prediction(update(0, 0.0, 0.0), confidence=0.63)
-    line = line_of(
-        status_fields(replace(RUNNING, source="USB Audio CODEC"), newest, [HERE]),
-        round(1256 * theme.scale),
-        theme,
-    )
-    cut = {caption for caption, value in line._values.items() if "…" in value.text()}
-    assert cut == set()
-
-
-def test_long_texts_do_not_move_the_fields() -> None:
-    line = line_of(status_fields(RUNNING, update(0, 0.0, 0.0), [HERE]), 1256)
-    before = {caption: value.geometry().getRect() for caption, value in line._values.items()}
-    lost = replace(RUNNING, source="never ending " * 30, overflows=10**9, losses=100)
-    line.show_fields(status_fields(lost, None, [replace(LIGHTS, n_failed=99999)] * 9))
-    settle()
-    assert {caption: value.geometry().getRect() for caption, value in line._values.items()} == before
-    assert line._values["source"].text().endswith("…")
-    assert line._values["source"].toolTip() == "never ending " * 30

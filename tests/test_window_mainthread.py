@@ -1,4 +1,4 @@
-"""The main thread, lent to what another thread does."""
+"""The main thread, which another thread's work uses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from realtime_mer.window.mainthread import MainThread
 
 
-def test_the_work_is_done_elsewhere_and_what_it_asks_for_here() -> None:
+def test_the_work_runs_in_another_thread_and_its_jobs_in_the_main_thread() -> None:
     main_thread = MainThread()
     seen: list[threading.Thread] = []
 
@@ -26,7 +26,7 @@ def test_the_work_is_done_elsewhere_and_what_it_asks_for_here() -> None:
     assert not seen[0].is_alive()
 
 
-def test_what_is_raised_comes_out_where_it_is_waited_for() -> None:
+def test_errors_are_raised_in_the_thread_that_waits() -> None:
     main_thread = MainThread()
 
     def fail() -> None:
@@ -35,9 +35,9 @@ def test_what_is_raised_comes_out_where_it_is_waited_for() -> None:
     def work() -> None:
         with pytest.raises(OSError, match="no paint"):
             main_thread.do(fail)
-        raise BrokenPipeError("nobody reads")
+        raise BrokenPipeError("the pipe is closed")
 
-    with pytest.raises(BrokenPipeError, match="nobody reads"):
+    with pytest.raises(BrokenPipeError, match="the pipe is closed"):
         main_thread.run(work)
 
 
@@ -65,9 +65,9 @@ print("never")
 
 
 @pytest.mark.parametrize(("end", "code"), [("return 3", 3), ("raise OSError()", 4)])
-def test_work_goes_on_where_the_main_thread_is_left_and_its_end_is_the_process_s(end: str, code: int) -> None:
-    """Signals are still handled, and what was printed is not lost."""
-    told = subprocess.run(
+def test_the_work_goes_on_without_the_main_thread_and_sets_the_exit_code(end: str, code: int) -> None:
+    """Signals are still handled, and printed text is not lost."""
+    done = subprocess.run(
         [sys.executable, "-c", LEFT.replace("{end}", end)], capture_output=True, text=True, timeout=60, check=False
     )
-    assert (told.returncode, told.stdout, told.stderr) == (code, "without it\n", "")
+    assert (done.returncode, done.stdout, done.stderr) == (code, "without it\n", "")

@@ -5,9 +5,12 @@ import itertools
 import numpy as np
 import numpy.typing as npt
 import pytest
-from drawing import contrast, linear, rgb
+from drawing import contrast, linear, require_qt, rgb
+from hypothesis import given
+from hypothesis import strategies as st
 
-from realtime_mer.window.theme import DARK, LIGHT, Theme, Tone, scaled
+from realtime_mer.config import MODES
+from realtime_mer.window.theme import DARK, LIGHT, Theme
 
 THEMES = pytest.mark.parametrize("theme", [DARK, LIGHT], ids=["dark", "light"])
 TEXT = 4.5  # what the Web Content Accessibility Guidelines 2.1 ask of text
@@ -42,47 +45,64 @@ def difference(one: str, other: str, eye: npt.NDArray[np.float64]) -> float:
 
 
 @THEMES
-@pytest.mark.parametrize("name", ["text", "faint", "ghost", "point", "valence", "arousal", "good", "warning", "bad"])
-def test_everything_stands_out_from_the_background(theme: Theme, name: str) -> None:
-    colours = {key: getattr(theme, key) for key in (name, "background", "panel")}
-    assert contrast(rgb(colours[name]), rgb(colours["background"])) >= TEXT
-    assert contrast(rgb(colours[name]), rgb(colours["panel"])) >= TEXT
-
-
-@THEMES
-def test_the_quadrants_words_stand_out_from_the_panel(theme: Theme) -> None:
-    for colour in theme.quadrants:
-        assert contrast(rgb(colour), rgb(theme.panel)) >= TEXT
+def test_everything_stands_out_from_the_background(theme: Theme) -> None:
+    names = ("text", "faint", "ghost", "point", "valence", "arousal", "good", "warning", "bad")
+    for colour in (*(getattr(theme, name) for name in names), *theme.quadrants):
+        assert contrast(rgb(colour), rgb(theme.panel)) >= TEXT, colour
+        if colour not in theme.quadrants:
+            assert contrast(rgb(colour), rgb(theme.background)) >= TEXT, colour
 
 
 @THEMES
 @pytest.mark.parametrize("eye", EYES)
-def test_the_quadrants_are_told_apart_by_every_eye(theme: Theme, eye: str) -> None:
-    for one, other in itertools.combinations(theme.quadrants, 2):
-        assert difference(one, other, EYES[eye]) >= 20.0
-    for one, other in itertools.combinations(theme.tints, 2):
-        assert difference(one, other, EYES[eye]) >= 20.0
-
-
-@THEMES
-@pytest.mark.parametrize("eye", EYES)
-def test_what_lies_side_by_side_is_told_apart_by_every_eye(theme: Theme, eye: str) -> None:
-    pairs = [
+def test_every_eye_can_distinguish_the_colours(theme: Theme, eye: str) -> None:
+    for colours in (theme.quadrants, theme.tints):
+        for one, other in itertools.combinations(colours, 2):
+            assert difference(one, other, EYES[eye]) >= 20.0, (one, other)
+    for one, other in (
         (theme.valence, theme.arousal),
         (theme.valence, theme.ghost),
         (theme.arousal, theme.ghost),
         (theme.point, theme.ghost),
         (theme.good, theme.bad),
         (theme.good, theme.warning),
-    ]
-    for one, other in pairs:
+    ):
         assert difference(one, other, EYES[eye]) >= 12.0, (one, other)
 
 
-@THEMES
-def test_a_scaled_theme_has_other_sizes_and_the_same_colours(theme: Theme) -> None:
-    twice = scaled(theme, 2.0)
-    assert (twice.small_pt, twice.medium_pt, twice.large_pt) == (18.0, 24.0, 40.0)
-    assert [twice.px(length) for length in (0.1, 1.0, 11.0)] == [1, 2, 22]
-    assert [twice.of(tone) for tone in Tone] == [theme.of(tone) for tone in Tone]
-    assert scaled(twice, 0.5) == theme
+# Its size
+
+
+def scale(mode: str, width: int, height: int, least: float | None = None) -> float:
+    require_qt()
+    from realtime_mer.window.qt import QtCore
+    from realtime_mer.window.view import theme_for
+
+    size = QtCore.QSize(width, height)
+    return (theme_for("dark", mode, size) if least is None else theme_for("dark", mode, size, least=least)).scale
+
+
+@pytest.mark.parametrize(
+    ("mode", "size", "expected"),
+    [
+        ("operator", (1280, 720), 1.0),
+        ("operator", (3840, 2160), 3.0),
+        ("operator", (1920, 720), 1.0),
+        ("operator", (1280, 2000), 1.0),
+        ("operator", (800, 480), 0.625),
+        ("operator", (300, 200), 0.625),
+        ("stage", (1920, 1080), 2.25),
+    ],
+)
+def test_the_smaller_side_sets_the_scale(mode: str, size: tuple[int, int], expected: float) -> None:
+    assert scale(mode, *size) == expected
+
+
+@given(st.integers(1, 20_000), st.integers(1, 20_000), st.sampled_from(MODES))
+def test_nothing_outgrows_its_window(width: int, height: int, mode: str) -> None:
+    fits = min(width / 1280, height / 720) * (1.5 if mode == "stage" else 1.0)
+    assert max(fits - 0.0625, 0.5) <= scale(mode, width, height, least=0.5) <= max(fits, 0.5)
+
+
+def test_dragging_an_edge_does_not_rebuild_everything_at_every_pixel() -> None:
+    assert len({scale("operator", width, 10_000) for width in range(1280, 2560)}) <= 17

@@ -42,7 +42,7 @@ class Shown:
         self.timeline.show_ghost(False)
 
     def give(self, updates: Sequence[Update], now_s: float | None = None) -> None:
-        """These predictions; now: the newest's stream time where it is not said."""
+        """Shows these predictions; now_s: by default the newest's stream time."""
         self.history.extend(updates)
         newest = self.history.newest
         assert newest is not None
@@ -102,17 +102,16 @@ def test_the_curve_is_where_the_values_are(theme: Theme, name: Name) -> None:
     assert 6 <= np.ptp(dot[:, 0]) <= 10, "a dot at its end"
 
 
-def test_the_latest_value_is_written_in_grey_if_it_is_only_the_last_known() -> None:
+def test_the_latest_value_is_grey_if_it_does_not_follow_the_music() -> None:
     shown = Shown()
     assert shown.timeline._value.text() == "–"
     shown.give([update(0, 0.424, -0.3)])
     assert shown.timeline._value.text() == "+0.42"
-    words = picture(shown.timeline)[:40, 400:]
-    assert len(where(words, DARK.valence, 20)) > 50
-    shown.timeline.show_ghost(True)
-    words = picture(shown.timeline)[:40, 400:]
-    assert len(where(words, DARK.valence, 20)) == 0
-    assert len(where(words, DARK.ghost, 20)) > 50
+    for ghost, colour, other in ((False, DARK.valence, DARK.ghost), (True, DARK.ghost, DARK.valence)):
+        shown.timeline.show_ghost(ghost)
+        words = picture(shown.timeline)[:40, 400:]
+        assert len(where(words, colour, 20)) > 50
+        assert len(where(words, other, 20)) == 0
 
 
 def test_held_values_have_another_colour_and_old_ones_leave() -> None:
@@ -162,11 +161,10 @@ def test_a_minute_ten_minutes_and_everything() -> None:
     shown = Shown()
     updates = [update(i, 0.8 if i < 200 else -0.8, 0.0) for i in range(7200)]
     shown.give(updates)
-    assert shown.ticks()[-1] == (-60.0, "−60 s")
-    assert where(shown.plot(), shown.colour, 40)[:, 0].min() > 0.7 * len(shown.plot())
-    shown.timeline.show_span(600.0)
-    assert shown.ticks()[-1] == (-600.0, "−10 min")
-    assert where(shown.plot(), shown.colour, 40)[:, 0].min() > 0.7 * len(shown.plot())
+    for span_s, first in ((60.0, (-60.0, "−60 s")), (600.0, (-600.0, "−10 min"))):
+        shown.timeline.show_span(span_s)
+        assert shown.ticks()[-1] == first
+        assert shown.curve()[:, 0].min() > 0.7 * len(shown.plot())
     shown.timeline.show_span(None)
     assert shown.ticks()[-1] == (-3600.0, "−60 min")
     places = shown.curve()
@@ -174,15 +172,13 @@ def test_a_minute_ten_minutes_and_everything() -> None:
     begin = places[places[:, 0] < 0.2 * len(shown.plot())][:, 1]
     width = shown.plot().shape[1]
     assert begin.max() < 0.2 * width
-    shown.timeline.show_span(60.0)
-    assert shown.ticks()[-1] == (-60.0, "−60 s")
 
 
 def test_everything_stays_in_view_as_it_grows() -> None:
     shown = Shown()
     shown.timeline.show_span(None)
     scales = set()
-    for i in range(0, 4000, 20):
+    for i in range(0, 4000, 40):
         shown.give([update(i, 0.5, 0.5)])
         (left, _), _ = shown.timeline._plot.getPlotItem().getViewBox().viewRange()
         scales.add(left)
@@ -210,16 +206,16 @@ def test_the_time_axis_has_a_few_round_marks(span_s: float) -> None:
 
 
 @pytest.mark.parametrize("factor", [1, 3])
-def test_every_extreme_of_a_whole_night_is_drawn_cheaply(factor: int) -> None:
+def test_every_extreme_of_two_hours_is_drawn_cheaply(factor: int) -> None:
     shown = Shown("valence", scaled(DARK, factor), 600 * factor, 240 * factor)
-    values = [0.1 * math.sin(i) for i in range(86_400)]
-    values[30_000], values[60_000] = 0.95, -0.95
+    values = [0.1 * math.sin(i) for i in range(14_400)]
+    values[5_000], values[10_000] = 0.95, -0.95
     shown.history.extend([update(i, value, 0.0) for i, value in enumerate(values)])
     shown.timeline.show_span(None)
-    shown.give([update(86_400, 0.0, 0.0)])
+    shown.give([update(14_400, 0.0, 0.0)])
     places = shown.curve()
-    for index, value in ((30_000, 0.95), (60_000, -0.95)):
-        row, column = shown.px(-0.5 * (86_400 - index), value)
+    for index, value in ((5_000, 0.95), (10_000, -0.95)):
+        row, column = shown.px(-0.5 * (14_400 - index), value)
         top, left = shown.px(-1e9, 1.05)
         nearest = np.abs(places - (row - top, column - left)).max(axis=1).min()
         assert nearest <= 4 * factor
@@ -228,15 +224,13 @@ def test_every_extreme_of_a_whole_night_is_drawn_cheaply(factor: int) -> None:
     assert n_drawn <= 600 * factor / (2 * factor) + 2
 
 
-def test_lines_and_columns_are_the_same_curve() -> None:
-    """On both sides of where one becomes the other."""
+def test_lines_and_columns_are_the_same_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     pictures = []
     for least_line in (0.1, 100.0):
-        with pytest.MonkeyPatch.context() as patch:
-            patch.setattr("realtime_mer.window.timelines._LEAST_LINE", least_line)
-            shown = Shown()
-            shown.give([update(i, 0.8 * math.sin(i / 15), 0.0, held=40 < i < 70) for i in range(118)])
-            pictures.append((shown.curve(), shown.curve(DARK.ghost)))
+        monkeypatch.setattr("realtime_mer.window.timelines._LEAST_LINE", least_line)
+        shown = Shown()
+        shown.give([update(i, 0.8 * math.sin(i / 15), 0.0, held=40 < i < 70) for i in range(118)])
+        pictures.append((shown.curve(), shown.curve(DARK.ghost)))
     for lines, columns in zip(*pictures, strict=True):
         assert len(lines) > 50
         # Each pixel of the one is near one of the other.
@@ -292,10 +286,10 @@ def test_a_word_without_room_is_left_out() -> None:
 
 def test_of_restless_music_only_the_longer_stays_are_marked() -> None:
     shown = Shown()
-    quadrants = [(1, 2, 3, 4)[i // 5 % 4] if i // 400 % 2 else 1 for i in range(7200)]
+    quadrants = [(1, 2, 3, 4)[i // 5 % 4] if i // 400 % 2 else 1 for i in range(2400)]
     shown.timeline.show_span(None)
     shown.give([update(i, 0.0, 0.0, quadrant=q) for i, q in enumerate(quadrants)])
-    assert len(shown.history.changes) > 500
+    assert len(shown.history.changes) > 150
     assert len(shown.timeline._changes._lines) <= 61
 
 

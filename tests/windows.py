@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parents[1]
 # Only against hanging.
 TIMEOUT_S = 60.0
 
-# What a script begins with: a board, and somebody who puts predictions on it as a run does, but faster.
+# What a script begins with: a board, and a function that puts predictions on it as a run does, but faster.
 PRELUDE = """
 import locale, math, os, sys, threading, time
 from realtime_mer.types import Prediction
@@ -70,19 +70,19 @@ atexit.register(_configuration.cleanup)
 
 
 def bare_environment(**more: str) -> dict[str, str]:
-    """This process's environment, without what chooses a display, without the user's own configuration, with this."""
+    """This process's environment with these variables, without a display and the user's own configuration."""
     chosen = (*DISPLAY_VARIABLES, "XDG_SESSION_TYPE", "XAUTHORITY", "QT_SCALE_FACTOR")
     kept = {name: value for name, value in os.environ.items() if name not in chosen}
     return kept | {"XDG_CONFIG_HOME": _configuration.name} | more
 
 
 def fault_here(environment: dict[str, str], preparation: str = "") -> str | None:
-    """What display_fault says in this environment, after this preparation."""
-    told = run(
+    """What display_fault returns in this environment, after this preparation."""
+    done = run(
         f"{preparation}\nfrom realtime_mer.window import display_fault\nprint(repr(display_fault()))", environment
     )
-    assert told.returncode == 0, told.stderr
-    fault = ast.literal_eval(told.stdout)
+    assert done.returncode == 0, done.stderr
+    fault = ast.literal_eval(done.stdout)
     assert fault is None or isinstance(fault, str)
     return fault
 
@@ -102,14 +102,14 @@ def run(script: str, environment: dict[str, str]) -> subprocess.CompletedProcess
 
 @contextlib.contextmanager
 def x_server() -> Iterator[tuple[str, int]]:
-    """The DISPLAY of an X server without a screen, and its process; the test is skipped where there is none."""
+    """The DISPLAY of an X server without a screen, and its process; skips the test if it is not installed."""
     with _server("Xvfb", "xvfb", ["-screen", "0", "1280x720x24"]) as started:
         yield started
 
 
 @contextlib.contextmanager
 def window_manager(display: str) -> Iterator[None]:
-    """Without one, nobody makes a window fill the screen."""
+    """Runs openbox; without a window manager, windows have no frames and cannot be maximized."""
     _require("openbox", "openbox")
     with tempfile.TemporaryDirectory() as folder:
         ready = Path(folder) / "ready"
@@ -132,7 +132,7 @@ def window_manager(display: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def two_screens() -> Iterator[TwoScreens]:
-    """An X server with two screens and a window manager; the test is skipped where that cannot be had."""
+    """An X server with two screens and a window manager; skips the test if it is not installed."""
     _require("xrandr", "x11-xserver-utils")
     with tempfile.TemporaryDirectory() as folder:
         conf = Path(folder) / "xorg.conf"
@@ -149,13 +149,13 @@ class TwoScreens:
     """A screen of 1280 × 720, and to its right one of 1920 × 1080 that can be unplugged."""
 
     def __init__(self, display: str) -> None:
-        # As many pixels as Qt counts, whatever resolution the screens tell.
+        # Qt ignores the resolution that the screens report.
         self.environment = bare_environment(DISPLAY=display, QT_FONT_DPI="96")
 
     def plug(self) -> None:
         self._xrandr("--addmode", _SECOND, "1920x1080")
         self._xrandr("--output", _SECOND, "--mode", "1920x1080", "--right-of", "DUMMY0")
-        # Only where somebody asks does the server look what is connected.
+        # Only a query makes the server look which screens are connected.
         self._xrandr("--query")
 
     def unplug(self) -> None:

@@ -1,4 +1,7 @@
-"""The state of everything that this program has on the network. `str` of each is the text that people see."""
+"""The state of everything that this program has on the network.
+
+`str` of each is the text that people see; the window shows `title` and `notes` separately.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,13 @@ class TargetStatus:
         """The present state alone, without past failures."""
         return TargetStatus(self.name, self.state, "" if self.is_up else self.reason)
 
-    def __str__(self) -> str:
+    @property
+    def title(self) -> str:
+        return f"OSC to {self.name}"
+
+    @property
+    def notes(self) -> str:
+        """What is wrong with it; empty if it is well."""
         notes = []
         if self.state is TargetState.OPENING:
             notes.append("not sending yet")
@@ -56,7 +65,10 @@ class TargetStatus:
             notes.append(f"{self.n_failed} {'packet' if self.n_failed == 1 else 'packets'} not sent{last}")
         if self.n_late:
             notes.append(f"{self.n_late} not taken in time")
-        return f"{self.name} ({'; '.join(notes)})" if notes else self.name
+        return "; ".join(notes)
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.notes})" if self.notes else self.name
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,12 +85,16 @@ class ControlStatus:
         return not self.ignored
 
     @property
-    def counts(self) -> str:
+    def title(self) -> str:
+        return f"commands on {self.address}"
+
+    @property
+    def notes(self) -> str:
         ignored = f", {self.ignored} ignored (the last: {self.last_ignored})" if self.ignored else ""
         return f"{self.taken} taken{ignored}"
 
     def __str__(self) -> str:
-        return f"commands on {self.address}: {self.counts}"
+        return f"{self.title}: {self.notes}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,11 +111,19 @@ class QueryStatus:
     def is_well(self) -> bool:
         return not self.mdns_fault
 
-    def __str__(self) -> str:
-        text = f"OSCQuery on http://{self.address}, {self.listening} listening"
+    @property
+    def title(self) -> str:
+        return f"OSCQuery on http://{self.address}"
+
+    @property
+    def notes(self) -> str:
+        text = f"{self.listening} listening"
         text += f", {self.lost} messages lost" if self.lost else ""
         text += f", {self.ignored} requests ignored" if self.ignored else ""
         return f"{text} (not announced: {self.mdns_fault})" if self.mdns_fault else text
+
+    def __str__(self) -> str:
+        return f"{self.title}, {self.notes}"
 
 
 NetworkStatus = TargetStatus | ControlStatus | QueryStatus

@@ -44,7 +44,6 @@ class Canvas:
 
     @property
     def size_px(self) -> tuple[int, int]:
-        """Width and height."""
         return self._image.width(), self._image.height()
 
     def image(self, time_s: float) -> QtGui.QImage:
@@ -65,7 +64,6 @@ class Canvas:
         return content
 
     def png(self, time_s: float) -> bytes:
-        """A moment as a PNG file."""
         return png(self.image(time_s))
 
     def svg(self, time_s: float) -> bytes:

@@ -8,9 +8,10 @@ import math
 import os
 import sys
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 
 import soundfile
 
@@ -39,7 +40,7 @@ def take_of_recording(recording: Recording) -> Take:
     Marks, losses of the device, and all details of an update except valence and arousal come from the CSV tables;
     invalid rows are left out.
     """
-    details = dict(_details(recording.directory / DETAILS_FILE))
+    known, gains_db = _details(recording.directory / DETAILS_FILE)
     start_s = recording.began.time_s
     last_s = recording.updates[-1].time_s if recording.updates else start_s
     pieces: list[Piece] = []
@@ -61,17 +62,13 @@ def take_of_recording(recording: Recording) -> Take:
         start_s=start_s,
         end_s=max(end_s, last_s),
         updates=tuple(
-            _with(details.get(update.index), update)
+            replace(update, prediction=replace(update.prediction, **known.get(update.index, {})))
             for update in with_quadrants(recording.updates, recording.settings.quadrant)
         ),
-        gains_db=tuple(
-            one.gain_db if (one := details.get(update.index)) is not None else None for update in recording.updates
-        ),
-        has_errors=bool(details),
+        gains_db=tuple(gains_db.get(update.index) for update in recording.updates),
         pieces=tuple(pieces),
         meter=recording.settings.level,
         trail_s=recording.settings.display.trail_s,
-        folder=recording.directory,
         fault=recording.fault,
         marks=tuple(_marks(recording.directory / MARKS_FILE)),
         breaks=tuple(breaks),
@@ -156,40 +153,22 @@ def _losses(path: Path) -> Iterator[Loss]:
         yield Loss(lost[0], 0.0)
 
 
-@dataclass(frozen=True, slots=True)
-class _Details:
-    """A row of details.csv. errors: standard deviation of valence, of arousal, and the confidence."""
-
-    errors: tuple[float, float, float] | None
-    gain_db: float | None
-    attention: tuple[float, ...] | None
-
-
-def _details(path: Path) -> Iterator[tuple[int, _Details]]:
-    """With the update's index."""
+def _details(path: Path) -> tuple[dict[int, dict[str, Any]], dict[int, float]]:
+    """By the update's index: what its prediction had beside valence and arousal, and the gain in dB."""
+    known: dict[int, dict[str, Any]] = {}
+    gains_db: dict[int, float] = {}
     for index, *errors, gain_db, attention in _rows(path, DETAILS_HEADER):
         with contextlib.suppress(ValueError):
-            weights = tuple(_within(text, 0.0, 1.0) for text in attention.split()[:_MOST_WEIGHTS])
-            gain = _within(gain_db, -200.0, 200.0) if gain_db else None
-            yield int(index), _Details(_errors(*errors) if any(errors) else None, gain, weights or None)
-
-
-def _errors(valence_sd: str, arousal_sd: str, confidence: str) -> tuple[float, float, float]:
-    return _within(valence_sd, 0.0, 2.0), _within(arousal_sd, 0.0, 2.0), _within(confidence, 0.0, 1.0)
-
-
-def _with(details: _Details | None, update: Update) -> Update:
-    if details is None:
-        return update
-    valence_sd, arousal_sd, confidence = details.errors or (None, None, None)
-    prediction = replace(
-        update.prediction,
-        valence_sd=valence_sd,
-        arousal_sd=arousal_sd,
-        confidence=confidence,
-        attention=details.attention,
-    )
-    return replace(update, prediction=prediction)
+            fields: dict[str, Any] = {}
+            if any(errors):
+                for name, text, most in zip(("valence_sd", "arousal_sd", "confidence"), errors, (2, 2, 1), strict=True):
+                    fields[name] = _within(text, 0.0, most)
+            if attention:
+                fields["attention"] = tuple(_within(text, 0.0, 1.0) for text in attention.split()[:_MOST_WEIGHTS])
+            if gain_db:
+                gains_db[int(index)] = _within(gain_db, -200.0, 200.0)
+            known[int(index)] = fields
+    return known, gains_db
 
 
 def _within(text: str, least: float, most: float) -> float:

@@ -33,7 +33,6 @@ class Piece:
 
     @property
     def end_s(self) -> float:
-        """The end of its last sample."""
         return self.start_s + self.n_samples / self.rate_hz
 
 
@@ -61,11 +60,10 @@ class Take:
     """Everything to show and play, from start_s to end_s.
 
     name: the sound's source, as text. updates: rising in time. pieces: rising in time; gaps in between are silent.
-    folder: of the recording; None for an audio file. fault: why it is incomplete, or empty.
+    fault: why it is incomplete, or empty.
     breaks: where the sound was interrupted. drops: sound lost to overload. losses: of the device.
     trail_s: how long the point's trail takes to fade. gains_db: the gain stage's, one for each update (None: unknown);
-    empty if all are unknown. has_errors: whether the expected errors are known, so that a prediction without one had
-    none.
+    empty if all are unknown.
     """
 
     name: str
@@ -75,18 +73,15 @@ class Take:
     pieces: tuple[Piece, ...]
     meter: LevelMeterSettings
     trail_s: float
-    folder: Path | None = None
     fault: str = ""
     marks: tuple[Marked, ...] = ()
     breaks: tuple[float, ...] = ()
     drops: tuple[Loss, ...] = ()
     losses: tuple[Loss, ...] = ()
     gains_db: tuple[float | None, ...] = ()
-    has_errors: bool = True
 
     @property
     def length_s(self) -> float:
-        """From start to end, in seconds."""
         return self.end_s - self.start_s
 
 
@@ -98,7 +93,6 @@ class Moments:
         self._times_s = [update.time_s for update in take.updates]
 
     def clamped(self, time_s: float) -> float:
-        """The moment, limited to the take."""
         return min(max(time_s, self.take.start_s), self.take.end_s)
 
     def n_known(self, time_s: float) -> int:
@@ -132,19 +126,15 @@ class Moments:
             dropped_s=math.fsum(drop.duration_s for drop in dropped),
             losses=len(lost),
             lost_s=math.fsum(loss.duration_s for loss in lost),
-            recording=None if take.folder is None else str(take.folder),
             recording_fault=take.fault,
         )
 
     def runs(self) -> list[Run]:
         """The whole take from its first update on."""
-        updates = self.take.updates
-        runs = []
-        kinds = itertools.groupby(updates, key=lambda update: (update.quadrant, update.held))
+        kinds = itertools.groupby(self.take.updates, key=lambda update: (update.quadrant, update.held))
         starts = [(next(group).time_s, *kind) for kind, group in kinds]
-        for (start_s, quadrant, held), following in itertools.zip_longest(starts, starts[1:]):
-            runs.append(Run(start_s, self.take.end_s if following is None else following[0], quadrant, held))
-        return runs
+        ends_s = [*(start_s for start_s, _, _ in starts[1:]), self.take.end_s]
+        return [Run(start_s, end_s, *kind) for (start_s, *kind), end_s in zip(starts, ends_s, strict=False)]
 
 
 def with_quadrants(updates: Iterable[Update], settings: QuadrantSettings) -> Iterator[Update]:

@@ -17,8 +17,6 @@ _LEAP_S = 1.0
 # How long before the trail to start, so that its point moves as it did live; and how long the level's peaks need.
 _RUN_UP_S, _PEAKS_S = 5.0, 3.0
 _STEP_S = 0.1
-# The updates that the plane needs: its ellipse covers ten seconds.
-_NEAR = 64
 
 
 class Projector:
@@ -33,13 +31,11 @@ class Projector:
         self._span_s: float | None = None
         self._shown_s = math.nan
         self._n_shown = 0
-        self._near, self._history = History(_NEAR), History()
+        self._history = History()
 
     def use(self, view: View, span_s: float | None) -> None:
         """Shows in this view from now on. span_s: of its timelines, one of remembered.ZOOMS_S."""
         self._view = view
-        if not self._moments.take.has_errors:
-            view.plane.show_expected_errors_only()
         self._timelines, self._meters = view.findChildren(Timeline), view.findChildren(LevelMeter)
         self._span_s = span_s
         view.show_span(span_s)
@@ -65,7 +61,7 @@ class Projector:
         start_s = time_s - self._moments.take.trail_s - _RUN_UP_S
         goal_s = max(time_s - _PEAKS_S, self._moments.take.start_s)
         first, end = self._moments.n_known(start_s), self._moments.n_known(goal_s)
-        self._near, self._history = History(_NEAR), History()
+        self._history = History()
         # One more, so that the line starts outside the view.
         first_shown = 0 if self._span_s is None else max(self._moments.n_known(goal_s - self._span_s) - 1, 0)
         self._history.marks.extend(self._moments.take.marks)
@@ -77,7 +73,6 @@ class Projector:
         # Starts with the prediction that was the newest then.
         self._n_shown = max(first - 1, 0)
         self._shown_s = updates[self._n_shown].time_s if first else start_s
-        self._near.extend(updates[max(self._n_shown - _NEAR, 0) : self._n_shown])
         self._move_plane(view, goal_s)
         view.show_history(self._history)
         for number in itertools.count(1):
@@ -105,7 +100,6 @@ class Projector:
         for update in self._moments.take.updates[self._n_shown : n_known]:
             view.plane.advance(max(update.time_s - self._shown_s, 0.0))
             self._shown_s = max(update.time_s, self._shown_s)
-            self._near.extend([update])
-            view.plane.show_history(self._near)
+            view.plane.follow(update)
         view.plane.advance(until_s - self._shown_s)
         self._shown_s, self._n_shown = until_s, n_known

@@ -45,7 +45,6 @@ class ScrubBar(QtWidgets.QWidget):
         self.setStyleSheet(f"background-color: {theme.background}; color: {theme.text};")
 
     def show_moment(self, time_s: float, *, playing: bool) -> None:
-        """Shows the present moment and whether it is playing."""
         self._bar.show_moment(time_s)
         self._now.show_text(f"{'▶' if playing else '❚❚'} {_clock(time_s)}")
 

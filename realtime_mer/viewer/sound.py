@@ -49,7 +49,6 @@ class Files:
         return samples
 
     def close(self) -> None:
-        """Closes the open file. Harmless when called twice."""
         if self._file is not None:
             self._file.close()
         self._file = self._path = None
@@ -58,8 +57,8 @@ class Files:
 def stereo_blocks(take: Take, from_s: float, rate_hz: int) -> Generator[FloatArray, None, None]:
     """The take's sound from a moment to its end, in blocks of 0.1 s or less: float32, shape (n, 2), at rate_hz.
 
-    Sample k is that of from_s + k / rate_hz, so every piece starts at its place at any rate. Gaps are silent. Mono is
-    on both sides, and so is the mean of more than two channels. Raises RecordingError if the sound is damaged.
+    Sample k is that of from_s + k / rate_hz. Gaps are silent. Mono is on both sides, and so is the mean of more than
+    two channels. Raises RecordingError if the sound is damaged.
     """
     files = Files()
     n_given = 0
@@ -114,7 +113,6 @@ class Levels:
         return meter.level()
 
     def close(self) -> None:
-        """Closes the file."""
         self._files.close()
 
 

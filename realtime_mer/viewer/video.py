@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import contextlib
 import math
-import re
 import shutil
 import subprocess
 import sys
@@ -15,7 +14,6 @@ import tempfile
 import threading
 import uuid
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from realtime_mer.errors import OutputError
@@ -30,27 +28,13 @@ _SOUND_HZ = 48_000
 _SOUND_SHARE = 0.02
 _END_TIMEOUT_S = 600.0
 
-_H264 = ("libx264", ("-preset", "veryfast", "-crf", "18"))
-_MPEG4 = ("mpeg4", ("-q:v", "3"))
-_VP9 = ("libvpx-vp9", ("-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1", "-crf", "24", "-b:v", "0"))
-_VP8 = ("libvpx", ("-deadline", "realtime", "-cpu-used", "6", "-crf", "10", "-b:v", "8M"))
-_AAC, _OPUS, _VORBIS = ("aac", ("-b:a", "192k")), ("libopus", ("-b:a", "160k")), ("libvorbis", ("-q:a", "6"))
-
-
-@dataclass(frozen=True, slots=True)
-class _Kind:
-    """A file format: ffmpeg's name for it, and its encoders, the best first, each with its options."""
-
-    name: str
-    video: tuple[tuple[str, tuple[str, ...]], ...]
-    audio: tuple[tuple[str, tuple[str, ...]], ...]
-    options: tuple[str, ...] = ()
-
-
-_KINDS = {
-    ".mp4": _Kind("mp4", (_H264, _MPEG4), (_AAC,), ("-movflags", "+faststart")),
-    ".mkv": _Kind("matroska", (_H264, _MPEG4), (_OPUS, _VORBIS)),
-    ".webm": _Kind("webm", (_VP9, _VP8), (_OPUS, _VORBIS)),
+# ffmpeg's name for each format, and the options of the encoders that it chooses: those for picture, and for sound.
+_H264 = ("-preset", "veryfast", "-crf", "18")
+_VP9 = ("-deadline", "realtime", "-cpu-used", "6", "-row-mt", "1", "-crf", "24", "-b:v", "0")
+_FORMATS = {
+    ".mp4": ("mp4", (*_H264, "-movflags", "+faststart"), ("-b:a", "192k")),
+    ".mkv": ("matroska", _H264, ("-c:a", "aac", "-b:a", "192k")),
+    ".webm": ("webm", _VP9, ("-b:a", "160k")),
 }
 
 
@@ -59,10 +43,9 @@ def write_video(
 ) -> None:
     """Writes the whole take with 30 pictures a second: picture and sound at t s are those t s after its start.
 
-    path: ends in one of export.VIDEO_SUFFIXES. It is replaced once the video is complete; otherwise nothing is left.
-    open_canvas: called once everything else has been checked; its width and height must be even. report: gets the share
-    done, 0 to 1. stop: ends it. Raises OutputError, RecordingError if the sound is damaged, and KeyboardInterrupt once
-    stopped.
+    path: ends in one of command.VIDEO_SUFFIXES. It is replaced once the video is complete; otherwise nothing is left.
+    open_canvas: its width and height must be even. report: gets the share done, 0 to 1. stop: ends it.
+    Raises OutputError, RecordingError if the sound is damaged, and KeyboardInterrupt once stopped.
     """
     if take.length_s <= 0.0:
         raise OutputError(f"{path} cannot be made: there is no sound in {take.name}.")
@@ -72,15 +55,14 @@ def write_video(
             f"{path} cannot be made: there is no ffmpeg, which makes videos. Install it (https://ffmpeg.org; on Debian "
             "and Ubuntu: sudo apt-get install ffmpeg), or export a picture: .png, .svg"
         )
-    kind = _KINDS[path.suffix.lower()]
-    video, audio = _encoders(ffmpeg, path, kind)
+    name, video, audio = _FORMATS[path.suffix.lower()]
     target = path.resolve()
     # In the same folder, so on the same disk. Without its name, which may already have the greatest length.
     sound, part = (target.with_name(f".{uuid.uuid4().hex}.part") for _ in range(2))
     quiet = [ffmpeg, "-hide_banner", "-nostdin", "-loglevel", "error", "-y"]
     raw_sound = ["-f", "f32le", "-ar", str(_SOUND_HZ), "-ac", str(N_CHANNELS)]
     try:
-        command = [*quiet, *raw_sound, "-i", "pipe:0", *audio, "-f", kind.name, _name(sound)]
+        command = [*quiet, *raw_sound, "-i", "pipe:0", *audio, "-f", name, _name(sound)]
         _feed(command, path, _sound(take, lambda share: report(_SOUND_SHARE * share)), stop)
         with contextlib.closing(open_canvas()) as canvas:
             size = canvas.size_px
@@ -89,7 +71,7 @@ def write_video(
             # Players assume these colours for a picture of this size.
             command += ["-vf", "scale=out_color_matrix=bt709:out_range=tv,format=yuv420p"]
             command += ["-colorspace", "bt709", "-color_primaries", "bt709", "-color_trc", "bt709"]
-            command += [*video, "-c:a", "copy", *kind.options, "-f", kind.name, _name(part)]
+            command += [*video, "-c:a", "copy", "-f", name, _name(part)]
             done = _SOUND_SHARE
             _feed(command, path, _pictures(take, canvas, lambda share: report(done + (1.0 - done) * share)), stop)
         part.replace(target)
@@ -98,11 +80,6 @@ def write_video(
     finally:
         for file in (sound, part):
             file.unlink(missing_ok=True)
-
-
-def n_pictures(take: Take) -> int:
-    """The number of pictures in a take's video."""
-    return max(math.ceil(take.length_s * FRAMES_HZ - 1e-6), 1)
 
 
 def _sound(take: Take, report: Callable[[float], None]) -> Iterator[bytes]:
@@ -114,38 +91,10 @@ def _sound(take: Take, report: Callable[[float], None]) -> Iterator[bytes]:
 
 
 def _pictures(take: Take, canvas: Canvas, report: Callable[[float], None]) -> Iterator[bytes]:
-    n = n_pictures(take)
+    n = max(math.ceil(take.length_s * FRAMES_HZ - 1e-6), 1)
     for number in range(n):
         yield canvas.pixels(take.start_s + number / FRAMES_HZ)
         report((number + 1) / n)
-
-
-def _encoders(ffmpeg: str, path: Path, kind: _Kind) -> tuple[list[str], list[str]]:
-    """Options for picture and sound, by the encoders that this ffmpeg has. Raises OutputError if one is missing."""
-    try:
-        listing = subprocess.run(
-            [ffmpeg, "-hide_banner", "-encoders"],
-            stdin=subprocess.DEVNULL,
-            capture_output=True,
-            encoding="utf-8",
-            errors="replace",
-            timeout=30.0,
-            check=False,
-        ).stdout
-    except (OSError, subprocess.TimeoutExpired) as error:
-        raise OutputError(f"{path} cannot be made: {ffmpeg} does not run ({error}).") from error
-    available = set(re.findall(r"^ [VA][A-Z.]{5} (\S+)", listing, re.MULTILINE))
-    chosen = []
-    for letter, encoders in (("v", kind.video), ("a", kind.audio)):
-        found = next((encoder for encoder in encoders if encoder[0] in available), None)
-        if found is None:
-            names = " and no ".join(name for name, _ in encoders)
-            raise OutputError(
-                f"{path} cannot be made: {ffmpeg} has no encoder {names}. Export another format, or install a complete "
-                "ffmpeg."
-            )
-        chosen.append([f"-c:{letter}", found[0], *found[1]])
-    return chosen[0], chosen[1]
 
 
 def _feed(command: Sequence[str], path: Path, content: Iterator[bytes], stop: threading.Event) -> None:

@@ -46,9 +46,9 @@ def run_viewer(
 
 
 class ViewerWindow(ViewWindow):
-    """A take, one moment at a time. position_s: the present moment. playing: whether it goes on.
+    """A take, one moment at a time. mode, theme, remembered: as in ViewWindow.
 
-    mode, theme, remembered: as in ViewWindow.
+    position_s: the present moment. playing: whether it goes on. bar: at the bottom, hidden in the stage display.
     """
 
     def __init__(
@@ -64,7 +64,7 @@ class ViewerWindow(ViewWindow):
         self._projector = Projector(self._moments)
         self._player = SoundPlayer(partial(stereo_blocks, take, rate_hz=_SOUND_HZ), _SOUND_HZ)
         self._fault_shown = False
-        self._bar: ScrubBar
+        self.bar: ScrubBar
         self.position_s, self.playing = take.start_s, False
         super().__init__(
             stop,
@@ -86,34 +86,29 @@ class ViewerWindow(ViewWindow):
         )
         self._begin()
 
-    @property
-    def bar(self) -> ScrubBar:
-        """The bar at the bottom, hidden in the stage display."""
-        return self._bar
-
     def seek(self, time_s: float) -> None:
-        """Goes to a moment, limited to the take; the next picture shows it."""
+        """Goes to a moment; the next picture shows it."""
         self.position_s = self._moments.clamped(time_s)
         if self.playing:
             self._player.play(self.position_s)
 
     def _new_view(self, theme: Theme) -> View:
-        view = VIEWS[self._look.mode](theme, self._keys, self._moments.take.trail_s)
-        self._projector.use(view, self._look.span_s)
+        view = VIEWS[self.look.mode](theme, self._keys, self._moments.take.trail_s)
+        self._projector.use(view, self.look.span_s)
         self._projector.show(self.position_s)
         return view
 
     def _parts_below(self, theme: Theme) -> tuple[QtWidgets.QWidget, ...]:
-        self._bar = ScrubBar(self._moments, theme)
-        self._bar.sought.connect(self.seek)
-        self._bar.setVisible(not self._is_stage)
-        self._bar.show_moment(self.position_s, playing=self.playing)
-        return (self._bar,)
+        self.bar = ScrubBar(self._moments, theme)
+        self.bar.sought.connect(self.seek)
+        self.bar.setVisible(not self._is_stage)
+        self.bar.show_moment(self.position_s, playing=self.playing)
+        return (self.bar,)
 
     def _show_span(self, span_s: float | None) -> None:
         super()._show_span(span_s)
         # The timelines may need more of the past now.
-        self._projector.use(self._view, self._look.span_s)
+        self._projector.use(self.view, self.look.span_s)
 
     def _advance(self, elapsed_s: float) -> None:
         if self.playing:
@@ -124,7 +119,7 @@ class ViewerWindow(ViewWindow):
             self._fault_shown = True
             self._notices.post(f"{self._player.fault} Playing without sound.")
         self._projector.show(self.position_s)
-        self._bar.show_moment(self.position_s, playing=self.playing)
+        self.bar.show_moment(self.position_s, playing=self.playing)
 
     def _at_close(self) -> None:
         self._player.close()

@@ -56,13 +56,11 @@ class AttentionBars(QtWidgets.QWidget):
         height, gap, foot = theme.px(_HEIGHT_PX), theme.px(_GAP_PX), theme.px(_FOOT_PX)
         # If all frames count the same, the bars have half the height.
         full = max((*self._weights, 2.0 / N_FRAMES))
-        weights = (None,) * (N_FRAMES - len(self._weights)) + self._weights
-        for i, weight in enumerate(weights):
+        for i, weight in enumerate((None,) * (N_FRAMES - len(self._weights)) + self._weights):
             left, right = (round(j * (self.width() + gap) / N_FRAMES) for j in (i, i + 1))
             place = QtCore.QRect(left, 0, right - left - gap, height)
             painter.fillRect(place, QtGui.QColor(theme.panel))
-            bar = foot if weight is None else max(round(height * weight / full), foot)
-            place.setTop(height - bar)
+            place.setTop(height - (foot if weight is None else max(round(height * weight / full), foot)))
             painter.fillRect(place, QtGui.QColor(theme.grid if weight is None else theme.text))
         painter.setPen(QtGui.QColor(theme.faint))
         metrics = painter.fontMetrics()

@@ -16,7 +16,6 @@ from realtime_mer.window.pace import Pace
 from realtime_mer.window.pictures import PictureSaver
 from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
 from realtime_mer.window.remembered import SPANS_S, ZOOMS_S, Look, keep, recall
-from realtime_mer.window.screens import fitted, room_on
 from realtime_mer.window.shortcuts import Action, Key
 from realtime_mer.window.theme import Theme
 from realtime_mer.window.view import SIZE_PX, View, theme_for
@@ -25,7 +24,7 @@ _T = TypeVar("_T")
 # What keys do; None: nothing.
 Actions = Mapping[Action, Callable[[], object] | None]
 
-_LEAST_SIZE_PX = (880, 520)
+_LEAST_SIZE_PX = (800, 480)
 # Everything is rebuilt in another size once the window's size has not changed for so long.
 _SETTLED_MS = 100
 # How long closing waits for a picture that is being saved.
@@ -38,14 +37,12 @@ _NORMAL, _MAXIMIZED, _FULL_SCREEN = (
     QtCore.Qt.WindowState.WindowMaximized,
     QtCore.Qt.WindowState.WindowFullScreen,
 )
-_CONFIGURATION = QtCore.QStandardPaths.StandardLocation.GenericConfigLocation
-_PICTURES = QtCore.QStandardPaths.StandardLocation.PicturesLocation
 _SHIFT, _KEYPAD = QtCore.Qt.KeyboardModifier.ShiftModifier, QtCore.Qt.KeyboardModifier.KeypadModifier
 
 
 def remembered_in(name: str) -> Path:
     """The file of this name in the user's configuration, for a window's look."""
-    return _folder(_CONFIGURATION) / "realtime-mer" / name
+    return _folder(QtCore.QStandardPaths.StandardLocation.GenericConfigLocation) / "realtime-mer" / name
 
 
 class ViewWindow(QtWidgets.QWidget):
@@ -54,6 +51,7 @@ class ViewWindow(QtWidgets.QWidget):
     stop: closes it. mode, theme: the first ones, of config.MODES and config.THEMES; None: as the window was left.
     remembered: the file that keeps how it was left; None: none. notices: messages to show. keys: all keys of the
     window; actions: what they do besides what all windows have in common.
+    view: what fills it now. look: its present mode, theme and span.
     """
 
     closed = QtCore.pyqtSignal()
@@ -72,25 +70,28 @@ class ViewWindow(QtWidgets.QWidget):
     ) -> None:
         super().__init__()
         self._stop, self._notices, self._remembered = stop, notices, remembered
-        self._view: View
+        self.view: View
         # The view, and what is below it.
         self._parts: tuple[QtWidgets.QWidget, ...] = ()
-        self._ticked_s = time.monotonic()
         left = Look() if remembered is None else recall(remembered)
-        self._look = replace(left, mode=mode or left.mode, theme=theme or left.theme)
+        self.look = replace(left, mode=mode or left.mode, theme=theme or left.theme)
         # In operator mode.
         self._state = _FULL_SCREEN if left.full_screen else _MAXIMIZED if left.maximized else _NORMAL
-        self._pictures = PictureSaver(notices, [Path(), _folder(_PICTURES)])
+        # Its place before it filled the screen without a window manager.
+        self._unfilled: QtCore.QRect | None = None
+        self._pictures = PictureSaver(
+            notices, [Path(), _folder(QtCore.QStandardPaths.StandardLocation.PicturesLocation)]
+        )
         self._bind(
             keys,
             {
                 Action.SCREENSHOT: self._save_picture,
-                Action.SPAN: lambda: self._show_span(_after(self._look.span_s, SPANS_S)),
+                Action.SPAN: lambda: self._show_span(_after(self.look.span_s, SPANS_S)),
                 Action.MODE: self._next_mode,
-                Action.FULL_SCREEN: self._toggle_full_screen,
+                Action.FULL_SCREEN: lambda: self.setWindowState(self.windowState() ^ _FULL_SCREEN),
                 Action.SCREEN: self._next_screen,
                 Action.THEME: self._next_theme,
-                Action.HELP: lambda: self._view.toggle_key_list(),
+                Action.HELP: lambda: self.view.toggle_key_list(),
                 Action.LEAVE: self._leave,
                 Action.QUIT: self.close,
                 **actions,
@@ -138,23 +139,13 @@ class ViewWindow(QtWidgets.QWidget):
 
     # For callers
 
-    @property
-    def look(self) -> Look:
-        """Its present mode, theme and span."""
-        return self._look
-
-    @property
-    def view(self) -> View:
-        """The view that fills it now."""
-        return self._view
-
     def open(self, size_px: tuple[int, int] | None = None, screen: int | None = None) -> None:
         """Shows it as it was left; size_px: in this size instead, in Qt's pixels; screen: on this one, from 1."""
         screens = QtWidgets.QApplication.screens()
         if size_px is not None:
             self.resize(QtCore.QSize(*size_px))
-        elif self._look.place is not None and screens:
-            self.setGeometry(fitted(QtCore.QRect(*self._look.place), [room_on(screen) for screen in screens]))
+        elif self.look.place is not None and screens:
+            self.setGeometry(fitted(QtCore.QRect(*self.look.place), [room_on(screen) for screen in screens]))
         if screen is not None:
             if screen <= len(screens):
                 self._put_on(screens[screen - 1])
@@ -179,11 +170,11 @@ class ViewWindow(QtWidgets.QWidget):
         if event is None:
             return
         modifiers = event.modifiers()
-        is_shifted = bool(modifiers & _SHIFT)
         found = None
         if not modifiers & ~(_SHIFT | _KEYPAD):
             # On some keyboards a key needs Shift, and some keys have another meaning with it.
-            found = self._pressed.get((event.key(), is_shifted)) or self._pressed.get((event.key(), False))
+            shifted = self._pressed.get((event.key(), True)) if modifiers & _SHIFT else None
+            found = shifted or self._pressed.get((event.key(), False))
         if found is None:
             super().keyPressEvent(event)
             return
@@ -223,7 +214,7 @@ class ViewWindow(QtWidgets.QWidget):
         self._pace.note(now_s, time.thread_time())
         if self._timer.interval() != self._pace.interval_ms:
             self._timer.setInterval(self._pace.interval_ms)
-        self._view.show_notices(self._notices.current())
+        self.view.show_notices(self._notices.current())
         self._advance(elapsed_s)
 
     # Keys and the mouse
@@ -240,81 +231,81 @@ class ViewWindow(QtWidgets.QWidget):
 
     @property
     def _is_stage(self) -> bool:
-        return self._look.mode == "stage"
+        return self.look.mode == "stage"
+
+    @property
+    def _is_full_screen(self) -> bool:
+        return bool(self.windowState() & _FULL_SCREEN)
 
     def _save_picture(self) -> None:
         # Without the message about the last one.
-        self._view.show_notices(())
+        self.view.show_notices(())
         self._pictures.save(self.grab().toImage())
 
     def _zoom(self, steps: int) -> None:
         """Zooms the timelines in, or out if steps is negative."""
         # `index` also finds None, the widest.
-        index = ZOOMS_S.index(self._look.span_s) - steps
+        index = ZOOMS_S.index(self.look.span_s) - steps
         self._show_span(ZOOMS_S[min(max(index, 0), len(ZOOMS_S) - 1)])
 
     def _show_span(self, span_s: float | None) -> None:
         # The stage display has no timelines, so the change would be invisible.
         if not self._is_stage:
-            self._look = replace(self._look, span_s=span_s)
-            self._view.show_span(span_s)
+            self.look = replace(self.look, span_s=span_s)
+            self.view.show_span(span_s)
 
     def _next_mode(self) -> None:
         if not self._is_stage:
             self._state = self._state_now()
-        self._look = replace(self._look, mode=_after(self._look.mode, MODES))
+        self.look = replace(self.look, mode=_after(self.look.mode, MODES))
         self._rebuild()
         self.setWindowState(_FULL_SCREEN if self._is_stage else self._state)
-
-    def _toggle_full_screen(self) -> None:
-        self.setWindowState(self.windowState() ^ _FULL_SCREEN)
 
     def _next_screen(self) -> None:
         screens = QtWidgets.QApplication.screens()
         if len(screens) == 1:
             self._notices.post("There is only one screen.")
             return
-        names = [screen.name() for screen in screens]
-        here = self.screen()
+        names, here = [screen.name() for screen in screens], self.screen()
         self._put_on(screens[names.index(_after(here.name() if here else "", names))])
 
     def _next_theme(self) -> None:
-        self._look = replace(self._look, theme=_after(self._look.theme, THEMES))
+        self.look = replace(self.look, theme=_after(self.look.theme, THEMES))
         self._rebuild()
 
     def _leave(self) -> None:
-        if self._view.has_key_list:
-            self._view.toggle_key_list()
-        elif self.windowState() & _FULL_SCREEN:
-            self._toggle_full_screen()
+        if self.view.has_key_list:
+            self.view.toggle_key_list()
+        elif self._is_full_screen:
+            self.setWindowState(self.windowState() ^ _FULL_SCREEN)
         else:
             self.close()
 
     # Its contents and its place
 
     def _refit(self) -> None:
-        if self._parts and self._fitting_theme() != self._view.theme:
+        if self._parts and self._fitting_theme() != self.view.theme:
             self._rebuild()
 
     def _rebuild(self) -> None:
         """Replaces everything in the window."""
-        has_key_list = bool(self._parts) and self._view.has_key_list
+        has_key_list = bool(self._parts) and self.view.has_key_list
         for old in self._parts:
             self._layout.removeWidget(old)
             old.hide()
             old.deleteLater()
         theme = self._fitting_theme()
-        self._view = self._new_view(theme)
-        self._view.zoomed.connect(self._zoom)
-        self._parts = (self._view, *self._parts_below(theme))
+        self.view = self._new_view(theme)
+        self.view.zoomed.connect(self._zoom)
+        self._parts = (self.view, *self._parts_below(theme))
         for number, part in enumerate(self._parts):
             self._layout.addWidget(part, 0 if number else 1)
             # The window handles all keys.
             for inside in part.findChildren(QtWidgets.QWidget):
                 inside.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
         if has_key_list:
-            self._view.toggle_key_list()
-        self._view.show_notices(self._notices.current())
+            self.view.toggle_key_list()
+        self.view.show_notices(self._notices.current())
         # Visible for a moment when the window grows.
         palette = self.palette()
         palette.setColor(QtGui.QPalette.ColorRole.Window, QtGui.QColor(theme.background))
@@ -322,10 +313,10 @@ class ViewWindow(QtWidgets.QWidget):
         self._show_cursor()
 
     def _fitting_theme(self) -> Theme:
-        return theme_for(self._look.theme, self._look.mode, self.size())
+        return theme_for(self.look.theme, self.look.mode, self.size())
 
     def _show_cursor(self) -> None:
-        hidden = self._is_stage and bool(self.windowState() & _FULL_SCREEN)
+        hidden = self._is_stage and self._is_full_screen
         self.setCursor(QtCore.Qt.CursorShape.BlankCursor if hidden else QtCore.Qt.CursorShape.ArrowCursor)
 
     def _put_on(self, screen: QtGui.QScreen) -> None:
@@ -354,8 +345,17 @@ class ViewWindow(QtWidgets.QWidget):
         self._whereabouts.start()
 
     def _come_back(self) -> None:
-        """Moves it to the first screen if it is on none."""
+        """Moves it to the first screen if it is on none, and fills the screen if nothing else has done so."""
         screens = QtWidgets.QApplication.screens()
+        handle, screen = self.windowHandle(), self.screen()
+        # On X11 without a window manager, Qt's full screen has no effect.
+        if handle is not None and screen is not None and application().platformName() == "xcb":
+            if self._is_full_screen and handle.geometry() != screen.geometry():
+                self._unfilled = self.normalGeometry()
+                handle.setGeometry(screen.geometry())
+            elif not self._is_full_screen and self._unfilled is not None:
+                self.setGeometry(self._unfilled)
+                self._unfilled = None
         if screens and not any(self.geometry().intersects(screen.geometry()) for screen in screens):
             self._put_on(screens[0])
 
@@ -366,11 +366,32 @@ class ViewWindow(QtWidgets.QWidget):
         state = self._state if self._is_stage else self._state_now()
         place = self.normalGeometry()
         return replace(
-            self._look,
+            self.look,
             maximized=state == _MAXIMIZED,
             full_screen=state == _FULL_SCREEN,
             place=(place.x(), place.y(), place.width(), place.height()) if place.isValid() else None,
         )
+
+
+def room_on(screen: QtGui.QScreen) -> QtCore.QRect:
+    """The area of this screen for a window below its title bar, in Qt's pixels."""
+    style = QtWidgets.QApplication.style()
+    title_px = 0 if style is None else style.pixelMetric(QtWidgets.QStyle.PixelMetric.PM_TitleBarHeight)
+    return screen.availableGeometry().adjusted(0, title_px, 0, 0)
+
+
+def fitted(place: QtCore.QRect, rooms: Sequence[QtCore.QRect]) -> QtCore.QRect:
+    """The place, moved and shrunk to fit into the room that it overlaps most, or the first. rooms: at least one."""
+
+    def shared_px(room: QtCore.QRect) -> int:
+        both = place.intersected(room)
+        return both.width() * both.height() if both.isValid() else 0
+
+    room = max(rooms, key=shared_px)
+    size = place.size().boundedTo(room.size())
+    left = min(max(place.left(), room.left()), room.right() + 1 - size.width())
+    top = min(max(place.top(), room.top()), room.bottom() + 1 - size.height())
+    return QtCore.QRect(QtCore.QPoint(left, top), size)
 
 
 def _folder(kind: QtCore.QStandardPaths.StandardLocation) -> Path:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from realtime_mer.osc.status import ControlStatus, NetworkStatus
+from realtime_mer.osc.status import NetworkStatus
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
 from realtime_mer.window.theme import Tone
 
@@ -34,25 +34,14 @@ class Field:
     tone: Tone = Tone.PLAIN
 
 
-_LISTENING = Headline("listening", "The first prediction takes a second of sound.", Tone.PLAIN, ghost=True)
-_SILENCE = Headline("silence", "The last prediction holds.", Tone.PLAIN, ghost=True)
-_FOLLOWING = "Following the music."
+# Two rows of three.
+MOST_NETWORK_FIELDS = 6
+
+_TONE_OF_STATE = {SourceState.RUNNING: Tone.GOOD, SourceState.PAUSED: Tone.WARNING, SourceState.LOST: Tone.BAD}
+_TONE_OF_LEVEL = {LevelState.MUSIC: Tone.GOOD, LevelState.QUIET: Tone.WARNING, LevelState.CLIPPING: Tone.BAD}
 _OF_LEVEL = {
     LevelState.QUIET: Headline("too quiet", "Turn the input up.", Tone.WARNING, ghost=False),
     LevelState.CLIPPING: Headline("clipping", "Turn the input down.", Tone.BAD, ghost=False),
-}
-_TONE_OF_STATE = {
-    SourceState.OPENING: Tone.PLAIN,
-    SourceState.RUNNING: Tone.GOOD,
-    SourceState.PAUSED: Tone.WARNING,
-    SourceState.LOST: Tone.BAD,
-    SourceState.ENDED: Tone.PLAIN,
-}
-_TONE_OF_LEVEL = {
-    LevelState.MUSIC: Tone.GOOD,
-    LevelState.QUIET: Tone.WARNING,
-    LevelState.CLIPPING: Tone.BAD,
-    LevelState.SILENCE: Tone.PLAIN,
 }
 
 
@@ -60,53 +49,56 @@ def headline(status: Status, newest: Update | None) -> Headline:
     """newest: the latest update, None before the first."""
     if status.state is not SourceState.RUNNING:
         word = "device lost" if status.state is SourceState.LOST else status.state.value
-        return Headline(word, status.detail, _TONE_OF_STATE[status.state], ghost=True)
+        return Headline(word, status.detail, _state_tone(status), ghost=True)
     if newest is None:
-        return _LISTENING
+        return Headline("listening", "The first prediction takes a second of sound.", Tone.PLAIN, ghost=True)
     if newest.held:
-        return _SILENCE
-    following = Headline("", status.detail or _FOLLOWING, Tone.GOOD, ghost=False)
+        return Headline("silence", "The last prediction holds.", Tone.PLAIN, ghost=True)
+    following = Headline("", status.detail or "Following the music.", Tone.GOOD, ghost=False)
     return following if status.level is None else _OF_LEVEL.get(status.level.state, following)
 
 
-def status_fields(status: Status, newest: Update | None, network: Sequence[NetworkStatus]) -> tuple[Field, ...]:
-    """The status line; always the same captions in the same order.
-
-    network: where OSC is sent and where commands are taken.
-    """
+def status_fields(status: Status, newest: Update | None) -> tuple[Field, ...]:
+    """The status line; always the same captions in the same order."""
     latency_s = newest.latency_s if newest is not None and status.state is SourceState.RUNNING else None
     confidence = None if newest is None else newest.prediction.confidence
     lost_sound = _lost_sound(status)
     return (
-        Field("state", status.state.value, _TONE_OF_STATE[status.state]),
+        Field("state", status.state.value, _state_tone(status)),
         Field("source", status.source),
         Field("heard", duration(status.time_s)),
         Field("latency", "–" if latency_s is None else f"{1000 * latency_s:.0f} ms"),
         Field("lost sound", lost_sound or "none", Tone.BAD if lost_sound else Tone.PLAIN),
-        Field(
-            "device lost",
-            f"{status.losses} ×, {status.lost_s:.1f} s" if status.losses else "never",
-            Tone.WARNING if status.losses else Tone.PLAIN,
-        ),
+        Field("device lost", f"{status.losses} ×, {status.lost_s:.1f} s", Tone.WARNING)
+        if status.losses
+        else Field("device lost", "never"),
         Field("confidence", "–" if confidence is None else f"{100 * confidence:.0f} %"),
         _recording(status),
-        _network("OSC", [end for end in network if not isinstance(end, ControlStatus)]),
-        _network("commands", [end for end in network if isinstance(end, ControlStatus)]),
     )
+
+
+def network_fields(network: Sequence[NetworkStatus]) -> tuple[Field, ...]:
+    """A field for each OSC target and server. Of more than 6, those in trouble first, and the rest counted."""
+    if len(network) <= MOST_NETWORK_FIELDS:
+        return tuple(map(_network_field, network))
+    by_trouble = sorted(network, key=lambda end: end.is_well)
+    shown, others = by_trouble[: MOST_NETWORK_FIELDS - 1], by_trouble[MOST_NETWORK_FIELDS - 1 :]
+    n_troubled = sum(not end.is_well for end in others)
+    value, tone = (f"{n_troubled} with problems", Tone.WARNING) if n_troubled else ("all well", Tone.PLAIN)
+    return (*map(_network_field, shown), Field(f"{len(others)} more", value, tone))
 
 
 def level_text(level: InputLevel | None, gain_db: float) -> str:
     """The level in figures: RMS and peak in dBFS, and the gain stage's gain in dB if that is known."""
     if level is None:
         return "–"
-    rms, peak = signed(level.rms_db, 1), signed(level.peak_db, 1)
     gain = "" if math.isnan(gain_db) else f" · gain {signed(gain_db, 1)} dB"
-    return f"{rms} dBFS · peak {peak}{gain}"
+    return f"{signed(level.rms_db, 1)} dBFS · peak {signed(level.peak_db, 1)}{gain}"
 
 
 def level_tone(level: InputLevel | None) -> Tone:
     """The tone of the level's state."""
-    return Tone.PLAIN if level is None else _TONE_OF_LEVEL[level.state]
+    return Tone.PLAIN if level is None else _TONE_OF_LEVEL.get(level.state, Tone.PLAIN)
 
 
 def signed(value: float, digits: int = 2) -> str:
@@ -118,6 +110,10 @@ def duration(time_s: float) -> str:
     """Hours, minutes and seconds: `0:03:12`."""
     whole_s = int(time_s)
     return f"{whole_s // 3600}:{whole_s // 60 % 60:02d}:{whole_s % 60:02d}"
+
+
+def _state_tone(status: Status) -> Tone:
+    return _TONE_OF_STATE.get(status.state, Tone.PLAIN)
 
 
 def _lost_sound(status: Status) -> str:
@@ -139,12 +135,5 @@ def _recording(status: Status) -> Field:
     return Field("recording", Path(status.recording).name or status.recording, Tone.GOOD)
 
 
-def _network(caption: str, ends: Sequence[NetworkStatus]) -> Field:
-    """Those in trouble come first: the rest may be cut off."""
-    texts = [
-        # The counts come first too.
-        f"{end.counts} on {end.address}" if isinstance(end, ControlStatus) else str(end)
-        for end in sorted(ends, key=lambda end: end.is_well)
-    ]
-    all_well = all(end.is_well for end in ends)
-    return Field(caption, ", ".join(texts) or "off", Tone.PLAIN if all_well else Tone.WARNING)
+def _network_field(end: NetworkStatus) -> Field:
+    return Field(end.title, end.notes or "sending", Tone.PLAIN if end.is_well else Tone.WARNING)

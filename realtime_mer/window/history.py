@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-import math
 from collections import deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -17,13 +16,14 @@ from realtime_mer.updates import Marked, Update
 Values = npt.NDArray[np.float64]
 Flags = npt.NDArray[np.bool_]
 Name = Literal["valence", "arousal"]
+# Stream time, value, and whether it was held.
+Point = tuple[float, float, bool]
 
 # A little more than ten minutes of predictions, one every 0.5 s.
 _CAPACITY = 1_300
 _MOMENTS = 4_096
-# The most points in a curve; even, two for each bin.
+# The most points in a curve.
 _POINTS = 2_048
-_NARROWEST_BIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,70 +44,42 @@ class Change:
 
 
 class Envelope:
-    """A value over any length of time in at most `points` points: the lowest and the highest of each bin, with their
-    times; and one more point, the newest.
+    """A value over any length of time: the lowest and the highest of each bin of so many values, and the newest.
 
-    All bins are equally wide, and narrow at first. When the time no longer fits, each two neighbours are merged.
-    A bin is held if all of its values are. points: even, at least 4.
+    When there are `most` points, each two neighbouring bins become one. A bin is held if all of its values are.
     """
 
-    def __init__(self, points: int = _POINTS) -> None:
-        self._n_bins = points // 2
-        # Time and value of each bin's lowest and highest.
-        self._low = np.full((self._n_bins, 2), math.nan)
-        self._high = np.full((self._n_bins, 2), math.nan)
-        self._held = np.ones(self._n_bins, dtype=bool)
-        self._width_s = _NARROWEST_BIN_S
-        self._start_s: float | None = None
-        self._last = -1
-        self._newest = (-math.inf, 0.0, False)
+    def __init__(self, most: int = _POINTS) -> None:
+        self._most, self._bin_size, self._n_in_bin = most, 2, 0
+        self._points: list[Point] = []
+        self._bin: list[Point] = []
+        self._newest: list[Point] = []
 
     def add(self, time_s: float, value: float, *, held: bool) -> None:
         """Adds the next value; time_s: not before the last one's."""
-        if self._start_s is None:
-            self._start_s = time_s
-        while (time_s - self._start_s) / self._width_s >= self._n_bins:
-            self._merge()
-        index = max(math.floor((time_s - self._start_s) / self._width_s), self._last)
-        # Written so that any value is lower and higher than nan.
-        if not value >= self._low[index, 1]:
-            self._low[index] = time_s, value
-        if not value <= self._high[index, 1]:
-            self._high[index] = time_s, value
-        self._held[index] &= held
-        self._last = index
-        self._newest = (time_s, value, held)
+        self._newest = [(time_s, value, held)]
+        self._bin = _extremes([*self._bin, *self._newest])
+        self._n_in_bin += 1
+        if self._n_in_bin == self._bin_size:
+            self._points += self._bin
+            self._bin, self._n_in_bin = [], 0
+        if len(self._points) >= self._most:
+            fours = (self._points[i : i + 4] for i in range(0, len(self._points), 4))
+            self._points = [point for four in fours for point in _extremes(four)]
+            self._bin_size *= 2
 
     def curve(self) -> Curve:
-        """Each bin's lowest and highest in time order, once if they are the same; then the newest."""
-        low, high = self._low[: self._last + 1], self._high[: self._last + 1]
-        first = np.where((low[:, 0] <= high[:, 0])[:, None], low, high)
-        second = np.where((low[:, 0] <= high[:, 0])[:, None], high, low)
-        points = np.stack([first, second], axis=1).reshape(-1, 2)
-        held = np.repeat(self._held[: self._last + 1], 2)
-        is_new = ~np.isnan(points[:, 0])
-        is_new[1::2] &= (second != first).any(axis=1)
-        points, held = points[is_new], held[is_new]
-        if len(points) and points[-1, 0] < self._newest[0]:
-            points, held = np.append(points, [self._newest[:2]], axis=0), np.append(held, self._newest[2])
-        return Curve(points[:, 0], points[:, 1], held)
+        """At most `most` + 2 points."""
+        points = self._points + self._bin
+        table = np.array(points if points[-1:] == self._newest else points + self._newest).reshape(-1, 3)
+        return Curve(table[:, 0], table[:, 1], table[:, 2].astype(bool))
 
-    def _merge(self) -> None:
-        n_merged = (self._n_bins + 1) // 2
-        for extremes, sign in ((self._low, 1.0), (self._high, -1.0)):
-            padded = np.full((2 * n_merged, 2), math.nan)
-            padded[: self._n_bins] = extremes
-            pairs = padded.reshape(n_merged, 2, 2)
-            # An empty bin loses against any value.
-            ranks = np.where(np.isnan(pairs[..., 1]), math.inf, sign * pairs[..., 1])
-            extremes[:n_merged] = pairs[np.arange(n_merged), np.argmin(ranks, axis=1)]
-            extremes[n_merged:] = math.nan
-        held = np.ones(2 * n_merged, dtype=bool)
-        held[: self._n_bins] = self._held
-        self._held[:n_merged] = held.reshape(n_merged, 2).all(axis=1)
-        self._held[n_merged:] = True
-        self._width_s *= 2.0
-        self._last //= 2
+
+def _extremes(points: Sequence[Point]) -> list[Point]:
+    """The lowest and the highest in time order, once if they are the same."""
+    held = all(point[2] for point in points)
+    low, high = min(points, key=lambda point: point[1]), max(points, key=lambda point: point[1])
+    return [(time_s, value, held) for time_s, value in sorted({low[:2], high[:2]})]
 
 
 class History:
@@ -150,20 +122,24 @@ class History:
         """The last update; None before the first."""
         return self._updates[-1] if self._updates else None
 
+    def since(self, time_s: float) -> list[Update]:
+        """The latest updates, after this stream time, oldest first."""
+        later = itertools.takewhile(lambda update: update.time_s > time_s, reversed(self._updates))
+        return list(later)[::-1]
+
     def curve(self, name: Name, since_s: float) -> Curve:
         """A value from a moment before this stream time on: exact if that is still known, else its envelope."""
+        curve = Curve(self.time_s, self.valence if name == "valence" else self.arousal, self.held)
         if not self._updates or (since_s < self.time_s[0] and self.time_s[0] != self.first_s):
-            return self._whole[name].curve()
+            curve = self._whole[name].curve()
         # One more, so that the line starts outside the view.
-        start = max(int(np.searchsorted(self.time_s, since_s)) - 1, 0)
-        values = self.valence if name == "valence" else self.arousal
-        return Curve(self.time_s[start:], values[start:], self.held[start:])
+        start = max(int(np.searchsorted(curve.time_s, since_s)) - 1, 0)
+        return Curve(curve.time_s[start:], curve.values[start:], curve.held[start:])
 
     def _arrange(self) -> None:
         predictions = [update.prediction for update in self._updates]
-        self.time_s: Values = np.array([one.time_s for one in predictions], dtype=np.float64)
-        self.valence: Values = np.array([one.valence for one in predictions], dtype=np.float64)
-        self.arousal: Values = np.array([one.arousal for one in predictions], dtype=np.float64)
+        table = np.array([(one.time_s, one.valence, one.arousal) for one in predictions]).reshape(-1, 3)
+        self.time_s, self.valence, self.arousal = table.T
         self.held: Flags = np.array([update.held for update in self._updates], dtype=bool)
 
 

@@ -60,13 +60,11 @@ class LevelBar(QtWidgets.QWidget):
         super().__init__()
         self._theme = theme
         self._shown: tuple[InputLevel | None, str] = (None, theme.text)
-        self._peak_db = FLOOR_DB
-        self._peak_age_s = 0.0
+        self._peak_db, self._peak_age_s = FLOOR_DB, 0.0
         self.setFont(font(theme.small_pt))
         self.setFixedHeight(theme.px(_BAR_PX) + self.fontMetrics().height())
 
     def show_level(self, level: InputLevel | None, colour: str) -> None:
-        """level: None if there is no sound."""
         if level is None:
             self._peak_db = FLOOR_DB
         elif level.peak_db >= self._peak_db:
@@ -76,7 +74,6 @@ class LevelBar(QtWidgets.QWidget):
             self.update()
 
     def advance(self, elapsed_s: float) -> None:
-        """Lets this much time go by: the peak is held, then falls to the present one."""
         level = self._shown[0]
         if level is None:
             return
@@ -89,21 +86,19 @@ class LevelBar(QtWidgets.QWidget):
     def paintEvent(self, _event: QtGui.QPaintEvent | None) -> None:  # noqa: N802 - Qt's name
         theme = self._theme
         level, colour = self._shown
-        height = theme.px(_BAR_PX)
+        height, width = theme.px(_BAR_PX), theme.px(_MARK_PX)
         painter = QtGui.QPainter(self)
+        metrics = painter.fontMetrics()
         painter.fillRect(0, 0, self.width(), height, QtGui.QColor(theme.panel))
         if level is not None:
             painter.fillRect(0, 0, self._x(level.rms_db), height, QtGui.QColor(colour))
-        width = theme.px(_MARK_PX)
+        painter.setPen(QtGui.QColor(theme.faint))
         for mark_db in _MARKS_DB:
             x = self._x(mark_db)
             painter.fillRect(x - width, 0, width, height, QtGui.QColor(theme.grid))
             label = f"−{-mark_db}" if mark_db else "0 dBFS"
-            length = painter.fontMetrics().horizontalAdvance(label)
-            painter.setPen(QtGui.QColor(theme.faint))
-            painter.drawText(
-                min(x - length // 2, self.width() - length), height + painter.fontMetrics().ascent(), label
-            )
+            length = metrics.horizontalAdvance(label)
+            painter.drawText(min(x - length // 2, self.width() - length), height + metrics.ascent(), label)
         if level is not None:
             width = theme.px(_PEAK_PX)
             painter.fillRect(max(self._x(self._peak_db) - width, 0), 0, width, height, QtGui.QColor(theme.text))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 import time
 from collections import deque
 from collections.abc import Callable
@@ -22,32 +21,23 @@ class Notice:
 
 
 class Notices:
-    """The messages to show now. Any thread posts; each message lasts for some seconds, a fault longer.
+    """The messages to show now, at most 16. Any thread posts; each message lasts for some seconds, a fault longer.
 
-    At most 16: the oldest go first. dropped: how many have gone early. now_s: a monotonic clock.
+    now_s: a monotonic clock.
     """
 
     def __init__(self, now_s: Callable[[], float] = time.monotonic) -> None:
-        self.dropped = 0
         self._now_s = now_s
-        self._lock = threading.Lock()
         # Until when, and what.
-        self._posted: deque[tuple[float, Notice]] = deque()
+        self._posted: deque[tuple[float, Notice]] = deque(maxlen=_CAPACITY)
 
     def post(self, text: str, *, fault: bool = False) -> None:
         """Never blocks. text: becomes one line, cut if it is very long."""
         line = " ".join(text.split())
         notice = Notice(line if len(line) <= _LONGEST else f"{line[:_LONGEST]}…", fault)
-        end_s = self._now_s() + (_FAULT_SHOWN_S if fault else _SHOWN_S)
-        with self._lock:
-            if len(self._posted) == _CAPACITY:
-                self._posted.popleft()
-                self.dropped += 1
-            self._posted.append((end_s, notice))
+        self._posted.append((self._now_s() + (_FAULT_SHOWN_S if fault else _SHOWN_S), notice))
 
     def current(self) -> tuple[Notice, ...]:
         """The messages to show now, oldest first."""
         now_s = self._now_s()
-        with self._lock:
-            self._posted = deque(timed for timed in self._posted if timed[0] > now_s)
-            return tuple(notice for _, notice in self._posted)
+        return tuple(notice for end_s, notice in self._posted.copy() if end_s > now_s)

@@ -1,4 +1,4 @@
-"""Panels over the window: the list of keys, and messages that pass."""
+"""Panels over the window: the list of keys, and messages."""
 
 from __future__ import annotations
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 import itertools
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
 from realtime_mer.moods import QUADRANT_WORDS, QUADRANTS
+from realtime_mer.updates import Update
 from realtime_mer.window.captions import Headline
 from realtime_mer.window.history import History
 from realtime_mer.window.labels import font
@@ -17,10 +17,26 @@ from realtime_mer.window.plots import PaintedItem, faded, solid_pen, still_plot
 from realtime_mer.window.qt import QtCore, QtGui, QtWidgets, pg
 from realtime_mer.window.theme import Theme
 from realtime_mer.window.trail import Trail, Values
-from realtime_mer.window.words import CITATION, mood_words
 
-# The predictions whose spread stands for the uncertainty of a model that gives none.
-SPREAD_S = 10.0
+CITATION = (
+    "Warriner, Kuperman and Brysbaert, “Norms of valence, arousal, and dominance for 13,915 English lemmas”, "
+    "Behavior Research Methods 45, 2013, doi:10.3758/s13428-012-0314-x"
+)
+# Mean valence and arousal that some 20 English speakers gave each word, 1 to 9, as published there (columns V.Mean.Sum
+# and A.Mean.Sum). They are about words, not music. No word names a quadrant, and no two overlap in the plane.
+_RATINGS = {
+    "angry": (2.53, 6.20),
+    "dramatic": (5.17, 6.59),
+    "excited": (8.11, 6.43),
+    "animated": (6.65, 5.77),
+    "joyful": (8.21, 5.53),
+    "dreamy": (7.52, 4.90),
+    "peaceful": (8.00, 4.38),
+    "tender": (6.47, 3.22),
+    "sleepy": (4.36, 3.04),
+    "bored": (2.95, 3.65),
+    "melancholy": (3.74, 4.13),
+}
 
 # The plane ends at 1, with room for a point on its edge.
 _REACH = 1.06
@@ -42,43 +58,12 @@ _TINT_SIDE = 128
 # The quadrants' names are larger than the mood words by this factor.
 _CORNER = 1.25
 
-_SD_LEGEND = "the expected error: the line is one standard deviation away, the end two."
-_SPREAD_LEGEND = (
-    f"how far the predictions of the last {SPREAD_S:g} s are spread: the line is one standard deviation away, "
-    "the end two. (This model does not estimate its error.)"
-)
-
-
-@dataclass(frozen=True, slots=True)
-class Spread:
-    """The half axes of the ellipse at one standard deviation. expected: whether it is that of the expected error, else
-    of the recent predictions."""
-
-    valence: float
-    arousal: float
-    expected: bool
-
-
-def spread_of(history: History) -> Spread | None:
-    """The newest prediction's standard deviation of the expected error; if the model gives none, that of the
-    predictions of the last SPREAD_S that were not held. None if there are fewer than two of these.
-    """
-    if history.newest is None:
-        return None
-    newest = history.newest.prediction
-    if newest.valence_sd is not None and newest.arousal_sd is not None:
-        return Spread(newest.valence_sd, newest.arousal_sd, expected=True)
-    recent = (history.time_s > newest.time_s - SPREAD_S) & ~history.held
-    if recent.sum() < 2:
-        return None
-    return Spread(float(np.std(history.valence[recent])), float(np.std(history.arousal[recent])), expected=False)
-
 
 class PlaneView(QtWidgets.QWidget):
     """The plane [-1, 1] × [-1, 1] in the largest square that fits, with the point, its ellipse and its trail.
 
     The point follows the predictions like a spring, and the trail is its path in the last trail_s (trail.Trail). The
-    soft ellipse around it shows `spread_of`. A ghost is hollow and grey.
+    soft ellipse around it shows the expected error, if the model gives one. A ghost is hollow and grey.
     """
 
     def __init__(self, theme: Theme, *, trail_s: float) -> None:
@@ -86,17 +71,13 @@ class PlaneView(QtWidgets.QWidget):
         self._theme = theme
         self._way = Trail(trail_s)
         self._headline: Headline | None = None
-        self._makes_up_spread = True
-        self._spread: Spread | None = None
-        self._half_axes = (0.0, 0.0)
+        # Of the ellipse: one standard deviation, now and once it has its new size.
+        self._half_axes = self._goal_axes = (0.0, 0.0)
         self._plot = still_plot(theme, (-_REACH, _REACH), (-_REACH, _REACH), _TICKS, _TICKS)
         self._plot.setParent(self)
         item = self._plot.getPlotItem()
         item.setContentsMargins(0, theme.px(_TOP_PX), theme.px(_TOP_PX), 0)
-        for side, label in (
-            ("bottom", "valence   (negative → positive)"),
-            ("left", "arousal   (calm → energetic)"),
-        ):
+        for side, label in (("bottom", "valence   (negative → positive)"), ("left", "arousal   (calm → energetic)")):
             item.setLabel(side, label, **{"color": theme.text, "font-size": f"{theme.medium_pt:.1f}pt"})
         item.getAxis("bottom").setHeight(theme.px(_BOTTOM_PX))
         item.getAxis("left").setWidth(theme.px(_LEFT_PX))
@@ -107,15 +88,9 @@ class PlaneView(QtWidgets.QWidget):
         self._word.setZValue(30)
         for each in (TintItem(theme), *_scenery(theme), self._ellipse, self._trail, self._point, self._word):
             item.getViewBox().addItem(each)
-        self.setToolTip(self.legend)
-
-    @property
-    def legend(self) -> str:
-        """An explanation of the picture, and the source of the mood words' places."""
-        is_expected = not self._makes_up_spread or (self._spread is not None and self._spread.expected)
-        return (
-            f"The point: the music now. Its trail: the last {self._way.trail_s:g} s. "
-            f"The soft ellipse: {_SD_LEGEND if is_expected else _SPREAD_LEGEND}\n"
+        self.setToolTip(
+            f"The point: the music now. Its trail: the last {trail_s:g} s. The soft ellipse: the expected error; the "
+            "line is one standard deviation away, the end two.\n"
             f"Each mood word's middle is where people rated the word: {CITATION}."
         )
 
@@ -126,26 +101,19 @@ class PlaneView(QtWidgets.QWidget):
             return
         if newest.time_s < self._way.newest_s:
             self._way.clear()
-        since_s = max(self._way.newest_s, newest.time_s - self._way.trail_s)
-        is_first = self._way.newest_s == -math.inf
-        for i in np.flatnonzero(history.time_s >= since_s if is_first else history.time_s > since_s).tolist():
-            self._way.follow(
-                float(history.time_s[i]),
-                float(history.valence[i]),
-                float(history.arousal[i]),
-                held=bool(history.held[i]),
-            )
-        # In silence the ellipse stays that of the last music.
-        if not newest.held or self._spread is None:
-            spread = spread_of(history)
-            is_known = self._makes_up_spread or (spread is not None and spread.expected)
-            self._show_spread(spread if is_known else None, at_once=is_first)
+        for update in history.since(max(self._way.newest_s, newest.time_s - self._way.trail_s)):
+            self.follow(update)
         self._draw_way()
 
-    def show_expected_errors_only(self) -> None:
-        """From now on, predictions without an expected error have no ellipse: in a recording it may be unknown."""
-        self._makes_up_spread = False
-        self.setToolTip(self.legend)
+    def follow(self, update: Update) -> None:
+        """Takes the next prediction, to be drawn by the next `advance` or `show_history`."""
+        prediction, is_first = update.prediction, self._way.newest_s == -math.inf
+        self._way.follow(update.time_s, prediction.valence, prediction.arousal, held=update.held)
+        # In silence the ellipse stays that of the last music.
+        if is_first or not update.held:
+            self._goal_axes = (prediction.valence_sd or 0.0, prediction.arousal_sd or 0.0)
+        if is_first:
+            self._half_axes = self._goal_axes
 
     def show_headline(self, headline: Headline) -> None:
         """Writes the headline's word over the plane, and makes the point a ghost if it does not follow the music."""
@@ -154,8 +122,8 @@ class PlaneView(QtWidgets.QWidget):
         self._headline = headline
         theme = self._theme
         self._word.setText(headline.word.upper(), color=theme.of(headline.tone))
-        self._trail.set_ghost(headline.ghost)
-        self._ellipse.set_ghost(headline.ghost)
+        for item in (self._trail, self._ellipse):
+            item.set_colour(theme.ghost if headline.ghost else theme.point)
         # Hollow, but the trail must not show through.
         self._point.setBrush(QtGui.QColor(theme.panel if headline.ghost else theme.point))
         outline, width = (theme.ghost, _HOLLOW_PX) if headline.ghost else (theme.background, _OUTLINE_PX)
@@ -164,13 +132,8 @@ class PlaneView(QtWidgets.QWidget):
     def clear(self) -> None:
         """Forgets where the point is and was."""
         self._way.clear()
-        self._spread, self._half_axes = None, (0.0, 0.0)
+        self._half_axes = self._goal_axes = (0.0, 0.0)
         self._draw_way()
-
-    @property
-    def at_rest(self) -> bool:
-        """Whether the point has reached the newest prediction, or there is none."""
-        return self._way.at_rest
 
     def advance(self, elapsed_s: float) -> None:
         """Moves the point and fades the trail for this much time."""
@@ -195,24 +158,14 @@ class PlaneView(QtWidgets.QWidget):
         """The pixels from 0 to 1."""
         return max(float(self._plot.getPlotItem().getViewBox().width()) / (2 * _REACH), 1.0)
 
-    def _show_spread(self, spread: Spread | None, *, at_once: bool) -> None:
-        if (self._spread is None or self._spread.expected) != (spread is None or spread.expected):
-            self._spread = spread
-            self.setToolTip(self.legend)
-        self._spread = spread
-        if spread is not None and at_once:
-            self._half_axes = (spread.valence, spread.arousal)
-
     def _grow(self, elapsed_s: float) -> bool:
         """Brings the ellipse nearer to its size; returns whether that changed anything."""
-        goal = (0.0, 0.0) if self._spread is None else (self._spread.valence, self._spread.arousal)
+        goal = self._goal_axes
         if self._half_axes == goal:
             return False
-        share = 1.0 - math.exp(-max(elapsed_s, 0.0) / _EASE_S)
-        before = self._half_axes
-        self._half_axes = (before[0] + share * (goal[0] - before[0]), before[1] + share * (goal[1] - before[1]))
-        if math.dist(self._half_axes, goal) < _SAME_SIZE:
-            self._half_axes = goal
+        left = math.exp(-max(elapsed_s, 0.0) / _EASE_S)
+        width, height = (end + left * (now - end) for now, end in zip(self._half_axes, goal, strict=True))
+        self._half_axes = goal if math.dist((width, height), goal) < _SAME_SIZE else (width, height)
         return True
 
 
@@ -248,9 +201,8 @@ class TrailItem(PaintedItem):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
-        self._live_pens = _fading_pens(theme.point, theme.scale)
-        self._ghost_pens = _fading_pens(theme.ghost, theme.scale)
-        self._pens = self._live_pens
+        self._scale = theme.scale
+        self.set_colour(theme.point)
         self._valence = self._arousal = np.zeros(0)
         # For each piece of the line, an index into the pens: 0 is the oldest.
         self._fades = np.zeros(0, dtype=np.intp)
@@ -270,8 +222,14 @@ class TrailItem(PaintedItem):
             )
         self.update()
 
-    def set_ghost(self, ghost: bool) -> None:
-        self._pens = self._ghost_pens if ghost else self._live_pens
+    def set_colour(self, colour: str) -> None:
+        self._pens = [
+            solid_pen(
+                faded(colour, _FAINTEST + share * (_STRONGEST - _FAINTEST)),
+                (_THIN_PX + share * (_THICK_PX - _THIN_PX)) * self._scale,
+            )
+            for share in np.linspace(0.0, 1.0, _FADE_STEPS).tolist()
+        ]
         self.update()
 
     def _draw(self, painter: QtGui.QPainter) -> None:
@@ -296,9 +254,8 @@ class EllipseItem(PaintedItem):
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
-        self._live = _soft_brush(theme.point), QtGui.QPen(faded(theme.point, _LINE), _LINE_PX * theme.scale)
-        self._ghost = _soft_brush(theme.ghost), QtGui.QPen(faded(theme.ghost, _LINE), _LINE_PX * theme.scale)
-        self._brush, self._pen = self._live
+        self._scale = theme.scale
+        self.set_colour(theme.point)
         self._middle = QtCore.QPointF()
         self._half_axes = (0.0, 0.0)
         self.setZValue(5)
@@ -311,8 +268,11 @@ class EllipseItem(PaintedItem):
         self._bounds = QtCore.QRectF(middle[0] - x, middle[1] - y, 2.0 * x, 2.0 * y)
         self.update()
 
-    def set_ghost(self, ghost: bool) -> None:
-        self._brush, self._pen = self._ghost if ghost else self._live
+    def set_colour(self, colour: str) -> None:
+        gradient = QtGui.QRadialGradient(QtCore.QPointF(), _ELLIPSE_SDS)
+        for place, opacity in ((0.0, _MIDDLE), (0.5, _HALF_WAY), (1.0, 0.0)):
+            gradient.setColorAt(place, faded(colour, opacity))
+        self._brush, self._pen = QtGui.QBrush(gradient), QtGui.QPen(faded(colour, _LINE), _LINE_PX * self._scale)
         self.update()
 
     def _draw(self, painter: QtGui.QPainter) -> None:
@@ -337,10 +297,9 @@ def tint(theme: Theme, valence: Values, arousal: Values) -> Values:
     Each quadrant's tint has a share that falls linearly from its own corner to the two next to it. The sum is mixed
     with the panel's colour, from all of it in the plane's middle to 1 - tint_strength at distance 1.
     """
-    colours = {number: _rgb(colour) for number, colour in enumerate(theme.tints, start=1)}
     x, y = (valence[..., None] + 1.0) / 2.0, (arousal[..., None] + 1.0) / 2.0
-    shares = {1: x * y, 2: (1.0 - x) * y, 3: (1.0 - x) * (1.0 - y), 4: x * (1.0 - y)}
-    mixed = sum((shares[number] * colour for number, colour in colours.items()), start=np.zeros(3))
+    shares = (x * y, (1.0 - x) * y, (1.0 - x) * (1.0 - y), x * (1.0 - y))
+    mixed = sum((share * _rgb(colour) for share, colour in zip(shares, theme.tints, strict=True)), start=np.zeros(3))
     strength = theme.tint_strength * np.minimum(np.hypot(valence, arousal), 1.0)[..., None]
     result: Values = strength * mixed + (1.0 - strength) * _rgb(theme.panel)
     return result
@@ -356,27 +315,12 @@ def _tinted(theme: Theme) -> QtGui.QImage:
 
 
 def _rgb(colour: str) -> Values:
-    q = QtGui.QColor(colour)
-    return np.array([q.red(), q.green(), q.blue()], dtype=np.float64)
+    return np.array(QtGui.QColor(colour).getRgb()[:3], dtype=np.float64)
 
 
-def _fading_pens(colour: str, scale: float) -> list[QtGui.QPen]:
-    shares = np.linspace(0.0, 1.0, _FADE_STEPS).tolist()
-    return [
-        solid_pen(
-            faded(colour, _FAINTEST + share * (_STRONGEST - _FAINTEST)),
-            (_THIN_PX + share * (_THICK_PX - _THIN_PX)) * scale,
-        )
-        for share in shares
-    ]
-
-
-def _soft_brush(colour: str) -> QtGui.QBrush:
-    """Opaque at the origin, gone at _ELLIPSE_SDS from it."""
-    gradient = QtGui.QRadialGradient(QtCore.QPointF(), _ELLIPSE_SDS)
-    for place, opacity in ((0.0, _MIDDLE), (0.5, _HALF_WAY), (1.0, 0.0)):
-        gradient.setColorAt(place, faded(colour, opacity))
-    return QtGui.QBrush(gradient)
+def mood_words() -> dict[str, tuple[float, float]]:
+    """Each word's valence and arousal, in [-1, 1]."""
+    return {word: ((valence - 5.0) / 4.0, (arousal - 5.0) / 4.0) for word, (valence, arousal) in _RATINGS.items()}
 
 
 def _round_point(theme: Theme) -> QtWidgets.QGraphicsEllipseItem:

@@ -38,11 +38,7 @@ class PaintedItem(QtWidgets.QGraphicsItem):
 
 
 def still_plot(
-    theme: Theme,
-    x_range: tuple[float, float],
-    y_range: tuple[float, float],
-    x_ticks: Ticks,
-    y_ticks: Ticks,
+    theme: Theme, x_range: tuple[float, float], y_range: tuple[float, float], x_ticks: Ticks, y_ticks: Ticks
 ) -> pg.PlotWidget:
     """A plot of a fixed range with these ticks, which ignores the mouse."""
     plot = pg.PlotWidget(background=theme.background, enableMenu=False)

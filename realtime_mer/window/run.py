@@ -26,7 +26,7 @@ def run_window(
     board: Board,
     stop: threading.Event,
     *,
-    settings: DisplaySettings | None = None,
+    settings: DisplaySettings,
     actions: Actions | None = None,
     notices: Notices | None = None,
     osc: Callable[[], Sequence[NetworkStatus]] = tuple,
@@ -41,20 +41,12 @@ def run_window(
     board: nothing else may read it. lost: called when the display is gone for good; if it returns, or is None, Qt ends
     the process. The others: see LiveWindow.
     """
-    settings = DisplaySettings() if settings is None else settings
     with faults_reported(stop), display_watched(lost):
         try:
             application()
-            window = LiveWindow(
-                board,
-                stop,
-                settings,
-                remembered=remembered_in("window.json"),
-                actions=actions,
-                notices=notices,
-                osc=osc,
-            )
-            window.open()
+            remembered = remembered_in("window.json")
+            window = LiveWindow(board, stop, settings, remembered=remembered, actions=actions, notices=notices, osc=osc)
+            window.open(screen=settings.screen)
         except Exception:  # noqa: BLE001 - in any case sound and OSC go on
             sys.excepthook(*sys.exc_info())
             return
@@ -70,7 +62,7 @@ class LiveWindow(ViewWindow):
     """The window of a live run; `open` shows it.
 
     settings: of [display]. remembered: the file that keeps how the window was left; None: none. actions: for PAUSE,
-    RECORD and MARK. notices: messages to show. osc: where OSC is sent and commands are taken.
+    RECORD and MARK. notices: messages to show. osc: the state of OSC targets and servers.
     frames_painted: how many pictures have been drawn so far, at most one for each look at the board.
     """
 
@@ -102,10 +94,6 @@ class LiveWindow(ViewWindow):
         self.installEventFilter(self)
         self._begin()
 
-    def open(self, size_px: tuple[int, int] | None = None, screen: int | None = None) -> None:
-        """As in ViewWindow; by default on the screen of the settings."""
-        super().open(size_px, self._settings.screen if screen is None else screen)
-
     def eventFilter(self, _watched: QtCore.QObject | None, event: QtCore.QEvent | None) -> bool:  # noqa: N802
         # Not in `event`: then Qt would draw while holding Python's lock, and an X server that hangs would block all
         # other threads.
@@ -114,8 +102,8 @@ class LiveWindow(ViewWindow):
         return False
 
     def _new_view(self, theme: Theme) -> View:
-        view = VIEWS[self._look.mode](theme, self._keys, self._settings.trail_s)
-        view.show_span(self._look.span_s)
+        view = VIEWS[self.look.mode](theme, self._keys, self._settings.trail_s)
+        view.show_span(self.look.span_s)
         view.show_history(self._history)
         if self._shown_status is not None:
             view.show_status(self._shown_status, self._history, self._osc())
@@ -129,11 +117,11 @@ class LiveWindow(ViewWindow):
         if updates or marks:
             self._history.extend(updates)
             self._history.marks.extend(marks)
-            self._view.show_history(self._history)
+            self.view.show_history(self._history)
         if updates or status is not self._shown_status:
             self._shown_status = status
-            self._view.show_status(status, self._history, self._osc())
-        self._view.advance(elapsed_s)
+            self.view.show_status(status, self._history, self._osc())
+        self.view.advance(elapsed_s)
 
     def _at_close(self) -> None:
         if not self._settings.keep_running:

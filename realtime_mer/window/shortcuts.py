@@ -1,38 +1,16 @@
-"""The keys of the window and of the viewer; their lists of keys and docs/keys.md are generated from this.
-
-`python -m realtime_mer.window.shortcuts > docs/keys.md`
-"""
+"""The keys of the window and of the viewer; docs/keys.md has the same."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from enum import Enum, auto
+from enum import Enum
 
-
-class Action(Enum):
-    """What a key does."""
-
-    PAUSE = auto()
-    RECORD = auto()
-    MARK = auto()
-    SCREENSHOT = auto()
-    CLEAR = auto()
-    SPAN = auto()
-    MODE = auto()
-    FULL_SCREEN = auto()
-    SCREEN = auto()
-    THEME = auto()
-    HELP = auto()
-    LEAVE = auto()
-    QUIT = auto()
-    # Only in the viewer.
-    STEP_BACK = auto()
-    STEP_ON = auto()
-    LEAP_BACK = auto()
-    LEAP_ON = auto()
-    START = auto()
-    END = auto()
+# What keys do; those from STEP_BACK on only in the viewer.
+Action = Enum(
+    "Action",
+    "PAUSE RECORD MARK SCREENSHOT CLEAR SPAN MODE FULL_SCREEN SCREEN THEME HELP LEAVE QUIT "
+    "STEP_BACK STEP_ON LEAP_BACK LEAP_ON START END",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,32 +71,3 @@ _MOVES = (
 _PLAY, *_SAME = (_IN_THE_VIEWER.get(key.action, key) for key in KEYS if key.action not in _LIVE_ONLY)
 # In the viewer.
 VIEWER_KEYS = (_PLAY, *_MOVES, *_SAME)
-
-
-def markdown() -> str:
-    """The page, in Markdown."""
-    return f"""# Keys in the window
-
-This page is made from `realtime_mer/window/shortcuts.py`: change it there, then run
-`python -m realtime_mer.window.shortcuts > docs/keys.md`. The window's own list leaves out keys that have no effect: not
-every source can be paused or recorded.
-
-{_table(KEYS)}
-
-The mouse's wheel over the timelines shows less or more of the past, from the last minute to everything.
-
-## In the viewer
-
-`realtime-mer view` has these:
-
-{_table(VIEWER_KEYS)}
-"""
-
-
-def _table(keys: Sequence[Key]) -> str:
-    rows = [f"| {', '.join(f'`{label}`' for label in key.labels)} | {key.does} |" for key in keys]
-    return "\n".join(("| key | what it does |", "| --- | --- |", *rows))
-
-
-if __name__ == "__main__":
-    print(markdown(), end="")

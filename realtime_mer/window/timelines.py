@@ -38,14 +38,12 @@ _EASE_S, _LEAP_S = 0.2, 2.0
 
 
 class Timeline(QtWidgets.QWidget):
-    """One of the two values: its name, the latest value, and its curve over the last `span_s` of stream time.
+    """One of the two values: its name, the latest value, and its curve over the time in view.
 
-    Stretches in which the value was held have the ghost's colour. A thin line shows a change of quadrant, unless the
-    music stayed there for less than a sixtieth of the time in view. A thicker line, with a number and a text at the
-    bottom, shows a marked moment.
+    Held values have the ghost's colour. Thin lines show changes of quadrant, if the music stayed there for at least a
+    sixtieth of the time in view; thicker ones, with a number and a text at the bottom, marked moments.
 
-    name: valence or arousal. colour: of the name and the curve.
-    zoomed: by how many steps the mouse's wheel was turned; positive is away from the hand and zooms in.
+    colour: of the name and the curve. zoomed: by how many steps the mouse's wheel was turned, positive to zoom in.
     """
 
     zoomed = QtCore.pyqtSignal(int)
@@ -60,13 +58,8 @@ class Timeline(QtWidgets.QWidget):
         self._turned = 0
         self._value = Label("–", theme.large_pt, theme.ghost, bold=True)
         self._shown_s = _SPAN_S
-        self._plot = still_plot(
-            theme,
-            _in_view(self._shown_s),
-            (-_VALUE_REACH, _VALUE_REACH),
-            time_ticks(self._shown_s),
-            _VALUE_TICKS,
-        )
+        values = (-_VALUE_REACH, _VALUE_REACH)
+        self._plot = still_plot(theme, _in_view(_SPAN_S), values, time_ticks(_SPAN_S), _VALUE_TICKS)
         item = self._plot.getPlotItem()
         margin = theme.px(_RIGHT_MARGIN_PX)
         item.setContentsMargins(0, theme.px(_TOP_MARGIN_PX), margin, 0)
@@ -98,12 +91,8 @@ class Timeline(QtWidgets.QWidget):
         self._curve.set_values(curve.time_s, curve.values, curve.held)
         self._changes.set_lines(
             [
-                Line(
-                    change.time_s,
-                    QUADRANT_WORDS[QUADRANTS[change.quadrant]][0],
-                    self._theme.quadrants[change.quadrant - 1],
-                )
-                for change in lasting(history.changes, _LEAST_STAY * self._shown_s)
+                Line(each.time_s, QUADRANT_WORDS[QUADRANTS[each.quadrant]][0], self._theme.quadrants[each.quadrant - 1])
+                for each in lasting(history.changes, _LEAST_STAY * self._shown_s)
             ]
         )
         self._marks.set_lines(
@@ -258,28 +247,28 @@ class CurveItem(_TimedItem):
         if len(xs) * _LEAST_LINE * width <= -xs[0]:
             # Each value is joined to the one before, in the ghost's colour if it repeats that one.
             repeats = self._held[1:]
-            edges = [0, *(np.flatnonzero(np.diff(repeats)) + 1).tolist(), len(repeats)]
-            for start, end in itertools.pairwise(edges):
+            ends = [0, *(np.flatnonzero(np.diff(repeats)) + 1).tolist(), len(repeats)]
+            for start, end in itertools.pairwise(ends):
                 self._lines.append((bool(repeats[start]), _polyline(xs[start : end + 1], ys[start : end + 1])))
             return
-        # Their edges are fixed in stream time, so that the columns do not flicker as they move.
-        numbers = np.floor(self._time_s * (px_per_s / width))
-        starts = np.flatnonzero(np.diff(numbers, prepend=-math.inf))
-        ends = np.append(starts[1:], len(xs)) - 1
-        tops, bottoms = np.minimum.reduceat(ys, starts), np.maximum.reduceat(ys, starts)
-        joined = np.diff(numbers[starts]) == 1.0
-        tops[1:] = np.where(joined, np.minimum(tops[1:], ys[ends[:-1]]), tops[1:])
-        bottoms[1:] = np.where(joined, np.maximum(bottoms[1:], ys[ends[:-1]]), bottoms[1:])
-        lefts = numbers[starts] * width - px_per_s * self._time_s[-1]
-        held = np.logical_and.reduceat(self._held, starts)
+        # Their edges are fixed in stream time, so that the columns do not flicker as they move. A value at each edge
+        # joins the columns on both sides.
+        width_s = width / px_per_s
+        edges = np.arange(math.floor(self._time_s[0] / width_s) + 1, math.floor(self._time_s[-1] / width_s) + 1)
+        at_edges = np.interp(edges * width_s, self._time_s, ys)
+        held_at_edges = self._held[np.searchsorted(self._time_s, edges * width_s).clip(max=len(ys) - 1)]
+        numbers = np.concatenate([np.floor(self._time_s / width_s), edges - 1, edges])
+        order = np.argsort(numbers, kind="stable")
+        starts = np.flatnonzero(np.diff(numbers[order], prepend=-math.inf))
+        all_ys = np.concatenate([ys, at_edges, at_edges])[order]
+        tops, bottoms = np.minimum.reduceat(all_ys, starts), np.maximum.reduceat(all_ys, starts)
+        held = np.logical_and.reduceat(np.concatenate([self._held, held_at_edges, held_at_edges])[order], starts)
+        lefts = width * numbers[order][starts] - px_per_s * self._time_s[-1]
         for is_held in (False, True):
             chosen = held == is_held
             places = zip(lefts[chosen].tolist(), tops[chosen].tolist(), bottoms[chosen].tolist(), strict=True)
             rects = [QtCore.QRectF(left, top - width / 2, width, bottom - top + width) for left, top, bottom in places]
             self._columns.append((is_held, rects))
-        for i in np.flatnonzero(~joined).tolist():
-            both = [ends[i], starts[i + 1]]
-            self._lines.append((bool(self._held[both[1]]), _polyline(xs[both], ys[both])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,9 +23,8 @@ _LATE_S = 0.75
 class Trail:
     """A point that follows the predictions like a spring (smoothing.Path), and its recent path.
 
-    The clock goes on with `advance` and is never behind the newest prediction's stream time. So the path is much the
-    same whether predictions come twice a second or many at once. When they stop, the clock stops once the point is at
-    rest, and the picture stays as it is.
+    The clock goes on with `advance` and is never behind the newest prediction's stream time, so the path is much the
+    same whether predictions come twice a second or many at once. Without new ones it stops once the point is at rest.
 
     trail_s: how long a place is remembered; more than 0. newest_s: stream time of the newest prediction, else -inf.
     """
@@ -38,7 +37,6 @@ class Trail:
         self.clear()
 
     def clear(self) -> None:
-        """Forgets everything."""
         self._path: Path | None = None
         self._goal = (0.0, 0.0)
         self._now_s = 0.0
@@ -58,7 +56,7 @@ class Trail:
         return self.point in (None, self._goal)
 
     def follow(self, time_s: float, valence: float, arousal: float, *, held: bool) -> None:
-        """Takes the next prediction; time_s: its stream time. A held one does not move the goal."""
+        """Takes the next prediction. A held one does not move the goal."""
         self.newest_s = time_s
         if self._path is None:
             self._now_s, self._goal = time_s, (valence, arousal)

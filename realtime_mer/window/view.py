@@ -10,16 +10,15 @@ from collections.abc import Sequence
 from realtime_mer.osc.status import NetworkStatus
 from realtime_mer.updates import SourceState, Status
 from realtime_mer.window.attention import AttentionBars
-from realtime_mer.window.captions import headline, status_fields
+from realtime_mer.window.captions import headline, network_fields, status_fields
 from realtime_mer.window.history import History
-from realtime_mer.window.labels import CutLabel, Label
+from realtime_mer.window.labels import CutLabel, FieldGrid, Label
 from realtime_mer.window.meter import LevelMeter
 from realtime_mer.window.notices import Notice
 from realtime_mer.window.overlays import KeyList, NoticeLines
 from realtime_mer.window.plane import PlaneView
 from realtime_mer.window.qt import QtCore, QtGui, QtWidgets
 from realtime_mer.window.shortcuts import Key
-from realtime_mer.window.statusline import StatusLine
 from realtime_mer.window.theme import DARK, LIGHT, Theme, scaled
 from realtime_mer.window.timelines import Timeline
 
@@ -27,11 +26,15 @@ from realtime_mer.window.timelines import Timeline
 SIZE_PX = (1280, 720)
 
 _GAP_PX = 12
+# Fields in a row.
+_N_STATUS, _N_NETWORK = 8, 3
 _THEMES = {"dark": DARK, "light": LIGHT}
 # On a stage everything is larger, since it is seen from afar.
 _STAGE_FACTOR = 1.5
 # Sizes grow in steps, so that a change of one pixel does not rebuild everything.
 _FACTOR_STEP = 0.0625
+# That of a screen of 800 × 480.
+_SMALLEST = 0.625
 
 
 class View(QtWidgets.QWidget):
@@ -69,15 +72,12 @@ class View(QtWidgets.QWidget):
 
     @property
     def has_key_list(self) -> bool:
-        """Whether the list of keys is visible."""
         return not self._key_list.isHidden()
 
     def toggle_key_list(self) -> None:
-        """Shows or hides the list of keys."""
         self._key_list.setHidden(self.has_key_list)
 
     def show_notices(self, notices: tuple[Notice, ...]) -> None:
-        """Replaces the messages by these, oldest first."""
         if notices != self._notices:
             self._notices = notices
             self._lines.show_notices(notices, self.width())
@@ -124,17 +124,15 @@ class OperatorView(View):
         self._meter = LevelMeter(theme)
         named = "   ".join(f"{key.labels[0]} {key.brief}" for key in keys if key.brief)
         self._keys = Label(named, theme.small_pt, theme.faint)
-        self.status_line = StatusLine(theme)
-        self._arrange(self._above(), self.status_line)
+        self._status_line, self._network_line = FieldGrid(theme, _N_STATUS), FieldGrid(theme, _N_NETWORK)
+        self._arrange(self._above(), self._status_line, self._network_line)
 
     def show_history(self, history: History) -> None:
-        """As in View."""
         super().show_history(history)
         for timeline in self._timelines:
             timeline.show_history(history)
 
     def show_status(self, status: Status, history: History, network: Sequence[NetworkStatus]) -> None:
-        """As in View."""
         super().show_status(status, history, network)
         newest = history.newest
         head = headline(status, newest)
@@ -147,15 +145,14 @@ class OperatorView(View):
             timeline.show_time(status.time_s if newest is None else max(status.time_s, newest.time_s))
         self._attention.show_weights(None if newest is None or head.ghost else newest.prediction.attention)
         self._meter.show_level(status.level if status.state is SourceState.RUNNING else None, status.gain_db)
-        self.status_line.show_fields(status_fields(status, newest, network))
+        self._status_line.show_fields(status_fields(status, newest))
+        self._network_line.show_fields(network_fields(network))
 
     def show_span(self, span_s: float | None) -> None:
-        """As in View."""
         for timeline in self._timelines:
             timeline.show_span(span_s)
 
     def advance(self, elapsed_s: float) -> None:
-        """As in View."""
         super().advance(elapsed_s)
         for part in (*self._timelines, self._meter):
             part.advance(elapsed_s)
@@ -186,11 +183,11 @@ class OperatorView(View):
 VIEWS: dict[str, type[View]] = {"operator": OperatorView, "stage": StageView}
 
 
-def theme_for(name: str, mode: str, size: QtCore.QSize, *, least: float = 1.0) -> Theme:
+def theme_for(name: str, mode: str, size: QtCore.QSize, *, least: float = _SMALLEST) -> Theme:
     """The theme scaled for a window of this size.
 
     name, mode: of config.THEMES and config.MODES. size: in Qt's pixels. least: the smallest scale, where 1 is that of
-    SIZE_PX; by default it is never smaller, to stay readable.
+    SIZE_PX; by default still readable.
     """
     factor = min(size.width() / SIZE_PX[0], size.height() / SIZE_PX[1])
     if mode == "stage":
