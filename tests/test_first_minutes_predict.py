@@ -85,7 +85,7 @@ def test_a_file_that_is_named_is_not_left_out(tmp_path: Path) -> None:
     ("name", "sentence"),
     [
         ("-", "-: predict reads files, not standard input"),
-        ("https://example.org/song.mp3", "this is a web address. Download the file first"),
+        ("https://example.org/song.mp3", "https://example.org/song.mp3 is a web address. Download the file"),
         ("gone.wav", "gone.wav: there is no such file."),
         ("a\n\x1b[31mb\udcff.wav", r"a\n\x1b[31mb\udcff.wav: there is no such file."),
     ],

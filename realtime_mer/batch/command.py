@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import unicodedata
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -31,7 +30,7 @@ from realtime_mer.batch.plotting import can_plot, trajectory_png
 from realtime_mer.endings import write_stdout
 from realtime_mer.errors import OutputError, UsageError, printable
 from realtime_mer.live.input_faults import low_rate_note
-from realtime_mer.sources.reading import AudioFileError
+from realtime_mer.sources.reading import AudioFileError, missing_file
 from realtime_mer.types import Prediction
 from realtime_mer.workers import WorkerCrashedError, run_in_workers
 
@@ -274,10 +273,7 @@ def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> Predicted | Skipped:
 def _why_not_there(path: Path) -> str:
     if str(path) == "-":
         return "-: predict reads files, not standard input: save the sound as a file, or use realtime-mer --input -"
-    # pathlib has made one slash of two.
-    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
-        return f"{path}: this is a web address. Download the file first, and give its name."
-    return f"{path}: there is no such file."
+    return missing_file(path)
 
 
 def _write_file(path: Path, content: bytes) -> None:
