@@ -26,7 +26,7 @@ from realtime_mer.models.checkpoint import load_checkpoint
 from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.sources import Capture
 from realtime_mer.sources.device import DeviceSource
-from realtime_mer.sources.grid import on_grid
+from realtime_mer.sources.grid import rounded
 from realtime_mer.types import HIGHEST_RATE_HZ, LOWEST_RATE_HZ, Prediction
 from realtime_mer.updates import Status, Update
 
@@ -110,7 +110,7 @@ class Recogniser:
         Raises UsageError for another shape or type, or if the number of channels changes.
         """
         samples = self._checked(block)
-        capture = Capture(on_grid(samples)[0], self._rate_hz, 0, 0, None)
+        capture = Capture(rounded(samples)[0], self._rate_hz, 0, 0, None)
         return [update.prediction for update in self._session.process(capture)]
 
     def finish(self) -> list[Prediction]:

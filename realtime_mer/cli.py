@@ -17,6 +17,7 @@ from realtime_mer.config.addresses import LARGEST_PORT, address_text
 from realtime_mer.config.profiles import profile_names
 from realtime_mer.endings import FAILED, OK, exit_code, leave, never_fail_to_print
 from realtime_mer.log import begin as begin_log
+from realtime_mer.log.libraries import log_what_libraries_print
 from realtime_mer.misspelling import Parser, check_words
 from realtime_mer.models.packaged import chosen_checkpoint_path
 
@@ -41,6 +42,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def run() -> NoReturn:
     """The process: `main`, then its end."""
+    log_what_libraries_print()
     leave(main())
 
 

@@ -14,6 +14,7 @@ from typing import NoReturn
 
 from realtime_mer import log
 from realtime_mer.errors import OutputError, RealtimeMerError, UsageError, printable
+from realtime_mer.log import libraries
 
 # Their meanings are in docs/running.md.
 EXIT_CODES = OK, FAILED, MISUSED, INTERRUPTED, PIPE_CLOSED = 0, 1, 2, 130, 141
@@ -41,7 +42,7 @@ def leave(code: int) -> NoReturn:
     After Ctrl-C a daemon thread may still be inside a library's native code. Python's own exit would abort the process
     then, so it is skipped.
     """
-    if any(thread.daemon for thread in threading.enumerate()):
+    if any(thread.daemon and thread.name != libraries.THREAD_NAME for thread in threading.enumerate()):
         leave_at_once(code)
     sys.exit(code)
 

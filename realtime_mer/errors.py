@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
+from collections.abc import Iterable
+
 
 class RealtimeMerError(Exception):
     """The base of every error that is not a bug in this package. Its text is a sentence for the user."""
@@ -25,3 +28,8 @@ def printable(text: str, *, keep: str = "") -> str:
     keep: characters that stay as they are.
     """
     return "".join(c if c.isprintable() or c in keep else c.encode("unicode_escape").decode("ascii") for c in text)
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known word that a misspelt one was probably meant to be, whatever its case; None if none is near."""
+    return next(iter(difflib.get_close_matches(word.lower(), known, n=1)), None)

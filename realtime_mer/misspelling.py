@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NoReturn
 
-from realtime_mer.errors import printable
+from realtime_mer.errors import nearest, printable
 
 _OPTION = re.compile(r"--?[A-Za-z]")
 
@@ -49,13 +48,13 @@ def check_words(parser: argparse.ArgumentParser, arguments: Sequence[str]) -> No
 
 
 def _no_option(flag: str, parser: argparse.ArgumentParser, top: argparse.ArgumentParser) -> str:
-    near = difflib.get_close_matches(f"--{flag.lstrip('-').lower()}", _options(parser), n=1)
+    near = nearest(f"--{flag.lstrip('-')}", _options(parser))
     elsewhere = [other.prog for other in (top, *_commands(top).values()) if flag in _options(other)]
     hint = ""
     if elsewhere:
         hint = f" It is an option of `{elsewhere[0]}`."
     elif near:
-        hint = f" Did you mean {near[0]}?"
+        hint = f" Did you mean {near}?"
     return f"there is no option {flag}.{hint}"
 
 
@@ -74,8 +73,8 @@ def _no_command(word: str, commands: Mapping[str, argparse.ArgumentParser]) -> s
             f"{word} is a file, not a command. To play it through the live run: realtime-mer --input {quoted}; "
             f"to predict it at once: realtime-mer predict {quoted}"
         )
-    near = difflib.get_close_matches(word.lower(), commands, n=1)
-    hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(commands)}."
+    near = nearest(word, commands)
+    hint = f"Did you mean {near}?" if near else f"There are: {', '.join(commands)}."
     return f"there is no command {word!r}. {hint}"
 
 

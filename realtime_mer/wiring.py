@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import shutil
 import sys
 import threading
 from collections.abc import Callable, Sequence
@@ -57,6 +58,10 @@ def demo(settings: LiveSettings, *, loop: bool, sound: bool) -> None:
 
     raise_priority()
     _run(settings, DemoSource(loop=loop, sound=sound))
+    # As it has to be typed here: in a clone, the command is not in the PATH.
+    typed = "realtime-mer" if shutil.which("realtime-mer") or not sys.argv[0].endswith("realtime-mer") else sys.argv[0]
+    next_ = f"`{typed} devices` lists this machine's inputs, and `{typed}` analyses the default one."
+    print(f"realtime-mer: That was the demo. Next: {next_}", file=sys.stderr)
 
 
 def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 from pathlib import Path
 
 import pytest
+from live_runs import without_display
+from osc_sockets import free_port
 from test_imports import arrows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -24,9 +28,10 @@ def named_in(page: str) -> list[tuple[str, str]]:
     return named
 
 
-def test_every_fault_names_existing_tests() -> None:
-    named = named_in((ROOT / "docs/faults.md").read_text(encoding="utf-8"))
-    assert len(named) > 40
+@pytest.mark.parametrize(("page", "fewest"), [("faults", 40), ("running", 8)])
+def test_every_fault_names_existing_tests(page: str, fewest: int) -> None:
+    named = named_in((ROOT / f"docs/{page}.md").read_text(encoding="utf-8"))
+    assert len(named) >= fewest
     missing = []
     for file, name in named:
         path = ROOT / "tests" / file
@@ -67,3 +72,25 @@ def test_the_layers_in_the_architecture_page_hold() -> None:
         if depth[folder] <= depth[other]
     ]
     assert wrong == []
+
+
+@pytest.mark.slow
+def test_a_newcomers_first_evening(tmp_path: Path) -> None:
+    """A moved fader, a recording, its replay and a predicted folder, with nothing but the commands of the README."""
+    environment = without_display({**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "PORT": str(free_port())})
+    script = [str(ROOT / "examples/first_evening.sh"), str(tmp_path)]
+    done = subprocess.run(script, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr
+    received = (tmp_path / "osc.txt").read_text(encoding="utf-8")
+    fader = re.findall(r" /mer/smooth/unipolar/arousal f (\S+)", received)
+    assert len(set(fader)) > 10
+    # What the desk got is what the recording and the table hold.
+    recorded = (tmp_path / "tonight/predictions.csv").read_text(encoding="utf-8").splitlines()[1:]
+    predicted = (tmp_path / "moods/audio-000.csv").read_text(encoding="utf-8").splitlines()[1:]
+    assert len(predicted) == len(recorded) >= 6
+    arousals = [float(line.rpartition(",")[2]) for line in predicted]
+    sent = [float(value) for value in re.findall(r" /mer/arousal f (\S+)", received)]
+    assert arousals[: len(sent)] == pytest.approx(sent[: len(arousals)], abs=1e-4)
+    assert "identical to the recorded ones" in done.stderr
+    assert "Without sound: " in (tmp_path / "demo.txt").read_text(encoding="utf-8")
+    assert "Next: `.venv/bin/realtime-mer devices`" in done.stderr

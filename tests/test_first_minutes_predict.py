@@ -8,10 +8,12 @@ import sys
 import threading
 from pathlib import Path
 
+import numpy as np
 import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
 
+import realtime_mer as mer
 from realtime_mer.batch.folder import LeftOut, search
 from realtime_mer.cli import main
 from realtime_mer.models.checkpoint import save_checkpoint
@@ -83,7 +85,7 @@ def test_a_file_that_is_named_is_not_left_out(tmp_path: Path) -> None:
     ("name", "sentence"),
     [
         ("-", "-: predict reads files, not standard input"),
-        ("https://example.org/song.mp3", "this is a web address. Download the file first"),
+        ("https://example.org/song.mp3", "https://example.org/song.mp3 is a web address. Download the file"),
         ("gone.wav", "gone.wav: there is no such file."),
         ("a\n\x1b[31mb\udcff.wav", r"a\n\x1b[31mb\udcff.wav: there is no such file."),
     ],
@@ -138,6 +140,21 @@ def test_a_low_sample_rate_is_noted_once_per_file(
     assert table.startswith("time_s,")
     assert line == f"realtime-mer: {low}: At 16000 Hz the model gets nothing above 8 kHz; use 44100 Hz or more."
     assert predict(capsys, checkpoint, full)[2] == []
+
+
+@pytest.mark.parametrize("gain_db", [12, 30, -30])
+def test_a_file_of_floats_is_predicted_the_same_at_any_level(gain_db: int, deam_root: Path, tmp_path: Path) -> None:
+    """Full scale is 0 dB: the gain stage comes before any clipping."""
+    samples, rate_hz = soundfile.read(deam_root / "golden" / "829.wav", dtype="float32", always_2d=True)
+    # From a loud moment on, so that at -30 dB the music does not begin in what is silence then.
+    clip = samples[rate_hz // 2 : 4 * rate_hz]
+    scaled = clip * np.float32(10 ** (gain_db / 20))
+    soundfile.write(tmp_path / "scaled.wav", scaled, rate_hz, subtype="FLOAT")
+    expected = mer.predict(clip, rate_hz=rate_hz)
+    for found in (mer.predict(tmp_path / "scaled.wav"), mer.predict(scaled, rate_hz=rate_hz)):
+        np.testing.assert_allclose(found.time_s, expected.time_s)
+        np.testing.assert_allclose(found.valence, expected.valence, rtol=0, atol=0.01)
+        np.testing.assert_allclose(found.arousal, expected.arousal, rtol=0, atol=0.01)
 
 
 def run_in_ascii(*arguments: object) -> tuple[int, str, str]:

@@ -293,6 +293,33 @@ crash_in_here()
     assert "in crash_in_here" in (tmp_path / "night.log").read_text(encoding="utf-8")
 
 
+def test_what_libraries_print_goes_to_the_log(tmp_path: Path) -> None:
+    """Whether this process or one that it starts prints it; our own messages stay on standard error."""
+    script = f"""
+import os, subprocess, sys
+from realtime_mer import log as logs
+from realtime_mer.config import LiveSettings, LogSettings
+from realtime_mer.log.libraries import log_what_libraries_print
+log_what_libraries_print()
+logs.begin(LiveSettings(log=LogSettings({str(tmp_path / "night.log")!r}, level="debug")))
+os.write(2, b"ALSA lib pcm.c: underrun occurred\\n")
+subprocess.run([sys.executable, "-c", "import os; os.write(2, b'a child\\\\n')"], check=True)
+logs.notify("ours")
+sys.stdin.read()
+logs.end(0)
+"""
+    path = tmp_path / "night.log"
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], env=ENVIRONMENT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    wait_for(lambda: path.exists() and "a child" in path.read_text(encoding="utf-8"), "the child's line")
+    _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert (process.returncode, errors) == (0, "realtime-mer: ours\n")
+    lines = logged(path)
+    assert "a library prints: ALSA lib pcm.c: underrun occurred" in lines
+    assert "a library prints: a child" in lines
+
+
 @pytest.mark.slow
 def test_a_full_disk_does_not_end_a_run(tmp_path: Path) -> None:
     """A file may have 700 bytes: later lines are lost, and the run goes on to its end."""

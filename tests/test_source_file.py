@@ -242,6 +242,7 @@ def test_a_file_that_cannot_be_played_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, message in (
         (tmp_path / "missing.wav", ": there is no such file."),
+        (Path("https://example.org/a.wav"), " is a web address."),
         (tmp_path / "a.mp3", " cannot be read as audio: "),
         (tmp_path, " is not a regular file."),
         # It must not wait for the pipe.

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from realtime_mer.sources.grid import LARGEST_SAMPLE, STEPS, on_grid
+from realtime_mer.sources.grid import LARGEST_SAMPLE, STEPS, on_grid, rounded
 from realtime_mer.types import FloatArray
 
 
@@ -36,7 +36,9 @@ def test_other_samples_become_the_nearest_one_or_zero(samples: FloatArray) -> No
     assert np.all(distance <= np.where(samples[inside] == 1.0, 1.0, 0.5) / STEPS)
 
 
-def test_samples_beyond_full_scale_are_clipped() -> None:
-    gridded, n_replaced = on_grid(np.array([1.5, -1.5, 1e9], dtype=np.float32))
+def test_samples_beyond_full_scale_are_clipped_on_the_grid_only() -> None:
+    samples = np.array([1.5, -1.5, 1e9], dtype=np.float32)
+    gridded, n_replaced = on_grid(samples)
     assert gridded.tolist() == [1.0 - 1.0 / STEPS, -1.0, 1.0 - 1.0 / STEPS]
     assert n_replaced == 0
+    assert rounded(samples)[0].tolist() == [1.5, -1.5, 1e9]

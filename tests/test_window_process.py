@@ -242,7 +242,7 @@ def test_an_x_server_that_dies_takes_nothing_with_it_but_the_window(number: int,
             received.wait_for(lambda heard: len(heard.numbers("/mer/frame")) >= before + 3, "more predictions")
             code, output, errors = live.end()
     assert code == 0, errors
-    assert "The X11 connection broke" in errors
+    assert "X11" not in errors, "Qt's message goes to the log"
     assert "the display is gone; the run goes on without a window" in errors
     assert "Traceback" not in errors
     assert "valence" in output, "the terminal view, line by line"

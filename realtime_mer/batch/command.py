@@ -5,16 +5,23 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import re
 import unicodedata
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    SpinnerColumn,
+    TextColumn,
+    TimeElapsedColumn,
+    TimeRemainingColumn,
+)
 
 from realtime_mer import __version__
 from realtime_mer.atomic import write_atomically
@@ -23,11 +30,12 @@ from realtime_mer.batch.plotting import can_plot, trajectory_png
 from realtime_mer.endings import write_stdout
 from realtime_mer.errors import OutputError, UsageError, printable
 from realtime_mer.live.input_faults import low_rate_note
-from realtime_mer.live.session import process_file
-from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
-from realtime_mer.sources.reading import AudioFileError
+from realtime_mer.sources.reading import AudioFileError, missing_file
 from realtime_mer.types import Prediction
 from realtime_mer.workers import WorkerCrashedError, run_in_workers
+
+if TYPE_CHECKING:
+    from realtime_mer.models.checkpoint import Checkpoint
 
 TableFormat = Literal["csv", "json"]
 
@@ -81,21 +89,25 @@ def run_predict(
     # From pathlib: a name that is too long, a loop of links, a folder without permission.
     except (OSError, RuntimeError) as error:
         raise UsageError(f"One of the names cannot be used: {error}.") from error
-    checkpoint = load_checkpoint(checkpoint_path)
     if plot and not can_plot():
         raise UsageError(
             "--plot needs matplotlib, which is not installed. In the same environment: pip install matplotlib"
         )
-    _prepare_outputs(plan)
-    model = {"name": checkpoint.model_name, "checkpoint": checkpoint_path.name, "realtime_mer_version": __version__}
     console = Console(stderr=True, markup=False, emoji=False, highlight=False, soft_wrap=True)
     n_skipped = 0
     for_stdout = ""
-    with (
-        _progress(console) as progress,
-        contextlib.closing(predict_all([job.audio for job in plan], checkpoint, jobs)) as outcomes,
-    ):
-        task = progress.add_task("Predicting", total=len(plan))
+    with contextlib.ExitStack() as opened:
+        progress = opened.enter_context(_progress(console))
+        task = progress.add_task("Loading the model", total=len(plan))
+        # Late, so that the bar is there before: these imports take a while.
+        from realtime_mer.models.checkpoint import load_checkpoint
+
+        checkpoint = load_checkpoint(checkpoint_path)
+        _prepare_outputs(plan)
+        model = {"name": checkpoint.model_name, "checkpoint": checkpoint_path.name, "realtime_mer_version": __version__}
+        progress.update(task, description="Predicting")
+        outcomes = predict_all([job.audio for job in plan], checkpoint, jobs)
+        opened.enter_context(contextlib.closing(outcomes))
         job_of = {job.audio: job for job in plan}
         for audio, outcome in outcomes:
             if isinstance(outcome, Skipped):
@@ -240,6 +252,9 @@ def _prepare_outputs(plan: Sequence[Job]) -> None:
 
 
 def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> Predicted | Skipped:
+    # Late, as in run_predict.
+    from realtime_mer.live.session import process_file
+
     try:
         if not path.exists():
             return Skipped(_why_not_there(path))
@@ -258,10 +273,7 @@ def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> Predicted | Skipped:
 def _why_not_there(path: Path) -> str:
     if str(path) == "-":
         return "-: predict reads files, not standard input: save the sound as a file, or use realtime-mer --input -"
-    # pathlib has made one slash of two.
-    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
-        return f"{path}: this is a web address. Download the file first, and give its name."
-    return f"{path}: there is no such file."
+    return missing_file(path)
 
 
 def _write_file(path: Path, content: bytes) -> None:
@@ -277,6 +289,8 @@ def _not_written(path: Path, error: OSError) -> OutputError:
 
 def _progress(console: Console) -> Progress:
     return Progress(
+        # Shows from the start, and within a long file, that it works.
+        SpinnerColumn("line"),
         TextColumn("{task.description}"),
         BarColumn(),
         MofNCompleteColumn(),

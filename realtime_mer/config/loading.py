@@ -6,7 +6,6 @@ hold, limits for hostile files, and messages that name the key.
 
 from __future__ import annotations
 
-import difflib
 import math
 import re
 import tomllib
@@ -21,6 +20,7 @@ from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_
 import msgspec
 
 from realtime_mer.config.checks import ConfigError, name_in_message, wrong
+from realtime_mer.errors import nearest
 
 Settings = TypeVar("Settings")
 
@@ -116,8 +116,8 @@ def _unknown(root: Any, known: list[str], where: str, name: str, value: object) 
         around = [key for key in everywhere if key.partition(".")[0] == where.partition(".")[0]]
         # If several tables have the name, the last entry counts.
         candidates = {key.rpartition(".")[2]: key for key in (*reversed(everywhere), *around)} | here
-    near = difflib.get_close_matches(name.lower(), candidates, n=1)
-    hint = f"Did you mean {candidates[near[0]]}?" if near else f"There are: {', '.join(here.values())}."
+    near = nearest(name, candidates)
+    hint = f"Did you mean {candidates[near]}?" if near else f"There are: {', '.join(here.values())}."
     key = name_in_message(_joined(where, name))
     return ConfigError(f"{key}: there is no such {'table' if is_table else 'key'}. {hint}")
 

@@ -5,7 +5,6 @@ The types hold each key's range. `__post_init__` checks what a range cannot expr
 
 from __future__ import annotations
 
-import difflib
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
@@ -14,6 +13,7 @@ from msgspec import Meta
 from realtime_mer.config.addresses import LARGEST_PORT, in_numbers, is_host, parse_listen
 from realtime_mer.config.checks import ConfigError, Text, one_of, wrong
 from realtime_mer.config.space import MAPPABLE, matching
+from realtime_mer.errors import nearest
 
 TRANSPORTS = ("udp", "broadcast", "multicast", "tcp")
 SMOOTHINGS = ("none", "linear", "spring", "one-euro")
@@ -63,8 +63,8 @@ class MappedValue:
 
     def __post_init__(self) -> None:
         if self.value not in MAPPABLE:
-            near = difflib.get_close_matches(self.value.lower(), MAPPABLE, n=1)
-            hint = f"Did you mean {near[0]}?" if near else f"There are: {', '.join(MAPPABLE)}."
+            near = nearest(self.value, MAPPABLE)
+            hint = f"Did you mean {near}?" if near else f"There are: {', '.join(MAPPABLE)}."
             raise ConfigError(f"{wrong('value', 'the name of one number of the address space', self.value)} {hint}")
         if self.low is not None and self.high is not None and self.low > self.high:
             raise wrong("high", f"a number not below low ({self.low:g})", self.high)

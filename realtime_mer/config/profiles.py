@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import difflib
 import re
 from pathlib import Path
 
 from realtime_mer.config.checks import ConfigError, shown
+from realtime_mer.errors import nearest
 
 _SUFFIX = ".toml"
 
@@ -21,8 +21,8 @@ def profile_path(profile: str) -> Path:
     if name := find_profile(profile):
         return _folder() / f"{name}{_SUFFIX}"
     names = profile_names()
-    near = difflib.get_close_matches(profile.lower(), names, n=1)
-    hint = f"Did you mean {near[0]}? " if near else ""
+    near = nearest(profile, names)
+    hint = f"Did you mean {near}? " if near else ""
     raise ConfigError(
         f"there is no OSC profile {shown(profile)}. {hint}There are: {', '.join(names) or 'none'}. The path of a file "
         f"ends in {_SUFFIX}."

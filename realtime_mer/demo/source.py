@@ -70,7 +70,8 @@ class DemoSource:
     def detail(self) -> str:
         movement = self.movement
         fault = "" if self._player is None else self._player.fault
-        return f"Now {movement.mood}: “{movement.name}”." + (f" Without sound: {fault}" if fault else "")
+        sound = f"Without sound: {fault}" if fault else "Without sound." if self._player is None else "With sound."
+        return f"Now {movement.mood}: “{movement.name}”. {sound}"
 
     @property
     def movement(self) -> Movement:

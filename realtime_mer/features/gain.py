@@ -13,8 +13,10 @@ import numpy as np
 
 from realtime_mer.types import FloatArray
 
-# No music's mean square is larger (+6 dBFS): bad samples from a driver must not hold the gain down for minutes.
+# A hop's mean square counts as at most +6 dBFS, or 13 dB above the momentary level: a few bad samples must not hold the
+# gain down for minutes, but a file of floats may be far above full scale throughout.
 _LOUDEST = 4.0
+_LARGEST_JUMP = 20.0
 _LARGEST_DB = 200.0
 
 
@@ -112,7 +114,8 @@ class GainStage:
     def _gain_after(self, mean_square: float) -> float:
         if mean_square < self._gate:
             return 1.0 if self._gain is None else self._gain
-        mean_square = min(mean_square, _LOUDEST)
+        if self._music_hops:
+            mean_square = min(mean_square, max(_LOUDEST, _LARGEST_JUMP * self._momentary))
         self._music_hops += 1
         self._long += (mean_square - self._long) * max(1.0 / self._music_hops, self._long_weight)
         self._momentary += (mean_square - self._momentary) * max(1.0 / self._music_hops, self._momentary_weight)

@@ -25,7 +25,7 @@ from realtime_mer.models.checkpoint import Checkpoint
 from realtime_mer.models.predictor import Predictor
 from realtime_mer.recording import Beginning
 from realtime_mer.sources import Capture
-from realtime_mer.sources.grid import on_grid
+from realtime_mer.sources.grid import rounded
 from realtime_mer.sources.reading import AudioFileError, read_blocks
 from realtime_mer.types import FeatureFrame, FloatArray, Prediction
 from realtime_mer.updates import InputLevel, Update
@@ -321,13 +321,14 @@ class FilePart:
 def process_file(path: Path, checkpoint: Checkpoint) -> Generator[FilePart, None, None]:
     """A whole audio file, as fast as possible, with the same result as a live run. The last part has no samples.
 
+    Only sound above full scale, in a file of floats, is different: a live run clips it, as a recording has to.
     Raises AudioFileError for a file that is no audio or too short for one frame, and what Session raises.
     """
     n_updates = 0
     part = FilePart(0, 0, 0.0, [])
     with contextlib.closing(Session(checkpoint, LevelMeterSettings())) as session:
         for block in read_blocks(path):
-            samples, _ = on_grid(block.samples)
+            samples, _ = rounded(block.samples)
             updates = session.process(Capture(samples, block.rate_hz, 0, 0, None))
             part = FilePart(len(samples), block.rate_hz, session.gain_db, updates)
             n_updates += len(updates)

@@ -19,6 +19,7 @@ import numpy as np
 
 from realtime_mer.config import AudioSettings
 from realtime_mer.log import LOGGER
+from realtime_mer.log.libraries import log_lines
 from realtime_mer.sources import Capture
 from realtime_mer.sources.capturing import HEADER, PerhapsOursError, command
 from realtime_mer.sources.devices import DeviceError, InputDevice, choose, is_gone
@@ -99,16 +100,17 @@ class _Capturer:
         self._replies: queue.SimpleQueue[dict[str, Any] | None] = queue.SimpleQueue()
         # Without this, BLAS starts a thread for each core.
         environment = {**os.environ, "OPENBLAS_NUM_THREADS": "1"}
-        # A session of its own, so that it gets no Ctrl-C from the terminal. ALSA and PortAudio can print messages
-        # without end, so these are discarded.
+        # A session of its own, so that it gets no Ctrl-C from the terminal.
         self._process = subprocess.Popen(
             command(),
             env=environment,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
+            stderr=subprocess.PIPE,
             start_new_session=True,
         )
+        assert self._process.stderr is not None
+        log_lines(self._process.stderr)
         threading.Thread(target=self._take, name="device reader", daemon=True).start()
 
     def request(self, request: dict[str, Any]) -> None:

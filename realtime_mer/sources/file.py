@@ -8,11 +8,11 @@ from pathlib import Path
 
 from realtime_mer.sources import MAX_CHANNELS, Capture, SourceError
 from realtime_mer.sources.paced import PacedSource
-from realtime_mer.sources.reading import AudioFileError, read_blocks
+from realtime_mer.sources.reading import AudioFileError, missing_file, read_blocks
 
 
 class FileSource(PacedSource):
-    """Any file that soundfile reads, in real time or as fast as possible.
+    """An audio file, in real time or as fast as possible.
 
     loop: at its end it begins again, without a gap, in the same segment.
     `start` raises SourceError for a file that is missing, not audio, empty or has more than eight channels; `read`, for
@@ -54,7 +54,7 @@ def _check_is_file(path: Path) -> None:
     except OSError as error:
         raise SourceError(f"{path} cannot be played: {error.strerror or error}.") from error
     if not there:
-        raise SourceError(f"{path}: there is no such file.")
+        raise SourceError(missing_file(path))
     if not is_file:
         raise SourceError(f"{path} is not a regular file. Pipe raw PCM to standard input instead: --input -")
 

@@ -25,12 +25,17 @@ def with_numbers_only(samples: FloatArray) -> tuple[FloatArray, int]:
     return numbers, n_replaced
 
 
-def on_grid(samples: FloatArray) -> tuple[FloatArray, int]:
-    """The samples rounded to 24-bit PCM, still as floats, and how many were unusable and became 0.
+def rounded(samples: FloatArray) -> tuple[FloatArray, int]:
+    """The samples rounded to steps of 24-bit PCM, still as floats, and how many were unusable and became 0.
 
-    samples: float32, any shape, full scale at -1 and 1; values beyond are clipped, unusable ones (`with_numbers_only`)
-    become 0. 16-bit and 24-bit sound is unchanged.
+    samples: float32, any shape, full scale at -1 and 1. Values beyond full scale stay: the gain stage reduces them.
+    Unusable ones (`with_numbers_only`) become 0. 16-bit and 24-bit sound is unchanged.
     """
     numbers, n_replaced = with_numbers_only(samples)
-    gridded: FloatArray = np.clip(np.rint(numbers * np.float32(STEPS)), -STEPS, STEPS - 1) / np.float32(STEPS)
-    return gridded, n_replaced
+    return np.rint(numbers * np.float32(STEPS)) / np.float32(STEPS), n_replaced
+
+
+def on_grid(samples: FloatArray) -> tuple[FloatArray, int]:
+    """The same, and clipped at full scale, as a recording holds them: for live sound."""
+    steps, n_replaced = rounded(samples)
+    return np.clip(steps, -1.0, np.float32(1.0 - 1.0 / STEPS)), n_replaced

@@ -7,6 +7,7 @@ made of several streams, files whose header has no length or a wrong one, and pi
 from __future__ import annotations
 
 import os
+import re
 import select
 import stat
 import struct
@@ -44,6 +45,15 @@ _PIPE_TIMEOUT_S = 20.0
 
 class AudioFileError(RealtimeMerError, ValueError):
     """A file that cannot be read as audio, or is too short to hold one frame."""
+
+
+def missing_file(path: Path) -> str:
+    """Why a file that does not exist cannot be read, in a sentence."""
+    # pathlib has made one slash of two.
+    if re.match("[A-Za-z][A-Za-z0-9+.-]+:/", str(path)):
+        address = str(path).replace(":/", "://", 1)
+        return f"{address} is a web address. Download the file first, and give its name."
+    return f"{path}: there is no such file."
 
 
 def read_blocks(path: Path) -> Iterator[AudioBlock]:

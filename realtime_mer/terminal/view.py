@@ -90,7 +90,7 @@ class TerminalView:
         self._memory: deque[Update] = deque()
         self._live: Live | None = None
         self._keys = Keys()
-        self._written: tuple[SourceState | None, str] = None, ""
+        self._written: tuple[SourceState | None, str, str] = None, "", ""
         self._open = contextlib.ExitStack()
 
     def __enter__(self) -> Self:
@@ -148,14 +148,14 @@ class TerminalView:
 
     def _write_lines(self, status: Status, updates: Sequence[Update]) -> None:
         lines = [update_line(update, status) for update in updates]
-        state, fault = self._written
+        state, detail, fault = self._written
         # The most likely order: a source that is lost or has ended gave these predictions before.
-        if status.state is not state:
+        if (status.state, status.detail) != (state, detail):
             begins = status.state in (SourceState.OPENING, SourceState.RUNNING)
             lines.insert(0 if begins else len(lines), source_line(status))
         if status.recording_fault and status.recording_fault != fault:
             lines.append(f"{status.time_s:.1f} s  recording incomplete: {status.recording_fault}")
-        self._written = status.state, status.recording_fault
+        self._written = status.state, status.detail, status.recording_fault
         if self._stream is not None:
             for line in lines:
                 self._stream.write(plain(line, self._stream.encoding) + "\n")

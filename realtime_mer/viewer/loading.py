@@ -85,10 +85,12 @@ def take_of_file(path: Path, checkpoint_path: Path, report: Callable[[float], No
     # These import SciPy, which takes a while, and a recording does not need it.
     from realtime_mer.live.session import process_file
     from realtime_mer.models.checkpoint import load_checkpoint
-    from realtime_mer.sources.reading import AudioFileError
+    from realtime_mer.sources.reading import AudioFileError, missing_file
 
+    if not path.exists():
+        raise AudioFileError(missing_file(path))
     if not path.is_file():
-        raise AudioFileError(f"{path}: there is no such file, and no such recording.")
+        raise AudioFileError(f"{path} is not a regular file.")
     updates: list[Update] = []
     gains_db: list[float] = []
     n_samples, rate_hz, n_promised = 0, 1, _n_promised(path)

@@ -59,13 +59,12 @@ def _decimal_points() -> Generator[None, None, None]:
 def display_watched(lost: Callable[[], NoReturn] | None) -> Generator[None, None, None]:
     """Calls `lost` in the main thread when the display's server is gone. If `lost` returns, Qt ends the process.
 
-    Qt only prints a message about it. All its messages still go to standard error.
+    Qt only prints a message about it. All its messages go to the log.
     """
 
     def handle(_kind: QtCore.QtMsgType, _context: QtCore.QMessageLogContext, message: str | None) -> None:
         text = message or ""
-        with contextlib.suppress(OSError, ValueError, AttributeError):
-            print(text, file=sys.stderr)
+        LOGGER.debug("Qt: %s", text)
         # In any other thread it is too late.
         if lost is not None and text.startswith(_LOST) and threading.current_thread() is threading.main_thread():
             lost()
