@@ -150,10 +150,10 @@ def test_the_error_without_a_server_has_the_remedy(tmp_path: Path) -> None:
         assert listed.stderr.startswith("realtime-mer: error: This machine has no sound input. Plug one in, or start")
 
 
-def test_the_error_without_portaudio_has_the_remedy(tmp_path: Path) -> None:
+def test_the_error_without_portaudio_has_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """sounddevice raises OSError without the library; here, a module of that name does."""
     (tmp_path / "sounddevice.py").write_text("raise OSError('no audio')")
-    listed = list_devices({**os.environ, "PYTHONPATH": str(tmp_path)})
-    assert listed.returncode == 1
-    assert listed.stderr.startswith("realtime-mer: error: The library PortAudio cannot be used (no audio). ")
-    assert "nstall" in listed.stderr
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    with pytest.raises(DeviceError, match=r"^The library PortAudio cannot be used \(no audio\)\. .*nstall"):
+        devices.portaudio()
