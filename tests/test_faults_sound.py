@@ -20,7 +20,7 @@ import pytest
 import soundfile
 from checkpoints import music, small_checkpoint
 from live_runs import LiveRun, Received, oscdump, without_display
-from osc_sockets import eventually, free_port
+from osc_sockets import free_port
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
@@ -266,29 +266,6 @@ def test_with_a_busy_process_on_every_core_every_loss_is_counted(server: SoundSe
     if "overflows" not in lines + errors:
         assert len(lost) <= len(at)
         assert not played[lost].any(), "the drops, and nothing else"
-
-
-def test_a_killed_program_leaves_no_process_behind(server: SoundServer) -> None:
-    port = free_port()
-    arguments = ("--no-plot", "--osc", f"127.0.0.1:{port}")
-    with oscdump(port) as received, LiveRun(*arguments, environment=server.environment) as run:
-        received.wait_for(lambda got: "running" in got.texts("/mer/status/source"), "sound")
-        listed = subprocess.run(["pgrep", "-P", str(run.process.pid)], capture_output=True, text=True, check=True)
-        (capturing,) = map(int, listed.stdout.split())
-        assert Path(f"/proc/{capturing}").exists()
-        # From now on it has nothing to write, so no write can fail.
-        server.pactl("suspend-sink", "music", "1")
-        time.sleep(0.3)
-        run.process.kill()
-        eventually(lambda: not is_alive(capturing))
-
-
-def is_alive(pid: int) -> bool:
-    """A zombie is not."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 # ---- the clock ------------------------------------------------------------------------------------------------------

@@ -33,7 +33,7 @@ def test_a_frame_that_fails_does_not_end_the_run(
         return step(predictor, frame)
 
     monkeypatch.setattr(Predictor, "step", fail_once)
-    soundfile.write(tmp_path / "tune.wav", music(8.0), 44_100)
+    soundfile.write(tmp_path / "tune.wav", music(5.0), 44_100)
     source = FileSource(tmp_path / "tune.wav", loop=False, fast=True)
     source.start()
     board = Board("tune")
@@ -49,6 +49,6 @@ def test_a_frame_that_fails_does_not_end_the_run(
     assert recognition.run(threading.Event()), "it came to the music's end"
     updates = board.take_updates()
     assert n_steps > 3
-    assert updates[-1].time_s > 6.0
+    assert updates[-1].time_s > 3.0
     assert [update.index for update in updates] == list(range(len(updates)))
     assert board.latest_status.detail == f"The engine had to be restarted: {error}"

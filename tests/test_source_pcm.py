@@ -241,16 +241,6 @@ def test_a_pipe_that_does_not_block_is_read_too() -> None:
         read(source)
 
 
-def test_a_file_can_be_standard_input_too(tmp_path: Path) -> None:
-    values = list(range(-1000, 1000))
-    (tmp_path / "a.raw").write_bytes(integers_as_bytes(values, 2))
-    with (tmp_path / "a.raw").open("rb") as file:
-        source = source_of(file)
-        source.start()
-        sound = sound_of(read(source))
-    assert (sound.reshape(-1) * 2.0**15).tolist() == values
-
-
 # ---- the end ----------------------------------------------------------------------------------------------------
 
 
