@@ -1,5 +1,5 @@
-"""Faults of the sound and of the process, injected into the real thing: sound that is no music, a program that is
-stopped, starved or killed, and a clock that is set back."""
+"""Faults of the sound and of the process, injected into the real thing: sound that is no music, a frame that fails, a
+program that is stopped or starved, and a clock that is set back."""
 
 from __future__ import annotations
 
@@ -30,9 +30,10 @@ from realtime_mer.live.requests import Requests
 from realtime_mer.live.session import Session
 from realtime_mer.models.checkpoint import load_checkpoint, save_checkpoint
 from realtime_mer.models.packaged import default_checkpoint_path
+from realtime_mer.models.predictor import Predictor
 from realtime_mer.recording.reader import read_recording
 from realtime_mer.sources.pcm import PcmSource
-from realtime_mer.types import FloatArray
+from realtime_mer.types import FeatureFrame, FloatArray, Prediction, PredictionError
 from realtime_mer.updates import InputLevel, LevelState, Status, Update
 
 pytestmark = pytest.mark.slow
@@ -175,6 +176,25 @@ def test_with_a_dead_channel_the_other_one_is_used() -> None:
     kept = run_live(left)
     assert not any(update.held for update in kept.updates)
     np.testing.assert_allclose(kept.values(), run_live(both).values(), atol=1e-4)
+
+
+@pytest.mark.parametrize("error", [PredictionError("It is no number."), ValueError("The feature f is nan.")])
+def test_a_frame_that_fails_does_not_end_the_run(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    step, n_steps = Predictor.step, 0
+
+    def fail_once(predictor: Predictor, frame: FeatureFrame) -> Prediction:
+        nonlocal n_steps
+        n_steps += 1
+        if n_steps == 3:
+            raise error
+        return step(predictor, frame)
+
+    monkeypatch.setattr(Predictor, "step", fail_once)
+    kept = run_live(music(8.0, n_channels=2))
+    assert n_steps > 3
+    assert kept.updates[-1].time_s > 6.0
+    assert kept.last_status is not None
+    assert kept.last_status.detail == f"The engine had to be restarted: {error}"
 
 
 # ---- the process ----------------------------------------------------------------------------------------------------

@@ -158,14 +158,6 @@ def test_lost_sound_stands_out(name: str, width: int) -> None:
     assert "red" in style_of("LOST", LOST, width)
 
 
-def test_only_frames_and_labels_are_dim() -> None:
-    clipping = replace(RUNNING, level=replace(MUSIC, state=LevelState.CLIPPING))
-    for word in ("╭", "latency", "gain"):
-        assert style_of(word, clipping) == "dim", word
-    for word in ("Monitor", "CLIPPING", "turn it down", "140 ms", "+3.2 dB", "tense", "●", "█"):
-        assert re.search(r"^(?!.*dim)|not dim", style_of(word, clipping)), word
-
-
 def test_a_long_name_is_cut_and_the_clock_stays() -> None:
     assert re.fullmatch(r" RUNNING  x+… 0:12:34", screen(replace(RUNNING, source="x" * 200))[0])
 
