@@ -1,4 +1,4 @@
-"""A clock for sources that play in real time: it goes on only when it is told to."""
+"""A clock for sources that play in real time: only the test moves it."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def install_clock(patch: pytest.MonkeyPatch) -> FakeClock:
 
 
 def read_all(source: Source) -> list[Capture]:
-    """Everything that it gives now, until it gives nothing."""
+    """All captures that are ready now."""
     captures = []
     while (capture := source.read()) is not None:
         captures.append(capture)

@@ -1,4 +1,4 @@
-"""A sound output that takes sound only as far as the test lets it, in place of PortAudio's."""
+"""A sound output in place of PortAudio's: it takes sound as much as the test lets it."""
 
 from __future__ import annotations
 
@@ -71,7 +71,7 @@ class FakeOutput:
             expected = len(self.taken) + n_writes
             self._room = n_writes
             self._changed.notify_all()
-            assert self._changed.wait_for(lambda: len(self.taken) >= expected, TIMEOUT_S), "it is not written to"
+            assert self._changed.wait_for(lambda: len(self.taken) >= expected, TIMEOUT_S), "nothing is written"
 
     def take_all(self) -> None:
         """Takes everything from now on."""

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,8 +15,6 @@ from realtime_mer.updates import SourceState, Status
 
 LINE = re.compile(r"(?P<when>\S+) +(?P<stream_s>[0-9]+\.[0-9]{2}) s  (?P<level>[A-Z]+) +(?P<message>.*)")
 RUNNING = Status("the desk", SourceState.RUNNING, time_s=1.0)
-# Only to avoid hanging.
-TIMEOUT_S = 60.0
 
 
 class Clock:
@@ -45,10 +42,3 @@ def logged(path: Path, level: str | None = None) -> list[str]:
     assert all(lines), path.read_text(encoding="utf-8")
     found = [(line["level"], line["message"]) for line in lines if line is not None]
     return [text for its, text in found if level in (None, its) and not re.match("realtime-mer |in /", text)]
-
-
-def wait_for(condition: Callable[[], object], what: str) -> None:
-    deadline_s = time.monotonic() + TIMEOUT_S
-    while not condition():
-        assert time.monotonic() < deadline_s, f"never: {what}"
-        time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""Recordings for tests: what they are made of, how they are made and played, and a good one."""
+"""Recordings for tests: their parts, how they are made and played, and a good one."""
 
 from __future__ import annotations
 
@@ -75,5 +75,5 @@ def good_recording(directory: Path) -> Path:
 def wait_until(condition: Callable[[], bool]) -> None:
     give_up_s = time.monotonic() + 30.0
     while not condition():
-        assert time.monotonic() < give_up_s, "it never came to that"
+        assert time.monotonic() < give_up_s, "it did not happen"
         time.sleep(0.01)

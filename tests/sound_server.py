@@ -1,4 +1,4 @@
-"""The sound server of the tests, which are skipped where there is none."""
+"""The sound server of the tests, which are skipped if there is none."""
 
 from __future__ import annotations
 

@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from sound_server import start_sound_server
@@ -39,11 +40,11 @@ INPUTS = (INTERFACE, LAPTOP, DEFAULT, SAME_ON_JACK, MONITOR)
         ("speakers", "pulse", MONITOR),
     ],
 )
-def test_what_is_meant(wanted: str, host_api: str | None, expected: InputDevice) -> None:
+def test_the_chosen_input(wanted: str, host_api: str | None, expected: InputDevice) -> None:
     assert choose(INPUTS, wanted, host_api) is expected
 
 
-def test_the_default_of_a_host_api_is_its_own() -> None:
+def test_the_default_input_of_a_host_api() -> None:
     jack = replace(SAME_ON_JACK, is_host_api_default=True)
     inputs = (INTERFACE, replace(DEFAULT, is_host_api_default=True), jack, replace(MONITOR, is_host_api_default=True))
     assert choose(inputs, "default", "jack") is jack
@@ -53,7 +54,7 @@ def test_the_default_of_a_host_api_is_its_own() -> None:
 
 
 @pytest.mark.parametrize("device", INPUTS)
-def test_what_the_table_says_to_type_means_that_very_input(device: InputDevice) -> None:
+def test_the_table_s_argument_chooses_its_input(device: InputDevice) -> None:
     assert choose(INPUTS, device.argument, None) is device
     line = next(line for line in devices_table(INPUTS).splitlines() if line.split()[0] == device.argument)
     assert device.name in line
@@ -71,13 +72,13 @@ def test_what_the_table_says_to_type_means_that_very_input(device: InputDevice) 
         ("", None, ["any of 5 inputs"]),
     ],
 )
-def test_what_cannot_be_meant_is_said_with_what_there_is(wanted: str, host_api: str | None, reasons: list[str]) -> None:
+def test_the_error_for_an_unknown_input_lists_the_inputs(wanted: str, host_api: str | None, reasons: list[str]) -> None:
     with pytest.raises(DeviceError) as raised:
         choose(INPUTS, wanted, host_api)
     assert all(reason in str(raised.value) for reason in reasons), str(raised.value)
 
 
-def test_no_input_at_all_comes_with_the_cure() -> None:
+def test_the_error_without_any_input_has_the_remedy() -> None:
     with pytest.raises(DeviceError, match=r"no sound input\. Plug one in"):
         choose([], "default", None)
 
@@ -120,37 +121,27 @@ def list_devices(environment: dict[str, str]) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
-def test_the_servers_sources_are_listed_with_their_own_rates(server: SoundServer) -> None:
+def test_the_sources_of_a_server_are_listed_with_their_own_rates(server: SoundServer, tmp_path: Path) -> None:
+    """In any locale: pactl translates even "s16le 2ch 44100Hz"; this one lists nothing unless LC_ALL is C.UTF-8."""
     module = server.load_sink("studio", rate=96_000, channels=6)
-    try:
-        listed = list_devices(server.environment)
-    finally:
-        server.unload(module)
-    assert (listed.returncode, listed.stderr) == (0, "")
-    lines = {line.split()[0]: line for line in listed.stdout.splitlines() if line}
-    assert "96000 Hz" in lines["studio.monitor"]
-    assert " 6 " in lines["studio.monitor"]
-    assert "hears what is playing" in lines["studio.monitor"]
-    assert "default" in lines["music.monitor"]
-    assert "44100 Hz" in lines["music.monitor"]
-
-
-def test_the_server_is_asked_in_its_own_language(server: SoundServer, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """pactl translates even "s16le 2ch 44100Hz"; here, one that does so wherever the locale is not C.UTF-8."""
-    folder = tmp_path_factory.mktemp("bin")
-    pactl = folder / "pactl"
-    pactl.write_text(
+    (tmp_path / "pactl").write_text(
         '#!/bin/sh\n[ "$LC_ALL" = C.UTF-8 ] || { echo "[]"; exit 0; }\nexec /usr/bin/env PATH="$REAL" pactl "$@"\n'
     )
-    pactl.chmod(0o755)
+    (tmp_path / "pactl").chmod(0o755)
     real = server.environment["PATH"]
-    listed = list_devices({**server.environment, "PATH": f"{folder}:{real}", "REAL": real, "LC_ALL": "it_IT.UTF-8"})
-    assert "music.monitor" in listed.stdout
+    translating = {"PATH": f"{tmp_path}:{real}", "REAL": real, "LC_ALL": "it_IT.UTF-8"}
+    listed = list_devices({**server.environment, **translating})
+    server.unload(module)
+    assert (listed.returncode, listed.stderr) == (0, "")
+    lines = {line.split()[0]: line for line in listed.stdout.splitlines() if line}
+    for text in ("96000 Hz", " 6 ", "hears what is playing"):
+        assert text in lines["studio.monitor"]
+    for text in ("44100 Hz", "default"):
+        assert text in lines["music.monitor"]
 
 
-def test_without_a_server_the_cure_is_told(tmp_path_factory: pytest.TempPathFactory, server: SoundServer) -> None:
-    nowhere = {**server.environment, "XDG_RUNTIME_DIR": str(tmp_path_factory.mktemp("nowhere"))}
-    listed = list_devices(nowhere)
+def test_the_error_without_a_server_has_the_remedy(tmp_path: Path) -> None:
+    listed = list_devices({**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)})
     if listed.returncode == 0:
         # A machine with a sound card of its own.
         assert "None of these inputs is known to hear what this machine plays" in listed.stdout
@@ -159,13 +150,10 @@ def test_without_a_server_the_cure_is_told(tmp_path_factory: pytest.TempPathFact
         assert listed.stderr.startswith("realtime-mer: error: This machine has no sound input. Plug one in, or start")
 
 
-@pytest.mark.parametrize("broken", ["no audio", "nothing"])
-def test_without_portaudio_the_cure_is_told(broken: str, tmp_path_factory: pytest.TempPathFactory) -> None:
-    """sounddevice raises OSError where the library is missing; here, a module of that name does."""
-    folder = tmp_path_factory.mktemp("broken")
-    (folder / "sounddevice.py").write_text(f"raise OSError({broken!r})")
-    environment = {**os.environ, "PYTHONPATH": str(folder)}
-    run = list_devices(environment)
-    assert run.returncode == 1
-    assert run.stderr.startswith(f"realtime-mer: error: The library PortAudio cannot be used ({broken}). ")
-    assert "nstall" in run.stderr
+def test_the_error_without_portaudio_has_the_remedy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """sounddevice raises OSError without the library; here, a module of that name does."""
+    (tmp_path / "sounddevice.py").write_text("raise OSError('no audio')")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.delitem(sys.modules, "sounddevice", raising=False)
+    with pytest.raises(DeviceError, match=r"^The library PortAudio cannot be used \(no audio\)\. .*nstall"):
+        devices.portaudio()

@@ -11,12 +11,11 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from osc_sockets import HERE, Receiver, eventually, receiving
+from osc_sockets import HERE, eventually, receiving
 
 from realtime_mer.config import TargetSettings
 from realtime_mer.osc import sink as sink_module
@@ -32,39 +31,30 @@ FRAMES = ("frame",)
 UPDATE = Update(0, Prediction(1.0, 0.25, -0.5), False, 0.1)
 
 
-@pytest.fixture
-def receiver() -> Iterator[Receiver]:
-    with receiving() as made:
-        yield made
-
-
-def heard(receiver: Receiver) -> list[object]:
-    """The frames that have come so far."""
-    return [message.values[0] for datagram in receiver.drain() for message in read_packet(datagram)]
-
-
 @linux_only
-def test_a_receiver_that_ends_and_comes_back(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_receiver_that_ends_and_comes_back(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sink_module, "open_output", lambda target: open_output(target, Timeouts(quiet_s=0.1)))
     n_sent = 0
     with receiving() as gone:
         port = gone.port
-    targets = [TargetSettings(port=port, send=FRAMES), TargetSettings(port=receiver.port, send=FRAMES)]
-    with contextlib.closing(OscSink(targets)) as sink:
+    with receiving() as receiver:
+        targets = [TargetSettings(port=port, send=FRAMES), TargetSettings(port=receiver.port, send=FRAMES)]
+        with contextlib.closing(OscSink(targets)) as sink:
 
-        def told(summary: str) -> bool:
-            nonlocal n_sent
-            sink.update(replace(UPDATE, index=n_sent))
-            n_sent += 1
-            return list(map(str, sink.target_statuses())) == [summary, f"{HERE}:{receiver.port}"]
+            def shows(status: str) -> bool:
+                nonlocal n_sent
+                sink.update(replace(UPDATE, index=n_sent))
+                n_sent += 1
+                return list(map(str, sink.target_statuses())) == [status, f"{HERE}:{receiver.port}"]
 
-        eventually(lambda: told(f"{HERE}:{port} (nothing listens there)"))
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
-            back.bind((HERE, port))
-            eventually(lambda: told(f"{HERE}:{port}"))
-            assert back.recv(1000)
-        eventually(lambda: told(f"{HERE}:{port} (nothing listens there)"))
-    assert heard(receiver) == list(range(n_sent))
+            eventually(lambda: shows(f"{HERE}:{port} (nothing listens there)"))
+            with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as back:
+                back.bind((HERE, port))
+                eventually(lambda: shows(f"{HERE}:{port}"))
+                assert back.recv(1000)
+            eventually(lambda: shows(f"{HERE}:{port} (nothing listens there)"))
+        frames = [message.values[0] for datagram in receiver.drain() for message in read_packet(datagram)]
+    assert frames == list(range(n_sent))
 
 
 # Ends with 77 if a network namespace or such an interface is not allowed.
@@ -77,23 +67,21 @@ from realtime_mer.osc.sink import OscSink
 from realtime_mer.types import Prediction
 from realtime_mer.updates import Update
 
-def ip(*arguments):
-    return subprocess.run(["ip", *arguments], capture_output=True).returncode == 0
+def ip(arguments):
+    return subprocess.run(["ip", *arguments.split()], capture_output=True).returncode == 0
 
-if not (ip("link", "set", "lo", "up") and any(ip("link", "add", "stage", "type", kind) for kind in ("dummy", "ifb"))):
+if not (ip("link set lo up") and any(ip("link add stage type " + kind) for kind in ("dummy", "ifb"))):
     sys.exit(77)
-assert ip("addr", "add", "10.77.0.1/24", "dev", "stage")
-assert ip("link", "set", "stage", "up")
+assert ip("addr add 10.77.0.1/24 dev stage")
+assert ip("link set stage up")
 
 receiver = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
 receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 22)
 receiver.bind(("127.0.0.1", 0))
 receiver.settimeout(30)
-desk, here = "10.77.0.2:9000", f"127.0.0.1:{receiver.getsockname()[1]}"
-sink = OscSink([
-    TargetSettings("10.77.0.2", 9000, send=("frame",)),
-    TargetSettings(port=receiver.getsockname()[1], send=("frame",)),
-])
+port = receiver.getsockname()[1]
+desk, here = "10.77.0.2:9000", f"127.0.0.1:{port}"
+sink = OscSink([TargetSettings("10.77.0.2", 9000, send=("frame",)), TargetSettings(port=port, send=("frame",))])
 update = Update(0, Prediction(1.0, 0.25, -0.5), False, 0.1)
 n_sent = 0
 
@@ -109,11 +97,11 @@ def until(condition, what):
         time.sleep(0.02)
 
 until(lambda stage, other: (stage, other) == (desk, here), "all well")
-assert ip("link", "set", "stage", "down")
+assert ip("link set stage down")
 until(lambda stage, other: "not sending: Network is unreachable" in stage and other == here, "the interface is down")
-assert ip("link", "set", "stage", "up")
+assert ip("link set stage up")
 until(lambda stage, other: "not sending" not in stage and other == here, "the interface is up again")
-assert ip("link", "del", "stage")
+assert ip("link del stage")
 until(lambda stage, other: "not sending: Network is unreachable" in stage and other == here, "the interface is gone")
 sink.close()
 print(n_sent)

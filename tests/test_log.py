@@ -20,8 +20,8 @@ import pytest
 import soundfile
 from checkpoints import music
 from live_runs import LiveRun, without_display
-from logged import LINE, RUNNING, TIMEOUT_S, Clock, log, logged, wait_for
-from osc_sockets import free_port
+from logged import LINE, RUNNING, Clock, log, logged
+from osc_sockets import GENEROUS_S, eventually, free_port
 
 from realtime_mer import log as logs
 from realtime_mer import wiring
@@ -54,7 +54,7 @@ def test_a_line_has_local_time_stream_time_level_and_message(tmp_path: Path) -> 
     assert (found["stream_s"], found["level"], found["message"]) == ("12.35", "WARNING", "3 of them")
     when = datetime.fromisoformat(found["when"])
     assert when.utcoffset() is not None
-    assert abs(when.timestamp() - time.time()) < TIMEOUT_S
+    assert abs(when.timestamp() - time.time()) < GENEROUS_S
     assert re.search(rf"INFO      realtime-mer [0-9.]+ begins: Python .*, process {os.getpid()}$", first)
     assert settings.endswith(f"with {{display = {{plot = False}}, log = {{file = {str(path)!r}}}}}")
     assert last.endswith("realtime-mer ends with exit code 0")
@@ -103,7 +103,7 @@ def test_logging_is_restored_at_the_end_and_without_a_log_nothing_is_printed(
     before = state()
     with log(tmp_path / "night.log"):
         assert state() != before
-    wait_for(lambda: state() == before, "everything is restored")
+    eventually(lambda: state() == before)
     begin(LiveSettings())
     LOGGER.error("discarded")
     LogSink(list).status(RUNNING)
@@ -188,19 +188,19 @@ def test_no_caller_waits_for_a_disk_that_hangs(path: Path, monkeypatch: pytest.M
 
     def hanging(self: Any, record: logging.LogRecord) -> None:
         hangs.set()
-        assert goes_on.wait(TIMEOUT_S)
+        assert goes_on.wait(GENEROUS_S)
         emit(self, record)
 
     monkeypatch.setattr(logs._LogFile, "emit", hanging)
     with log(path):
-        assert hangs.wait(TIMEOUT_S)
+        assert hangs.wait(GENEROUS_S)
         for n in range(3000):
             LOGGER.warning("line %d", n)
         assert logs._log is not None
         assert logs._log.queue.waiting.qsize() == 1000
     assert not path.read_text(encoding="utf-8"), "the end does not wait for the disk"
     goes_on.set()
-    wait_for(lambda: len(logged(path)) >= 998, "the waiting lines are written")
+    eventually(lambda: len(logged(path)) >= 998)
     assert logged(path)[0] == "line 0"
 
 
@@ -221,11 +221,11 @@ def test_lines_that_cannot_be_written_are_counted_and_logging_goes_on(
     monkeypatch.setattr(logs._LogFile, "flush", failing)
     with log(path):
         LOGGER.info("before")
-        wait_for(lambda: "before" in path.read_text(encoding="utf-8"), "the line before")
+        eventually(lambda: "before" in path.read_text(encoding="utf-8"))
         full.set()
         LOGGER.info("lost")
         LOGGER.info("lost too")
-        wait_for(lambda: path.read_text(encoding="utf-8").count("half a li") == 2, "two lines fail")
+        eventually(lambda: path.read_text(encoding="utf-8").count("half a li") == 2)
         full.clear()
         LOGGER.info("after")
     lines = path.read_text(encoding="utf-8").splitlines()
@@ -268,7 +268,7 @@ def run(folder: Path, script: str, *arguments: str) -> subprocess.CompletedProce
     """Runs this Python code."""
     command = [sys.executable, "-c", script, *arguments]
     return subprocess.run(
-        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=GENEROUS_S, check=False
     )
 
 
@@ -341,7 +341,7 @@ def test_a_live_run_logs_its_commands_and_its_end(tmp_path: Path) -> None:
     path, control, osc = tmp_path / "night.log", free_port(), free_port()
     arguments = f"--input - --no-plot --no-terminal --osc 127.0.0.1:{osc} --control {control} --log-file {path}"
     with LiveRun(*arguments.split(), environment=ENVIRONMENT, stdin=subprocess.PIPE, folder=tmp_path) as live:
-        wait_for(lambda: path.exists() and "is running" in path.read_text(encoding="utf-8"), "it runs")
+        eventually(lambda: path.exists() and "is running" in path.read_text(encoding="utf-8"))
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as desk:
             for message in (
                 Message("/mer/control/mark", "s", ("the drop",)),
@@ -349,7 +349,7 @@ def test_a_live_run_logs_its_commands_and_its_end(tmp_path: Path) -> None:
                 Message("/mer/control/record/start", "s", ("take one",)),
             ):
                 desk.sendto(message_packet(message), ("127.0.0.1", control))
-        wait_for(lambda: "recording into take one" in path.read_text(encoding="utf-8"), "the recording")
+        eventually(lambda: "recording into take one" in path.read_text(encoding="utf-8"))
         assert live.end() == (0, "", "")
     lines = logged(path)
     for line in (

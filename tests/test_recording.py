@@ -24,7 +24,7 @@ from realtime_mer.updates import Sink, Update
 
 
 def essence(captures: list[Capture]) -> list[tuple[int, int, bytes, tuple[int, ...], dict[int, int]]]:
-    """Of each segment, however it is cut: number, rate, samples, and where how much was dropped."""
+    """Of each segment, however it is cut: number, rate, samples, and the drops by position."""
     segments: dict[tuple[int, int], tuple[list[FloatArray], dict[int, int]]] = {}
     for one in captures:
         pieces, drops = segments.setdefault((one.segment, one.rate_hz), ([], {}))

@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from osc_sockets import eventually
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
@@ -598,6 +599,39 @@ def test_a_sound_library_that_hangs_or_crashes_is_a_device_lost_and_found(
     last = listener.capturing_process()
     listener.source.close()
     assert last.returncode is not None
+
+
+KILLED = """
+import os, time
+from realtime_mer.config import AudioSettings
+from realtime_mer.sources.device import DeviceSource
+source = DeviceSource(AudioSettings(device="quiet.monitor"))
+source.start()
+while source.read() is None:
+    time.sleep(0.01)
+print(source._current._process.pid, flush=True)
+time.sleep(60)
+"""
+
+
+def test_a_killed_program_leaves_no_process_behind(server: SoundServer, sinks: dict[str, str]) -> None:
+    with subprocess.Popen([sys.executable, "-c", KILLED], stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdout is not None
+        stat = Path(f"/proc/{int(parent.stdout.readline())}/stat")
+        assert is_running(stat)
+        # From now on the capturing process has nothing to write, so no write can fail.
+        server.pactl("suspend-sink", "quiet", "1")
+        time.sleep(0.3)
+        parent.kill()
+    eventually(lambda: not is_running(stat))
+
+
+def is_running(stat: Path) -> bool:
+    """A zombie is not."""
+    try:
+        return stat.read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
 
 
 def test_a_sound_library_that_hangs_while_it_opens(

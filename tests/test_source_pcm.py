@@ -165,7 +165,7 @@ def test_any_pieces_make_the_same_frames(sizes: list[int], pcm_format: str, n_ch
     assert (f"its last {left_out} B were left out" in source.detail) == (left_out > 0)
 
 
-def test_a_frame_may_be_longer_than_what_came_first() -> None:
+def test_a_frame_may_be_longer_than_the_first_piece() -> None:
     """Both pieces and the end are there before the first read."""
     with started("s32le", 8, 1) as (source, into):
         into.write(bytes([1]))
@@ -209,7 +209,7 @@ def test_a_fast_writer_waits_and_nothing_is_lost() -> None:
             nonlocal written
             written += into.write(content[written : written + 1_000]) or 0
 
-        # It takes two seconds and what the pipe holds, and then no more.
+        # The source takes two seconds, the pipe as much as it holds, and then no more.
         give_up_s = time.monotonic() + 30.0
         while written < most_bytes - 2**15 and time.monotonic() < give_up_s:
             write()
@@ -239,16 +239,6 @@ def test_a_pipe_that_does_not_block_is_read_too() -> None:
         assert sound_of(read(source, 5)).shape == (5, 1)
         into.close()
         read(source)
-
-
-def test_a_file_can_be_standard_input_too(tmp_path: Path) -> None:
-    values = list(range(-1000, 1000))
-    (tmp_path / "a.raw").write_bytes(integers_as_bytes(values, 2))
-    with (tmp_path / "a.raw").open("rb") as file:
-        source = source_of(file)
-        source.start()
-        sound = sound_of(read(source))
-    assert (sound.reshape(-1) * 2.0**15).tolist() == values
 
 
 # ---- the end ----------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""The sound output: what is played, from where, and what happens when it fails."""
+"""The sound output: its sound, its position, and its failures."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def test_it_reports_what_the_output_has_taken(output: FakeOutput, player: SoundP
     assert np.array_equal(output.sound, expected)
 
 
-def test_another_moment_replaces_the_one_that_is_played(output: FakeOutput, player: SoundPlayer) -> None:
+def test_play_replaces_the_moment_that_is_played(output: FakeOutput, player: SoundPlayer) -> None:
     player.play(0.0)
     output.take(N_LEAD_IN + 4)
     player.play(1.5)
@@ -103,7 +103,7 @@ def test_a_pause_is_silent_and_loses_nothing(output: FakeOutput, player: SoundPl
 
 
 @pytest.mark.parametrize("stalls", [False, True])
-def test_an_output_that_goes_away_is_reported(
+def test_an_output_that_is_lost_is_reported(
     output: FakeOutput, player: SoundPlayer, monkeypatch: pytest.MonkeyPatch, stalls: bool
 ) -> None:
     player.play(0.0)
@@ -141,7 +141,7 @@ def test_an_output_that_cannot_be_opened(
     assert later.heard_s() is None
 
 
-def test_a_sound_system_that_hangs_is_given_up(monkeypatch: pytest.MonkeyPatch, player: SoundPlayer) -> None:
+def test_a_sound_system_that_hangs_is_an_error(monkeypatch: pytest.MonkeyPatch, player: SoundPlayer) -> None:
     answers = threading.Event()
 
     def portaudio() -> None:

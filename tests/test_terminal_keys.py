@@ -5,14 +5,13 @@ from __future__ import annotations
 import io
 import os
 import select
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
 import pytest
-from osc_sockets import GENEROUS_S, eventually
+from osc_sockets import eventually
 
 from realtime_mer.terminal.keys import Keys, terminal_fd
 
@@ -122,43 +121,3 @@ def test_without_a_terminal_there_are_no_keys(tmp_path: Path, monkeypatch: pytes
             with Keys(stdin) as keys:
                 assert keys.poll() is None
         assert file.read() == "qqq"
-
-
-# Like a shell: takes a terminal, and starts a background job (this program again), as `&` does.
-SHELL = """
-import fcntl, os, sys, termios
-from realtime_mer.terminal.keys import Keys, in_foreground
-if sys.argv[1:] == ["job"]:
-    before = termios.tcgetattr(0)
-    with Keys() as keys:
-        print(in_foreground(0), keys.poll(), termios.tcgetattr(0) == before, flush=True)
-else:
-    import subprocess
-    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
-    job = subprocess.Popen(
-        [sys.executable, "-c", sys.orig_argv[-1], "job"], process_group=0, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        output = job.communicate(timeout=20)[0].strip()
-    except subprocess.TimeoutExpired:
-        output = "stopped"
-        job.kill()
-    with Keys() as keys:
-        print("job:", output, "shell:", in_foreground(0), flush=True)
-"""
-
-
-@pytest.mark.slow
-def test_a_background_job_leaves_the_terminal_alone_and_is_not_stopped(terminal: Terminal) -> None:
-    terminal.type(b"q\n")
-    run = subprocess.run(
-        [sys.executable, "-c", SHELL],
-        cwd=ROOT,
-        stdin=terminal.stdin,
-        capture_output=True,
-        text=True,
-        start_new_session=True,
-        timeout=2 * GENEROUS_S,
-        check=False,
-    )
-    assert run.stdout.strip() == "job: False None True shell: True", run.stderr

@@ -34,7 +34,7 @@ from train.deam import DeamError, load_deam, read_features_csv
 
 ROOT = Path(__file__).resolve().parents[1]
 
-# Beyond what the libraries take. The largest file read as a whole is a checkpoint, of 64 MiB.
+# In addition to the libraries. The largest file that is read as a whole is a checkpoint, of 64 MiB.
 MEMORY_BYTES = 512 * 2**20
 PATIENCE_S = 30.0
 # Of a sound file: faults appear by then.
