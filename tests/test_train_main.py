@@ -106,7 +106,7 @@ def test_fit_writes_a_checkpoint_scores_and_pictures(
 
 
 def test_the_table_is_made_by_one_command(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    root = official(tmp_path, range(1, 21))
+    root = official(tmp_path, range(1, 9))
     output = tmp_path / "results"
     arguments = ["table", "--deam", str(root), "--cache", str(tmp_path / "cache"), "--output", str(output)]
     assert main([*arguments, "--seeds", "2"]) == 0

@@ -1,4 +1,4 @@
-"""Small data sets for the tests of training: songs made up of numbers, and folders of a few real clips."""
+"""Small data sets for the tests of training: songs of random numbers, and folders of a few real clips."""
 
 from __future__ import annotations
 
