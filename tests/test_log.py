@@ -312,8 +312,8 @@ logs.end(0)
     process = subprocess.Popen(
         [sys.executable, "-c", script], env=ENVIRONMENT, stdin=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
-    wait_for(lambda: path.exists() and "a child" in path.read_text(encoding="utf-8"), "the child's line")
-    _, errors = process.communicate(timeout=TIMEOUT_S)
+    eventually(lambda: path.exists() and "a child" in path.read_text(encoding="utf-8"))
+    _, errors = process.communicate(timeout=GENEROUS_S)
     assert (process.returncode, errors) == (0, "realtime-mer: ours\n")
     lines = logged(path)
     assert "a library prints: ALSA lib pcm.c: underrun occurred" in lines
