@@ -406,14 +406,13 @@ def test_on_a_terminal_there_is_a_table_until_ctrl_c() -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("how", "term"), [(("plain",), "xterm-256color"), ((), "dumb")])
-def test_lines_on_a_terminal(how: tuple[str, ...], term: str) -> None:
+def test_plain_lines_on_a_terminal() -> None:
     port = free_port()
     script: list[tuple[bytes, Callable[[], None] | bytes]] = [
         (b"listening on 127.0.0.1", sends(port, 2)),
         (b"/desk/01 f 0.125\r\n", b"\x03"),
     ]
-    code, wrote = on_a_terminal(PROGRAM, "terminal", str(port), *how, script=script, term=term)
+    code, wrote = on_a_terminal(PROGRAM, "terminal", str(port), "plain", script=script)
     assert code == 0
     assert b"jitter" in wrote
     assert b"1 packets, 2 messages" in wrote

@@ -296,7 +296,7 @@ class _TcpOutput(Output):
     """TCP with SLIP frames (OSC 1.1): https://opensoundcontrol.stanford.edu/files/2009-NIME-OSC-1.1.pdf, RFC 1055.
 
     Each frame stands between two END bytes, as in OSC 1.1; only the very first one begins without, as in RFC 1055:
-    liblo distinguishes SLIP from OSC 1.0's length prefix by the first four bytes, and refuses END before a bundle.
+    liblo recognises SLIP by the first four bytes, and does not accept END before a bundle.
 
     The background thread also reads and discards what the receiver sends, since it might wait for that. A frame that
     was sent only in part is completed before any other; packets that come meanwhile are dropped whole.
@@ -361,8 +361,8 @@ class _TcpOutput(Output):
             self._count_failed()
         if self._connection is not None:
             with contextlib.suppress(OSError):
-                # This wakes the thread.
-                self._connection.shutdown(socket.SHUT_RDWR)
+                # This wakes the thread. Writing is ended by closing, which may discard what was not sent.
+                self._connection.shutdown(socket.SHUT_RD)
         self._connection, self._rest = None, b""
 
     def _keep_open(self) -> None:
