@@ -242,7 +242,6 @@ def test_a_file_that_cannot_be_played_is_named(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     for path, message in (
         (tmp_path / "missing.wav", ": there is no such file."),
-        (Path("https://example.org/a.wav"), " is a web address."),
         (tmp_path / "a.mp3", " cannot be read as audio: "),
         (tmp_path, " is not a regular file."),
         # It must not wait for the pipe.
@@ -254,6 +253,11 @@ def test_a_file_that_cannot_be_played_is_named(tmp_path: Path) -> None:
     for loop in (False, True):
         check_failure(write(tmp_path / "empty.wav", noise(0)), " holds no sound.", loop=loop)
     assert sound_of(read_all(started(write(tmp_path / "8.wav", noise(100, 8))))).shape == (100, 8)
+
+
+def test_a_web_address_is_named_as_one() -> None:
+    with pytest.raises(SourceError, match=r"^https://example\.org/a\.wav is a web address\."):
+        FileSource(Path("https://example.org/a.wav"), loop=False, fast=True).start()
 
 
 def test_a_file_that_is_cut_off_first_gives_its_sound(tmp_path: Path) -> None:
