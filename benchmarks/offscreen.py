@@ -21,6 +21,7 @@ from realtime_mer.demo.piece import render
 from realtime_mer.live.session import Session
 from realtime_mer.models.checkpoint import load_checkpoint
 from realtime_mer.models.packaged import default_checkpoint_path
+from realtime_mer.osc.status import TargetState, TargetStatus
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.sources.reading import read_blocks
@@ -125,7 +126,9 @@ def open_window(settings: DisplaySettings, size_px: tuple[int, int]) -> Iterator
     from realtime_mer.window.shortcuts import Action
 
     board, stop = Board(DEMO), threading.Event()
-    window = LiveWindow(board, stop, settings, actions={Action.PAUSE: stop.clear, Action.RECORD: stop.clear})
+    actions = {Action.PAUSE: stop.clear, Action.RECORD: stop.clear}
+    target = TargetStatus("127.0.0.1:9000", TargetState.UP)
+    window = LiveWindow(board, stop, settings, actions=actions, osc=lambda: [target])
     try:
         window.open()
         window.setWindowState(QtCore.Qt.WindowState.WindowNoState)

@@ -1,4 +1,4 @@
-"""The command that makes the pictures in docs/: they are made, and show what they are to show."""
+"""The command that makes the pictures in docs/."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from drawing import require_qt
 from windows import ROOT, TIMEOUT_S, bare_environment
 
 from benchmarks import screenshots
-from benchmarks.offscreen import DEMO, PIXEL_FOR_PIXEL, hear
+from benchmarks.offscreen import PIXEL_FOR_PIXEL, hear
 from benchmarks.screenshots import PICTURES, SIZE_PX
 from realtime_mer.updates import LevelState
 
@@ -34,12 +34,12 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_songs_are_heard_as_in_a_live_run(song: Path) -> None:
+def test_songs_are_processed_as_in_a_live_run(song: Path) -> None:
     heard = hear([song, song], silence_s=2.5, longest_s=3.0)
     assert heard.length_s == pytest.approx(8.5)
     assert [update.index for update in heard.updates] == list(range(len(heard.updates)))
     times_s = [update.time_s for update in heard.updates]
-    # Each song is heard afresh, with its first prediction after a second.
+    # Each song starts afresh, with its first prediction after a second.
     assert times_s == sorted(times_s)
     assert [time_s for time_s in times_s if 3.0 < time_s < 4.0] == []
     assert [update.held for update in heard.updates][-1]
@@ -50,13 +50,6 @@ def test_songs_are_heard_as_in_a_live_run(song: Path) -> None:
     levels = [status.level for status in statuses if status.level is not None]
     assert levels[30].state is LevelState.MUSIC
     assert levels[-1].state is LevelState.SILENCE
-
-
-def test_without_a_song_it_is_the_built_in_piece() -> None:
-    heard = hear([], silence_s=0.0, longest_s=2.0)
-    assert heard.length_s == pytest.approx(2.0, abs=0.6)
-    assert heard.updates
-    assert {status.source for status in heard.statuses} == {DEMO}
 
 
 def test_the_pictures_are_made_and_differ(song: Path, tmp_path: Path) -> None:
@@ -94,13 +87,13 @@ def test_errors_are_reported(
     require_qt()
     for name in ("QT_QPA_PLATFORM", *PIXEL_FOR_PIXEL):
         monkeypatch.setenv(name, "")
-    for arguments, told in (
+    for arguments, message in (
         ([tmp_path / "no.wav"], f"error: {tmp_path / 'no.wav'}"),
         ([song, "--output", tmp_path / "no"], f"error: {tmp_path / 'no'} is not a folder"),
     ):
         monkeypatch.setattr(sys, "argv", ["screenshots", *map(str, arguments)])
         assert screenshots.main() == 1
-        assert capsys.readouterr().err.startswith(told)
+        assert capsys.readouterr().err.startswith(message)
 
 
 def pixels_of(path: Path) -> npt.NDArray[np.uint8]:

@@ -216,38 +216,19 @@ def test_the_bar_shows_quadrants_silences_breaks_and_marks(shown: Shown) -> None
         assert (np.abs(pixels[:, column - 2 : column + 3] - rgb(DARK.text)) <= 2).all(axis=2).any()
 
 
-def test_keys_change_how_it_looks(shown: Shown, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_stage_hides_the_bar_and_a_new_theme_keeps_the_moment(shown: Shown) -> None:
     window = shown.window
     window.seek(6.0)
-    assert window.view.theme.background == DARK.background
     shown.press("T")
-    assert window.view.theme.background == LIGHT.background
     assert (picture(window)[2, 2] == rgb(LIGHT.background)).all()
     shown.wait(lambda: "+0.50" in shown.texts())
-    shown.press("M")
-    assert not window.bar.isVisible()
-    assert window.isFullScreen()
-    shown.press("M")
-    assert window.bar.isVisible()
-    assert not window.isFullScreen()
-    shown.press("Z")
-    assert window.look.span_s == 600.0
-    window.view.zoomed.emit(1)
-    assert window.look.span_s == 300.0
+    for is_stage in (True, False):
+        shown.press("M")
+        assert (window.isFullScreen(), window.bar.isVisible()) == (is_stage, not is_stage)
+    window.view.zoomed.emit(-1)
+    assert window.look.span_s == 120.0
     shown.press("H")
-    assert window.view.has_key_list
     assert any("one prediction back" in text for text in shown.texts())
-    shown.press("T")
-    assert window.view.has_key_list
-    shown.press("Escape")
-    assert not window.view.has_key_list
-    shown.press("F")
-    assert window.isFullScreen()
-    shown.press("Escape")
-    assert not window.isFullScreen()
-    monkeypatch.chdir(tmp_path)
-    shown.press("S")
-    shown.wait(lambda: bool(list(tmp_path.glob("realtime-mer*.png"))))
     assert window.position_s == 6.0
 
 
@@ -266,32 +247,21 @@ def test_its_end_leaves_no_thread_behind(shown: Shown, qtbot: QtBot, end: Callab
     shown.wait(lambda: all(thread.name != "sound output" for thread in threading.enumerate()))
 
 
-def test_it_comes_back_as_it_was_left(shown: Shown, qtbot: QtBot, tmp_path: Path) -> None:
-    # The screen of "offscreen" is small.
-    shown.window.setGeometry(2, 24, 768, 530)
-    settle()
-    place = shown.window.geometry().getRect()
+def test_it_comes_back_as_it_was_left_unless_the_command_says_otherwise(
+    shown: Shown, qtbot: QtBot, tmp_path: Path
+) -> None:
+    from realtime_mer.viewer.window import ViewerWindow
+
     shown.press("T")
     shown.press("Z")
     shown.press("Q")
-
-    def again(**wishes: str) -> ViewerWindow:
-        from realtime_mer.viewer.window import ViewerWindow
-
+    for wishes, theme in (({}, "light"), ({"theme": "dark"}, "dark")):
         window = ViewerWindow(shown.take, threading.Event(), remembered=tmp_path / "viewer.json", **wishes)
         qtbot.addWidget(window)
-        return window
-
-    second = again()
-    second.open()
-    settle()
-    assert (second.look.theme, second.look.span_s) == ("light", 600.0)
-    assert second.geometry().getRect() == place
-    third = again(theme="dark")
-    third.open((1000, 600))
-    settle()
-    assert third.look.theme == "dark"
-    assert (third.width(), third.height()) == (1000, 600)
+        window.open((1000, 600))
+        settle()
+        assert (window.look.theme, window.look.span_s) == (theme, 600.0)
+        assert (window.width(), window.height()) == (1000, 600)
 
 
 def test_marks_are_on_the_timelines_once_they_have_been(shown: Shown) -> None:

@@ -183,31 +183,6 @@ def test_the_trail_fades_and_gets_thinner() -> None:
     assert 1 <= thick[0] < thick[1] <= 8
 
 
-def test_places_older_than_the_trail_are_not_drawn() -> None:
-    trail_s = 5.0
-    shown, newcomer = Shown(trail_s=trail_s), Shown(trail_s=trail_s)
-    shown.give(circle(30), rest_s=0.0)
-    before = picture(shown.plane)
-    shown.give([update(i, 0.1, 0.2) for i in range(30, 30 + round(2 * trail_s) + 12)])
-    assert (picture(shown.plane) != before).any()
-    newcomer.give(list(shown.history._updates)[-round(2 * trail_s) - 2 :])
-    assert np.abs(picture(shown.plane) - picture(newcomer.plane)).max() <= 2
-
-
-def test_the_trail_is_the_springs_smooth_path() -> None:
-    """At the corner of a square the spring turns before it has reached the corner."""
-    shown = Shown()
-    shown.give([update(0, -0.6, -0.6)])
-    shown.give([update(1, 0.6, -0.6)], rest_s=0.5)
-    shown.give([update(2, 0.6, 0.6)], rest_s=0.5)
-    shown.give([update(3, 0.6, 0.6)])
-    pixels = picture(shown.plane)
-    row, column = (round(value) for value in shown.px(0.6, -0.6))
-    assert pixels[row - 3 : row + 4, column - 3 : column + 4, 0].max() < 100, "nothing in the corner itself"
-    cut = pixels[shown.around(0.5, -0.45, 0.12)]
-    assert cut[..., 0].max() > 120
-
-
 # The ellipse
 
 

@@ -282,24 +282,3 @@ def test_a_word_without_room_is_left_out() -> None:
     assert len(found) > 10
     assert (np.abs(found[:, 1] + 200 - column) <= 2).all(), "the line alone"
     assert len(where(pixels[:16], DARK.quadrants[3], 100)) > 30, "the next one's word is there"
-
-
-def test_of_restless_music_only_the_longer_stays_are_marked() -> None:
-    shown = Shown()
-    quadrants = [(1, 2, 3, 4)[i // 5 % 4] if i // 400 % 2 else 1 for i in range(2400)]
-    shown.timeline.show_span(None)
-    shown.give([update(i, 0.0, 0.0, quadrant=q) for i, q in enumerate(quadrants)])
-    assert len(shown.history.changes) > 150
-    assert len(shown.timeline._changes._lines) <= 61
-
-
-def test_a_cleared_history_leaves_nothing() -> None:
-    shown = Shown()
-    shown.give([*wave(80), update(80, 0.5, 0.5, quadrant=1)])
-    shown.history.clear()
-    shown.timeline.show_history(shown.history)
-    assert len(shown.curve()) == 0
-    assert shown.timeline._value.text() == "–"
-    shown.give([update(90, 0.25, 0.5, quadrant=1)])
-    assert shown.timeline._value.text() == "+0.25"
-    assert len(shown.curve()) > 0
