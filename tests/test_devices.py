@@ -121,6 +121,7 @@ def list_devices(environment: dict[str, str]) -> subprocess.CompletedProcess[str
     return subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
 
 
+@pytest.mark.slow
 def test_the_sources_of_a_server_are_listed_with_their_own_rates(server: SoundServer, tmp_path: Path) -> None:
     """In any locale: pactl translates even "s16le 2ch 44100Hz"; this one lists nothing unless LC_ALL is C.UTF-8."""
     module = server.load_sink("studio", rate=96_000, channels=6)
@@ -140,6 +141,7 @@ def test_the_sources_of_a_server_are_listed_with_their_own_rates(server: SoundSe
         assert text in lines["music.monitor"]
 
 
+@pytest.mark.slow
 def test_the_error_without_a_server_has_the_remedy(tmp_path: Path) -> None:
     listed = list_devices({**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)})
     if listed.returncode == 0:

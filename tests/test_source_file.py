@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import threading
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +14,7 @@ from fake_clock import FakeClock, install_clock, read_all, sound_of
 from hypothesis import given
 from hypothesis import strategies as st
 
-from realtime_mer.sources import Capture, Source, SourceError
+from realtime_mer.sources import Source, SourceError
 from realtime_mer.sources.file import FileSource
 from realtime_mer.sources.grid import on_grid
 from realtime_mer.sources.reading import read_blocks
@@ -199,18 +198,6 @@ def test_a_pause_before_the_start_holds_it_at_its_beginning(tmp_path: Path, cloc
     source.resume()
     clock.now_s += 0.125
     assert len(sound_of(read_all(source))) == RATE_HZ // 8
-
-
-def test_with_the_real_clock_it_takes_its_time(tmp_path: Path) -> None:
-    samples = noise(RATE_HZ // 2)
-    before_s = time.monotonic()
-    source = started(write(tmp_path / "a.wav", samples), fast=False)
-    captures: list[Capture] = []
-    while source.state != SourceState.ENDED and time.monotonic() < before_s + 30.0:
-        captures += read_all(source)
-        time.sleep(0.002)
-    np.testing.assert_array_equal(sound_of(captures), samples)
-    assert time.monotonic() - before_s >= 0.5
 
 
 def in_another_thread(call: Callable[[], None]) -> None:

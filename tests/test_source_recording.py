@@ -1,4 +1,4 @@
-"""A recording as a source: damage is reported when it is played, a drop takes its time, and it can be paused."""
+"""A recording as a source: damage is reported when it is played, and in real time a drop takes its time."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from fake_clock import install_clock, read_all, sound_of
-from recordings import RATE_HZ, capture, good_recording, noise, record, wait_until
+from fake_clock import install_clock, read_all
+from recordings import RATE_HZ, capture, good_recording, noise, record
 
 from realtime_mer.recording.reader import read_recording, read_segment
 from realtime_mer.recording.source import RecordingSource
-from realtime_mer.sources import Capture, Source, SourceError
+from realtime_mer.sources import Source, SourceError
 from realtime_mer.updates import SourceState
 
 
@@ -65,20 +65,3 @@ def test_in_real_time_a_drop_takes_its_time(tmp_path: Path, monkeypatch: pytest.
     first, second = (1_000, 0), (1_000, 8_000)
     assert given == [first, first, *[(0, 0)] * 8, second, first, *[(0, 0)] * 4, (2_000, 8_000), (2_000, 0), (0, 0)]
     assert source.state == SourceState.ENDED
-
-
-def test_a_replay_pauses_and_plays_with_the_real_clock(tmp_path: Path) -> None:
-    source = RecordingSource(record(tmp_path / "recording", [capture(noise(2_000))]), fast=False)
-    source.start()
-    source.pause()
-    assert (source.state, source.read()) == (SourceState.PAUSED, None)
-    source.resume()
-    given: list[Capture] = []
-
-    def ended() -> bool:
-        given.extend(read_all(source))
-        return source.state == SourceState.ENDED
-
-    wait_until(ended)
-    np.testing.assert_array_equal(sound_of(given), noise(2_000))
-    source.close()
