@@ -19,7 +19,7 @@ from windows import TIMEOUT_S, bare_environment
 
 from benchmarks.common import BenchmarkError, OscReceiver, running
 from benchmarks.display import count_of, show_hours
-from benchmarks.offscreen import PIXEL_FOR_PIXEL, Heard, look, open_window, press
+from benchmarks.offscreen import PIXEL_FOR_PIXEL, Recognised, look, open_window, press
 from realtime_mer.config import DisplaySettings
 from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
@@ -34,7 +34,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def heard() -> Heard:
+def recognised() -> Recognised:
     """Five minutes in all quadrants, with a silence in the middle, and a status every half minute."""
     updates = []
     for index in range(int(2 * LENGTH_S)):
@@ -62,7 +62,7 @@ def heard() -> Heard:
         statuses.append(
             Status("a device", SourceState.RUNNING, time_s=STATUS_S * number, level=level, gain_db=number / 10)
         )
-    return Heard(tuple(updates), tuple(statuses))
+    return Recognised(tuple(updates), tuple(statuses))
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,12 +84,12 @@ def kept(window: LiveWindow) -> Kept:
     return Kept(sys.getallocatedblocks(), (n_items, n_others))
 
 
-def test_hours_in_the_window_leave_nothing_behind(heard: Heard) -> None:
+def test_hours_in_the_window_leave_nothing_behind(recognised: Recognised) -> None:
     """Its memory stops growing after 35 minutes, when the last of its lists has its full length."""
     require_qt()
     found = []
     with open_window(DisplaySettings(mode="operator", theme="dark", trail_s=120), (1280, 720)) as (window, board):
-        for sample in show_hours(window, board, heard, 1.75):
+        for sample in show_hours(window, board, recognised, 1.75):
             found.append((sample, kept(window)))
     last = found[-1][0]
     assert (len(found), last.time_s) == (7, 1.75 * 3600.0)
@@ -101,11 +101,11 @@ def test_hours_in_the_window_leave_nothing_behind(heard: Heard) -> None:
     assert late.n_blocks - early.n_blocks < 300
 
 
-def test_other_modes_and_themes_leave_nothing_behind(heard: Heard) -> None:
+def test_other_modes_and_themes_leave_nothing_behind(recognised: Recognised) -> None:
     require_qt()
     with open_window(DisplaySettings(mode="operator", theme="dark"), (1280, 720)) as (window, board):
         found = []
-        for update, status in zip(heard.updates, heard.statuses, strict=False):
+        for update, status in zip(recognised.updates, recognised.statuses, strict=False):
             board.update(update)
             board.status(status)
             # The stage mode, the other theme, the timelines, the first theme.
