@@ -1,4 +1,4 @@
-"""The scaler: what fitting promises of the training frames, and what stays true of anything a stream may bring."""
+"""The scaler: fitted on training frames, and applied to any stream."""
 
 from __future__ import annotations
 
