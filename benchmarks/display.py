@@ -42,7 +42,16 @@ from benchmarks.common import (
     sound,
     table,
 )
-from benchmarks.offscreen import PIXEL_FOR_PIXEL, Heard, again, draw_into_memory, hear, look, open_window, press
+from benchmarks.offscreen import (
+    PIXEL_FOR_PIXEL,
+    Recognised,
+    again,
+    draw_into_memory,
+    look,
+    open_window,
+    press,
+    recognise,
+)
 from benchmarks.x_server import x_server
 from realtime_mer.config import MODES, DisplaySettings
 from realtime_mer.demo.instruments import RATE_HZ
@@ -62,19 +71,19 @@ LEAST_FPS = 30.0
 _VIRTUAL = "Xvfb"
 _PLATFORMS = {"offscreen": "offscreen", _VIRTUAL: "xcb"}
 _START_TIMEOUT_S, _COUNT_TIMEOUT_S = 60.0, 10.0
-# What hours are made of: music, and silence at its end.
+# The hours repeat music with silence at its end.
 _TAPE_S, _SILENCE_S = 300.0, 6.0
 _LOST_DETAIL = "It delivers no data any more. Waiting for its return."
-# How often memory is looked at.
+# How often memory is measured.
 _SAMPLE_S = 900.0
-# As often as a run tells its status.
+# The rate at which a run reports its status.
 _LOOKS_PER_S = 10
 
 
 @dataclass(frozen=True, slots=True)
 class _Drawn:
     """What the window did. fps: pictures per second; longest_s: the longest time between two; thread_share: of a core,
-    the thread that draws; x_share: the X server, None where there is none."""
+    the thread that draws; x_share: the X server, None without one."""
 
     fps: float
     longest_s: float
@@ -171,7 +180,7 @@ def _row(run: _Run, share_alone: float) -> tuple[str, ...]:
 
 @contextlib.contextmanager
 def _tape(music: Path, seconds: float) -> Iterator[Path]:
-    """As common.music_tape; of the built-in piece where the folder that usually is there is not."""
+    """As common.music_tape; of the built-in piece if the default folder does not exist."""
     if music != DEFAULT_MUSIC or music.is_dir():
         with music_tape(music, seconds) as tape:
             yield tape
@@ -200,7 +209,7 @@ def _run(name: str, tape: Path, seconds: float, window: _Window | None) -> _Run:
     with contextlib.ExitStack() as opened:
         receiver = opened.enter_context(contextlib.closing(OscReceiver()))
         environment = dict(opened.enter_context(sound(tape)))
-        # Not as somebody here has left their window.
+        # Without the window settings saved on this machine.
         environment |= PIXEL_FOR_PIXEL
         environment["XDG_CONFIG_HOME"] = opened.enter_context(tempfile.TemporaryDirectory(prefix="benchmark"))
         command, x_pid = ["-m", "realtime_mer", "--no-plot"], None
@@ -235,8 +244,10 @@ def _run(name: str, tape: Path, seconds: float, window: _Window | None) -> _Run:
 
 
 def count_of(process: Process, size_px: tuple[int, int]) -> Count:
-    """Asks a process of painted.py how far its window has come. Raises BenchmarkError where it does not tell, and where
-    the window has another size."""
+    """The counts of the window of a process of painted.py.
+
+    Raises BenchmarkError if it does not report any, or if the window has another size.
+    """
     # Only here: with Qt.
     from benchmarks.painted import reported_counts
 
@@ -245,10 +256,10 @@ def count_of(process: Process, size_px: tuple[int, int]) -> Count:
     deadline_s = time.monotonic() + _COUNT_TIMEOUT_S
     while len(counts := reported_counts(process.errors())) == n_before:
         if time.monotonic() > deadline_s:
-            raise BenchmarkError("There is no window that tells what it has painted.")
+            raise BenchmarkError(f"Expected a report of the pictures painted within {_COUNT_TIMEOUT_S:g} s, got none.")
         time.sleep(0.02)
     if (counts[-1].width_px, counts[-1].height_px) != size_px:
-        raise BenchmarkError(f"A window of {size_px[0]} x {size_px[1]} was asked for, and is not: {counts[-1]}.")
+        raise BenchmarkError(f"Expected a window of {size_px[0]} x {size_px[1]}, got {counts[-1]}.")
     return counts[-1]
 
 
@@ -259,18 +270,18 @@ def _hours(music: Path, hours: float) -> str:
     progress(f"display: {hours:g} h through the window")
     draw_into_memory()
     with _tape(music, _TAPE_S) as tape:
-        heard = hear([tape], _SILENCE_S)
+        recognised = recognise([tape], _SILENCE_S)
     began_s = time.monotonic()
     with open_window(DisplaySettings(mode="operator"), DEFAULT_SIZES_PX[0]) as (window, board):
-        samples = list(show_hours(window, board, heard, hours))
+        samples = list(show_hours(window, board, recognised, hours))
     elapsed_s = time.monotonic() - began_s
     rows = [
         (f"{sample.time_s / 60:.0f} min", str(sample.pictures), f"{sample.resident_mib:.1f} MiB") for sample in samples
     ]
     return page(
         "## Hours through the window",
-        f"""What a live run tells its window, made by a session from {heard.length_s / 60:.0f} minutes of music and
-        silence, again and again, with the device lost in between: {hours:g} h of it in {elapsed_s:.0f} s
+        f"""The updates of a live run for its window, made by a session from {recognised.length_s / 60:.0f} minutes of
+        music and silence, again and again, with the device lost in between: {hours:g} h of it in {elapsed_s:.0f} s
         ({3600 * hours / elapsed_s:.0f} times real time) through the real window in operator mode,
         {DEFAULT_SIZES_PX[0][0]} x {DEFAULT_SIZES_PX[0][1]}, drawn into memory; it looks at its board
         {_LOOKS_PER_S} times for each second of the stream. At each line of the table a key has changed the timelines'
@@ -281,7 +292,7 @@ def _hours(music: Path, hours: float) -> str:
 
 
 def show_hours(
-    window: LiveWindow, board: Board, heard: Heard, hours: float, *, looked_every: int = 1
+    window: LiveWindow, board: Board, recognised: Recognised, hours: float, *, looked_every: int = 1
 ) -> Iterator[Sample]:
     """Shows the same music again and again in a window that is open, for so many hours of stream time, as fast as that
     goes; gives a sample every quarter of an hour.
@@ -290,9 +301,9 @@ def show_hours(
     """
     next_sample_s, end_s = _SAMPLE_S, 3600.0 * hours
     for number in itertools.count():
-        told = again(heard, number)
-        updates = deque(told.updates)
-        for status in told.statuses[::looked_every]:
+        repeated = again(recognised, number)
+        updates = deque(repeated.updates)
+        for status in repeated.statuses[::looked_every]:
             while updates and updates[0].time_s <= status.time_s:
                 board.update(updates.popleft())
             board.status(status)
@@ -305,7 +316,7 @@ def show_hours(
                 yield Sample(status.time_s, window.frames_painted, resident_mib(os.getpid()))
             if status.time_s >= end_s:
                 return
-        board.status(replace(told.statuses[-1], state=SourceState.LOST, detail=_LOST_DETAIL, level=None))
+        board.status(replace(repeated.statuses[-1], state=SourceState.LOST, detail=_LOST_DETAIL, level=None))
         look(window)
 
 

@@ -40,7 +40,7 @@ _STATUS_S = 0.1
 
 
 @dataclass(frozen=True, slots=True)
-class Heard:
+class Recognised:
     """What a live run puts on its board: updates and statuses, each rising in time."""
 
     updates: tuple[Update, ...]
@@ -48,14 +48,14 @@ class Heard:
 
     @property
     def length_s(self) -> float:
-        """Stream time heard."""
+        """Stream time processed."""
         return self.statuses[-1].time_s
 
 
-def hear(songs: Sequence[Path], silence_s: float, longest_s: float = math.inf) -> Heard:
-    """Hears these files one after the other, as fast as possible, the built-in piece where there are none, and then
-    silence for so long.
+def recognise(songs: Sequence[Path], silence_s: float, longest_s: float = math.inf) -> Recognised:
+    """Recognises these files one after the other, as fast as possible, then silence of this length.
 
+    songs: empty for the built-in piece.
     longest_s: how much of each file. Each file is a segment of its own, as when another input is chosen.
     Raises AudioFileError, and what Session raises.
     """
@@ -87,22 +87,22 @@ def hear(songs: Sequence[Path], silence_s: float, longest_s: float = math.inf) -
         for capture in _captures(silence, len(names) - 1):
             take(capture, names[-1])
         updates += session.end_segment()
-    return Heard(tuple(updates), tuple(statuses))
+    return Recognised(tuple(updates), tuple(statuses))
 
 
-def again(heard: Heard, number: int) -> Heard:
+def again(recognised: Recognised, number: int) -> Recognised:
     """The same music for the `number`-th time after the first: later, and with other indices."""
-    later_s, more = number * heard.length_s, number * len(heard.updates)
-    return Heard(
+    later_s, more = number * recognised.length_s, number * len(recognised.updates)
+    return Recognised(
         tuple(
             replace(
                 update,
                 index=update.index + more,
                 prediction=replace(update.prediction, time_s=update.time_s + later_s),
             )
-            for update in heard.updates
+            for update in recognised.updates
         ),
-        tuple(replace(status, time_s=status.time_s + later_s) for status in heard.statuses),
+        tuple(replace(status, time_s=status.time_s + later_s) for status in recognised.statuses),
     )
 
 

@@ -1,4 +1,4 @@
-"""Four OSC targets at 60 Hz: how evenly packets leave, and what it costs, also where two of the four misbehave."""
+"""Four OSC targets at 60 Hz: how evenly packets leave, and what it costs, also if two of the four misbehave."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ from benchmarks.common import (
 DEFAULT_SECONDS = 60.0
 RATE_HZ = 60.0
 _START_TIMEOUT_S = 60.0
-# A name that nobody has (RFC 2606): it is looked up again and again, and never found.
-_NOBODY = "desk.invalid"
+# A name that never exists (RFC 2606), so that it is looked up again and again.
+_UNKNOWN = "desk.invalid"
 # Linux's, which Python's socket has no name for.
 _SO_TIMESTAMPNS = 35
 _SMOOTH = b"/mer/smooth/va\0"
@@ -62,7 +62,7 @@ class _Receivers:
         return [receiver.getsockname()[1] for receiver in self._sockets]
 
     def wait(self) -> None:
-        """Until both have heard something. Raises BenchmarkError where they do not."""
+        """Until both have received something. Raises BenchmarkError if they do not."""
         deadline_s = time.monotonic() + _START_TIMEOUT_S
         while not all(self.arrivals_s):
             if time.monotonic() > deadline_s:
@@ -105,7 +105,7 @@ def measure(music: Path, seconds: float = DEFAULT_SECONDS) -> str:
             healthy = _run(tape, seconds, "127.0.0.1", port)
         progress("osc: one unreachable, one that stops reading")
         with _listening_tcp(reads=False) as port:
-            troubled = _run(tape, seconds, _NOBODY, port)
+            troubled = _run(tape, seconds, _UNKNOWN, port)
     for name, run in (("all four well", healthy), ("third unreachable, fourth not reading", troubled)):
         for number, intervals_s in enumerate(run.intervals_s, start=1):
             share = f"{100 * run.share:.1f} %" if number == 1 else ""
@@ -114,8 +114,8 @@ def measure(music: Path, seconds: float = DEFAULT_SECONDS) -> str:
         "## OSC",
         f"""`realtime-mer --input FILE` in real time with four targets at {RATE_HZ:g} Hz, each with the whole address
         space: two on UDP, which are measured, the third on UDP, the fourth on TCP. In the second run the third has a
-        name that is never found, and the fourth takes the connection and never reads; the program said so of both.
-        Intervals between the bundles of smooth values ({1000 / RATE_HZ:.2f} ms each, were they even) by the kernel's
+        name that is never found, and the fourth takes the connection and never reads; the program reported both.
+        Intervals between the bundles of smooth values ({1000 / RATE_HZ:.2f} ms each if even) by the kernel's
         time stamps, over {seconds:.0f} s after {WARM_UP_S:.0f} s; CPU time of the process as a share of one core.""",
         table(("run", "bundles/s", "s.d. (ms)", "off by, p99 (ms)", "longest (ms)", "one core"), rows),
     )
@@ -147,11 +147,11 @@ def _run(tape: Path, seconds: float, third_host: str, tcp_port: int) -> _Run:
             time.sleep(WARM_UP_S)
             n_before = [len(arrivals_s) for arrivals_s in receivers.arrivals_s]
             share = _share(process, seconds)
-            heard = [list(arrivals_s) for arrivals_s in receivers.arrivals_s]
-            told = process.errors()
-            if [f"no OSC to {host}" in told for host in (_NOBODY, "tcp ")] != [third_host == _NOBODY] * 2:
-                raise BenchmarkError(f"The third and fourth target were not what they should be: {told}")
-    return _Run(tuple(np.diff(arrivals_s[n:]) for arrivals_s, n in zip(heard, n_before, strict=True)), share)
+            received_s = [list(arrivals_s) for arrivals_s in receivers.arrivals_s]
+            errors = process.errors()
+            if [f"no OSC to {host}" in errors for host in (_UNKNOWN, "tcp ")] != [third_host == _UNKNOWN] * 2:
+                raise BenchmarkError(f"Expected targets 3 and 4 to fail in the second run only, got: {errors}")
+    return _Run(tuple(np.diff(arrivals_s[n:]) for arrivals_s, n in zip(received_s, n_before, strict=True)), share)
 
 
 def _share_alone(tape: Path, seconds: float) -> float:

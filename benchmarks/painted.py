@@ -23,8 +23,8 @@ MARK = "painted "
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How far a window has come. pictures: LiveWindow.frames_painted. now_s: time.monotonic(). thread_s: CPU time of
-    the thread that draws. longest_s: the longest time between two pictures since the last count; 0 where there were
+    """The pictures of a window so far. pictures: LiveWindow.frames_painted. now_s: time.monotonic(). thread_s: CPU time
+    of the thread that draws. longest_s: the longest time between two pictures since the last count; 0 if there were
     none. width_px, height_px: the window's."""
 
     pictures: int

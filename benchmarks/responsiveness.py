@@ -50,7 +50,7 @@ _BANDS_S = ((0.0, 3.0), (3.0, 6.0), (6.0, 10.0))
 class Followed:
     """The predictions for a set: rows are predictions.
 
-    song: int (n,), which one is playing; since_s: (n,), since it began. predicted, label: (n, 2); a label is NaN where
+    song: int (n,), which one is playing; since_s: (n,), since it began. predicted, label: (n, 2); a label is NaN if
     there is none. change: (n,), strength of reported changes. sd: (n, 2), the expected error; NaN if not calibrated.
     """
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from benchmarks.common import ROOT, BenchmarkError, at_least
-from benchmarks.offscreen import Heard, draw_into_memory, hear, look, open_window
+from benchmarks.offscreen import Recognised, draw_into_memory, look, open_window, recognise
 from realtime_mer.atomic import write_atomically
 from realtime_mer.config import DisplaySettings
 from realtime_mer.sources.reading import AudioFileError
@@ -65,13 +65,13 @@ def save_pictures(songs: Sequence[Path], longest_s: float, folder: Path) -> list
     if not folder.is_dir():
         raise BenchmarkError(f"{folder} is not a folder. Create it first.")
     draw_into_memory()
-    heard = hear(songs, _SILENCE_S, longest_s)
+    recognised = recognise(songs, _SILENCE_S, longest_s)
     with contextlib.ExitStack() as opened:
         windows = []
         for picture in PICTURES:
             settings = DisplaySettings(mode=picture.mode, theme=picture.theme)
             window, board = opened.enter_context(open_window(settings, SIZE_PX))
-            _show(board, window, heard, picture)
+            _show(board, window, recognised, picture)
             windows.append(window)
         # All at once: a point takes some seconds to come to rest.
         _rest(windows)
@@ -91,15 +91,15 @@ def _rest(windows: Sequence[LiveWindow]) -> None:
             raise BenchmarkError("The windows do not come to rest.")
 
 
-def _show(board: Board, window: LiveWindow, heard: Heard, picture: Picture) -> None:
+def _show(board: Board, window: LiveWindow, recognised: Recognised, picture: Picture) -> None:
     """Shows the end of the music, or of the silence after it."""
-    length_s = heard.length_s - (0.0 if picture.silent else _SILENCE_S)
-    for update in heard.updates:
+    length_s = recognised.length_s - (0.0 if picture.silent else _SILENCE_S)
+    for update in recognised.updates:
         if update.time_s <= length_s:
             board.update(update)
             # The board keeps only a limited number of updates.
             look(window)
-    status = [status for status in heard.statuses if status.time_s <= length_s][-1]
+    status = [status for status in recognised.statuses if status.time_s <= length_s][-1]
     board.status(_lost(status) if picture.lost else status)
 
 

@@ -127,7 +127,7 @@ def test_a_listener_gives_every_prediction_and_ends_with_its_source(song_file: P
     )
 
 
-def test_what_fails_while_listening_is_raised_to_the_reader(song_file: Path, tmp_path: Path) -> None:
+def test_a_failure_while_listening_is_raised_to_the_reader(song_file: Path, tmp_path: Path) -> None:
     with (
         api.Listener(FileSource(song_file, loop=False, fast=True), tmp_path / "missing") as listener,
         pytest.raises(mer.RealtimeMerError, match="no such file"),

@@ -1,4 +1,4 @@
-"""Files that are written whole or not at all."""
+"""Files are written as a whole or not at all."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_new_and_replaced(tmp_path: Path) -> None:
         assert list(tmp_path.iterdir()) == [path]
 
 
-def test_a_failure_leaves_what_was_there(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_leaves_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
 

@@ -20,14 +20,7 @@ from hypothesis import strategies as st
 from osc_sockets import eventually
 from sound_server import start_sound_server
 
-from benchmarks.common import (
-    Arrival,
-    BenchmarkError,
-    OscReceiver,
-    capture_times,
-    check_rate,
-    frame_ends,
-)
+from benchmarks.common import Arrival, BenchmarkError, OscReceiver, capture_times, check_rate, frame_ends
 from benchmarks.headroom import lateness
 from benchmarks.programme import RATE_HZ, Expected, Programme, frames_in, renewals_in, song_sounds
 from benchmarks.rolling import RollingExtractor
@@ -80,10 +73,7 @@ def target_of(receiver: OscReceiver) -> TargetSettings:
 
 
 def test_the_receiver_records_every_prediction() -> None:
-    with (
-        contextlib.closing(OscReceiver()) as receiver,
-        contextlib.closing(OscSink([target_of(receiver)])) as sink,
-    ):
+    with contextlib.closing(OscReceiver()) as receiver, contextlib.closing(OscSink([target_of(receiver)])) as sink:
         before_s = time.monotonic()
         for index in range(3):
             sink.update(Update(index, Prediction(1.0, 0.25, -0.5), False, 0.125 if index else None))
@@ -99,17 +89,12 @@ def test_the_receiver_records_every_prediction() -> None:
 
 
 @pytest.mark.parametrize(("drops", "losses"), [(2, 0), (0, 1)])
-def test_the_receiver_sees_drops_and_losses(drops: int, losses: int) -> None:
-    with (
-        contextlib.closing(OscReceiver()) as receiver,
-        contextlib.closing(OscSink([target_of(receiver)])) as sink,
-    ):
+def test_the_receiver_reports_drops_and_losses(drops: int, losses: int) -> None:
+    with contextlib.closing(OscReceiver()) as receiver, contextlib.closing(OscSink([target_of(receiver)])) as sink:
         sink.status(Status("card", SourceState.RUNNING, dropped_blocks=drops, losses=losses))
         sink.update(Update(0, Prediction(1.0, 0.25, -0.5), False, None))
         receiver.wait_for(1, _TIMEOUT_S)
-        with pytest.raises(
-            BenchmarkError, match=f"{drops} blocks of sound dropped, the device lost {losses} times, no "
-        ):
+        with pytest.raises(BenchmarkError, match=f"{drops} blocks of sound dropped, the device lost {losses} times"):
             receiver.check_complete()
 
 
@@ -173,7 +158,7 @@ def test_the_rolling_buffer_gives_deams_features(deam_root: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.parametrize("past_samples", [0, 1])
 @pytest.mark.parametrize("n_frames", [1, 2, 5])
-def test_the_soak_knows_how_many_frames_there_are(n_frames: int, past_samples: int) -> None:
+def test_the_soak_expects_the_right_number_of_frames(n_frames: int, past_samples: int) -> None:
     """The sample at which a frame is complete."""
     shortest = next(n for n in range(24_000 * n_frames, 200_000) if frames_in(n) == n_frames)
     samples = 0.1 * np.random.default_rng(0).standard_normal(shortest - past_samples).astype(np.float32)
@@ -182,7 +167,7 @@ def test_the_soak_knows_how_many_frames_there_are(n_frames: int, past_samples: i
 
 
 @pytest.mark.slow
-def test_the_soak_knows_how_many_renewals_there_are() -> None:
+def test_the_soak_expects_the_right_number_of_renewals() -> None:
     renewal = RenewalSettings(2.0, 0.5)
     samples = 0.1 * np.random.default_rng(0).standard_normal(5 * ENGINE_RATE_HZ).astype(np.float32)
     for n_samples in (2 * ENGINE_RATE_HZ, 3 * ENGINE_RATE_HZ, round(4.6 * ENGINE_RATE_HZ), 5 * ENGINE_RATE_HZ):
@@ -193,7 +178,7 @@ def test_the_soak_knows_how_many_renewals_there_are() -> None:
 
 
 @pytest.mark.slow
-def test_the_evening_is_deterministic_and_has_everything(tmp_path: Path) -> None:
+def test_the_programme_is_deterministic_and_has_everything(tmp_path: Path) -> None:
     """First music without a pause, in one stretch; then all kinds of transitions. The songs are loud and short here."""
     noise = 0.2 * np.random.default_rng(0).standard_normal((5 * ENGINE_RATE_HZ, 2))
     soundfile.write(tmp_path / "a.wav", noise, ENGINE_RATE_HZ)

@@ -131,7 +131,7 @@ def test_targets_and_profiles_keep_their_order(monkeypatch: pytest.MonkeyPatch, 
 
 
 @pytest.mark.parametrize("command", [[], ["demo"], ["replay", "nowhere"], ["doctor"]])
-def test_print_config_prints_the_settings_and_does_no_more(
+def test_print_config_only_prints_the_settings(
     command: list[str], tmp_path: Path, capsysbinary: pytest.CaptureFixture[bytes]
 ) -> None:
     assert exit_code(*command, "--print-config", "--osc", "desk:1", "--record", "Aufführung") == 0

@@ -18,7 +18,7 @@ from windows import TIMEOUT_S, bare_environment
 
 from benchmarks.common import BenchmarkError, OscReceiver, running
 from benchmarks.display import count_of, show_hours
-from benchmarks.offscreen import PIXEL_FOR_PIXEL, Heard, open_window
+from benchmarks.offscreen import PIXEL_FOR_PIXEL, Recognised, open_window
 from realtime_mer.config import DisplaySettings
 from realtime_mer.types import Prediction
 from realtime_mer.updates import InputLevel, LevelState, SourceState, Status, Update
@@ -33,7 +33,7 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def heard() -> Heard:
+def recognised() -> Recognised:
     """Five minutes in all quadrants, with a silence in the middle, and a status every half minute."""
     updates = []
     for index in range(int(2 * LENGTH_S)):
@@ -45,7 +45,7 @@ def heard() -> Heard:
     for number in range(1, int(LENGTH_S / STATUS_S) + 1):
         level = InputLevel(-3.0 - number % 5, -18.0, LevelState.MUSIC)
         statuses.append(Status("a", SourceState.RUNNING, time_s=STATUS_S * number, level=level, gain_db=number / 10))
-    return Heard(tuple(updates), tuple(statuses))
+    return Recognised(tuple(updates), tuple(statuses))
 
 
 def kept(window: LiveWindow) -> tuple[int, int, int]:
@@ -60,12 +60,12 @@ def kept(window: LiveWindow) -> tuple[int, int, int]:
     return sys.getallocatedblocks(), n_items, n_others
 
 
-def test_hours_in_the_window_leave_nothing_behind(heard: Heard) -> None:
+def test_hours_in_the_window_leave_nothing_behind(recognised: Recognised) -> None:
     """Its memory stops growing after 35 minutes, when all of its lists have their full length."""
     require_qt()
     found = []
     with open_window(DisplaySettings(mode="operator", theme="dark", trail_s=120), (1280, 720)) as (window, board):
-        for sample in show_hours(window, board, heard, 1.5):
+        for sample in show_hours(window, board, recognised, 1.5):
             found.append((sample, kept(window)))
     last = found[-1][0]
     assert (len(found), last.time_s) == (6, 1.5 * 3600.0)
@@ -97,7 +97,7 @@ def test_a_window_reports_what_it_has_painted(tmp_path: Path) -> None:
             first = count_of(process, (900, 600))
             receiver.wait_for(len(receiver.arrivals) + 2, TIMEOUT_S)
             second = count_of(process, (900, 600))
-            with pytest.raises(BenchmarkError, match="1280 x 720 was asked for"):
+            with pytest.raises(BenchmarkError, match="Expected a window of 1280 x 720"):
                 count_of(process, (1280, 720))
     assert 0 == counts[0].pictures <= first.pictures < second.pictures
     assert counts[0].now_s < first.now_s < second.now_s

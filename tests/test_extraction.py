@@ -202,7 +202,7 @@ def test_a_file_without_a_whole_frame_is_too_short(tmp_path: Path, n_samples: in
     assert len(extracted(music(SHORTEST_STREAM_S), WITH_DESCRIPTORS)) == 1
 
 
-def test_the_lowest_rate_is_read_and_no_lower_one(tmp_path: Path) -> None:
+def test_rates_below_the_lowest_are_refused(tmp_path: Path) -> None:
     soundfile.write(tmp_path / "slow.wav", music(4.0)[:4_000], LOWEST_RATE_HZ, subtype="FLOAT")
     starts_s, values = extract_file(tmp_path / "slow.wav", WITH_DESCRIPTORS)
     np.testing.assert_array_equal(starts_s, 0.5 * np.arange(6))

@@ -127,17 +127,13 @@ def test_undefined_scores_are_nan() -> None:
     assert "| m | valence | – [–, –] | 0.0100 |" in markdown_table({"m": score([wavy, wavy], [flat, flat])})
 
 
-def test_markdown_table(songs: tuple[Songs, Songs]) -> None:
+def test_the_table_has_a_row_for_each_model_and_dimension(songs: tuple[Songs, Songs]) -> None:
     scores = score(*songs)
-    arousal = scores.arousal
     lines = markdown_table({"ridge": scores, "mlp": score(songs[1], songs[1])}).splitlines()
     assert [line.split(" | ")[0] for line in lines[2:]] == ["| ridge", "| ridge", "| mlp", "| mlp"]
     assert {line.count("|") for line in lines} == {9}
-    assert lines[3] == (
-        f"| ridge | arousal | {arousal.r2.value:.3f} [{arousal.r2.low:.3f}, {arousal.r2.high:.3f}] "
-        f"| {arousal.mse.value:.4f} | {arousal.between_song_r2.value:.3f} | {arousal.within_song_r.value:.3f} "
-        f"| {arousal.within_song_ccc.value:.3f} | {arousal.within_song_rmse.value:.3f} |"
-    )
+    r2 = scores.arousal.r2
+    assert lines[3].startswith(f"| ridge | arousal | {r2.value:.3f} [{r2.low:.3f}, {r2.high:.3f}] |")
 
 
 def test_invalid_input_is_named(songs: tuple[Songs, Songs]) -> None:

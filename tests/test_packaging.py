@@ -27,7 +27,7 @@ pytestmark = pytest.mark.slow
 ROOT = Path(__file__).resolve().parents[1]
 UNIT = ROOT / "packaging" / "realtime-mer.service"
 DESKTOP = ROOT / "packaging" / "realtime-mer.desktop"
-# Only a limit for a program that hangs.
+# For a program that hangs.
 TIMEOUT_S = 120.0
 
 
@@ -106,7 +106,7 @@ def test_the_sdist_makes_the_same_wheel_as_the_checkout(built: Built) -> None:
     assert built.wheel.read_bytes() == built.direct.read_bytes()
 
 
-def test_the_wheel_holds_the_package_and_what_it_needs(built: Built) -> None:
+def test_the_wheel_holds_the_package_and_its_data(built: Built) -> None:
     names = set(contents(built.wheel))
     data, info = f"realtime_mer-{__version__}.data/data/share", f"realtime_mer-{__version__}.dist-info"
     assert names == tracked("realtime_mer") | {
@@ -119,7 +119,7 @@ def test_the_wheel_holds_the_package_and_what_it_needs(built: Built) -> None:
     }
 
 
-def test_the_sdist_holds_what_the_wheel_is_made_of(built: Built) -> None:
+def test_the_sdist_holds_the_sources_of_the_wheel(built: Built) -> None:
     names = set(contents(built.sdist))
     papers = {"CHANGELOG.md", "LICENSE", "MODEL_CARD.md", "README.md", "pyproject.toml"}
     folders = tracked("realtime_mer", "configs/live.toml", "configs/osc", "packaging", "docs")

@@ -1,4 +1,4 @@
-"""The scaler: what fitting promises of the training frames, and what stays true of anything a stream may bring."""
+"""The scaler: fitted on training frames, and applied to any stream."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_signed_log_standardises_the_training_frames(frames: Array) -> None:
     np.testing.assert_allclose(scaled[:, 1], (logs - logs.mean()) / logs.std(), rtol=1e-5, atol=1e-6)
 
 
-def test_a_feature_that_is_mostly_zero_is_scaled_by_what_is_not() -> None:
+def test_a_feature_that_is_mostly_zero_is_scaled_by_its_other_values() -> None:
     values = np.zeros((9, 1))
     values[:3, 0] = [2.0, -4.0, 6.0]
     scaler = Scaler.fit("signed_log_standard", values, ["clicks"])

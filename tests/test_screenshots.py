@@ -15,7 +15,7 @@ from drawing import require_qt
 from windows import ROOT, TIMEOUT_S, bare_environment
 
 from benchmarks import screenshots
-from benchmarks.offscreen import PIXEL_FOR_PIXEL, hear
+from benchmarks.offscreen import PIXEL_FOR_PIXEL, recognise
 from benchmarks.screenshots import PICTURES, SIZE_PX
 from realtime_mer.updates import LevelState
 
@@ -35,16 +35,16 @@ def song(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_songs_are_processed_as_in_a_live_run(song: Path) -> None:
-    heard = hear([song, song], silence_s=2.5, longest_s=3.0)
-    assert heard.length_s == pytest.approx(8.5)
-    assert [update.index for update in heard.updates] == list(range(len(heard.updates)))
-    times_s = [update.time_s for update in heard.updates]
+    recognised = recognise([song, song], silence_s=2.5, longest_s=3.0)
+    assert recognised.length_s == pytest.approx(8.5)
+    assert [update.index for update in recognised.updates] == list(range(len(recognised.updates)))
+    times_s = [update.time_s for update in recognised.updates]
     # Each song starts afresh, with its first prediction after a second.
     assert times_s == sorted(times_s)
     assert [time_s for time_s in times_s if 3.0 < time_s < 4.0] == []
-    assert [update.held for update in heard.updates][-1]
-    assert not any(update.held for update in heard.updates if update.time_s <= 6.0)
-    statuses = heard.statuses
+    assert [update.held for update in recognised.updates][-1]
+    assert not any(update.held for update in recognised.updates if update.time_s <= 6.0)
+    statuses = recognised.statuses
     assert len(statuses) == 85
     assert {status.source for status in statuses} == {"chord.wav"}
     levels = [status.level for status in statuses if status.level is not None]

@@ -141,7 +141,7 @@ def test_frames_before_the_annotations_have_no_label() -> None:
     np.testing.assert_array_equal(second.labels[0], [0.0, 0.0])
 
 
-def test_real_extraction_puts_the_sound_where_the_labels_are(tmp_path: Path) -> None:
+def test_sound_and_labels_agree_after_real_extraction(tmp_path: Path) -> None:
     """A loud song, a quiet one, a loud one; the cut lies beside the frames' grid."""
     songs = [with_audio(tmp_path, i, gain * noise(90_000, seed=i)) for i, gain in ((1, 1.0), (2, 0.05), (3, 1.0))]
     song_set = write_set(songs, tmp_path / "set.flac")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -50,25 +49,6 @@ def test_a_file_overrides_the_defaults(tmp_path: Path) -> None:
     assert config.features.extraction() == ExtractionSettings(GainSettings(), descriptors=True)
     assert FeaturesConfig().extraction() == ExtractionSettings(None, descriptors=False)
     assert parse_config(config.to_dict()) == config
-
-
-@pytest.mark.parametrize("name", ["mlp", "seq2seq", "seq2seq_a"])
-def test_the_published_configurations_are_the_published_protocol(name: str) -> None:
-    config = load_config(CONFIGS / f"{name}.toml")
-    assert config.model == ModelConfig(name)
-    assert config.features == FeaturesConfig(set="deam260", level=False, scaler="min_max")
-    assert (config.training.weight_decay > 0) == (name == "mlp")
-    expected: dict[str, Any] = {
-        "protocol": "segments",
-        "epochs": 16,
-        "learning_rate": 1e-3,
-        "schedule": "halving",
-        "halve_every_epochs": 2,
-        "optimizer": "adam",
-        "gradient_clip_norm": 0.0,
-        "altered_copies": 0,
-    }
-    assert {key: getattr(config.training, key) for key in expected} == expected
 
 
 # live.toml has the settings of a live run (tests/test_config.py).

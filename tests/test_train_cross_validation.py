@@ -43,8 +43,7 @@ def cross_validated() -> CrossValidated:
         song_id: made_up_song(song_id, n_frames) for song_id, n_frames in ((2, 24), (9, 12), (17, 40), (25, 58))
     }
     # One of them has labels from 10 s on only.
-    late = stretches[17]
-    stretches[17] = replace(late, labelled=late.end_s > 10.0)
+    stretches[17] = replace(stretches[17], labelled=stretches[17].end_s > 10.0)
     dataset = replace(dataset, long=stretches)
     splits: list[dict[str, tuple[int, ...]]] = []
 

@@ -64,16 +64,12 @@ def test_the_songs_are_scored_at_every_gain(monkeypatch: pytest.MonkeyPatch) -> 
 
 
 def test_the_gain_table_shows_how_far_the_scores_move() -> None:
-    table = gain_table(
-        {-20.0: made_up_scores(0.41236, 0.7), 0.0: made_up_scores(0.45, 0.68), 6.0: made_up_scores(0.45, 0.66)}
-    )
-    assert table == (
-        "| input gain | R² valence | R² arousal | change |\n"
-        "|---|---|---|---|\n"
-        "| -20 dB | 0.4124 | 0.7000 | -0.0376 / +0.0200 |\n"
-        "| +0 dB | 0.4500 | 0.6800 | +0.0000 / +0.0000 |\n"
-        "| +6 dB | 0.4500 | 0.6600 | +0.0000 / -0.0200 |\n"
-    )
+    by_gain = {-20.0: made_up_scores(0.41236, 0.7), 0.0: made_up_scores(0.45, 0.68), 6.0: made_up_scores(0.45, 0.66)}
+    assert gain_table(by_gain).splitlines()[2:] == [
+        "| -20 dB | 0.4124 | 0.7000 | -0.0376 / +0.0200 |",
+        "| +0 dB | 0.4500 | 0.6800 | +0.0000 / +0.0000 |",
+        "| +6 dB | 0.4500 | 0.6600 | +0.0000 / -0.0200 |",
+    ]
 
 
 # --- a set

@@ -46,14 +46,10 @@ def test_a_row_has_mean_and_deviation_over_the_seeds() -> None:
         "0.1167 ± 0.0289",
         "0.8833 ± 0.0289",
     ]
-    header, ruler = [line for line in page().splitlines() if line.startswith("|")][:2]
-    assert header.count("|") == ruler.count("|") == len(row("MLP", "valence")) + 1
-    assert "R² segments | R² published | MSE segments | MSE published | R² streaming | MSE streaming" in header
 
 
-def test_the_page_has_command_libraries_and_counts() -> None:
-    assert "`the command`, 2026-11-22, with python 3.11, torch 2.13.0." in page()
-    assert "DEAM, 40 songs with 800 labelled frames. Seeds 0 to 2" in page()
+def test_the_page_has_the_counts() -> None:
+    assert "40 songs with 800 labelled frames. Seeds 0 to 2" in page()
     assert "seed 0: 3 songs, 2 segments, 16 of 18 frames" in page()
 
 
@@ -73,14 +69,8 @@ def test_the_order_of_the_models() -> None:
         "seq2seq_a < seq2seq < MLP in 2 of 2 seeds; the published order in none. "
         "In the mean: seq2seq_a < seq2seq < MLP."
     )
-    for line in (
-        "- Segments, valence: MLP <",
-        "- Segments, arousal: ",
-        "- Streaming, valence: ",
-        "- Streaming, arousal: ",
-    ):
-        assert line in page()
-    assert "The published order, by R², is MLP < seq2seq < seq2seq_a in both dimensions" in page()
+    for line in ("Segments, valence: MLP <", "Segments, arousal: ", "Streaming, valence: ", "Streaming, arousal: "):
+        assert f"- {line}" in page()
 
 
 @pytest.mark.slow
