@@ -31,6 +31,7 @@ from realtime_mer.sources.reading import AudioFileError
 from realtime_mer.updates import Marked, SourceState, Status
 from realtime_mer.viewer.loading import take_of_file, take_of_recording
 from realtime_mer.viewer.moments import Loss, Moments
+from realtime_mer.viewer.sound import stereo_blocks
 
 
 def test_marks_and_losses_are_loaded(tmp_path: Path) -> None:
@@ -153,7 +154,7 @@ def test_an_audio_file_gets_the_predictions_of_predict(tmp_path: Path, deam_root
     path = tmp_path / "song\x07.wav"
     soundfile.write(path, np.concatenate([song, np.zeros_like(song[: 3 * rate_hz])]), rate_hz)
     shares: list[float] = []
-    take = take_of_file(path, default_checkpoint_path(), shares.append)
+    take = take_of_file(path, default_checkpoint_path(), shares.append, tmp_path)
     expected = predict_file(path, load_checkpoint(default_checkpoint_path()))
     assert [(u.time_s, u.prediction.valence, u.prediction.arousal, u.prediction.valence_sd) for u in take.updates] == [
         (p.time_s, p.valence, p.arousal, p.valence_sd) for p in expected
@@ -167,12 +168,25 @@ def test_an_audio_file_gets_the_predictions_of_predict(tmp_path: Path, deam_root
     assert take.pieces[0].path == path
 
 
+def test_the_sound_of_a_file_that_libsndfile_does_not_read_whole(tmp_path: Path) -> None:
+    """Two MP3s joined: libsndfile stops after the first."""
+    soundfile.write(tmp_path / "one.mp3", noise(2 * RATE_HZ), RATE_HZ)
+    (tmp_path / "both.mp3").write_bytes(2 * (tmp_path / "one.mp3").read_bytes())
+    (tmp_path / "folder").mkdir()
+    take = take_of_file(tmp_path / "both.mp3", default_checkpoint_path(), lambda _: None, tmp_path / "folder")
+    # With an encoder's delay in each.
+    assert 4.0 <= take.end_s < 4.5
+    heard = np.concatenate(list(stereo_blocks(take, 3.0, RATE_HZ)))
+    assert len(heard) / RATE_HZ == pytest.approx(take.end_s - 3.0, abs=0.01)
+    assert np.std(heard[: RATE_HZ // 2]) > 0.01
+
+
 def test_a_file_that_is_not_audio_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"nothing")
     with pytest.raises(AudioFileError, match="cannot be read as audio"):
-        take_of_file(tmp_path / "a.wav", default_checkpoint_path(), print)
+        take_of_file(tmp_path / "a.wav", default_checkpoint_path(), print, tmp_path)
     with pytest.raises(AudioFileError, match="no such file"):
-        take_of_file(tmp_path / "b.wav", default_checkpoint_path(), print)
+        take_of_file(tmp_path / "b.wav", default_checkpoint_path(), print, tmp_path)
     soundfile.write(tmp_path / "c.wav", noise(100), RATE_HZ)
     with pytest.raises(AudioFileError, match="too short"):
-        take_of_file(tmp_path / "c.wav", default_checkpoint_path(), print)
+        take_of_file(tmp_path / "c.wav", default_checkpoint_path(), print, tmp_path)

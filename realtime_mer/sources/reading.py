@@ -78,6 +78,12 @@ def read_blocks(path: Path) -> Iterator[AudioBlock]:
         raise AudioFileError(f"{path} cannot be read as audio: {str(reason).rstrip('.')}.") from error
 
 
+def is_read_by_libsndfile(path: Path) -> bool:
+    """Whether libsndfile, which can start at any sample, reads all of this file. Raises OSError."""
+    with path.open("rb", buffering=0) as file:
+        return _libsndfile_reads(file)
+
+
 def _open(path: str, flags: int) -> int:
     """Opens a file for reading. Raises AudioFileError if it is a pipe into which nothing is written for a while."""
     descriptor = os.open(path, flags | getattr(os, "O_NONBLOCK", 0))

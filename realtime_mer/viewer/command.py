@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -62,17 +63,18 @@ def view(source: Path, wish: Wish, checkpoint_path: Path | None) -> None:
             )
     else:
         check_wish(wish, source)
-    take = _load(source, checkpoint_path)
-    at_s = moment_of(wish.at_s, take, default_s=take.updates[0].time_s if take.updates else take.start_s)
-    with ending_by_signal() as stop:
-        if wish.path is None:
-            # Imported late, since it imports Qt.
-            from realtime_mer.viewer.window import run_viewer
+    with tempfile.TemporaryDirectory(prefix="realtime-mer-") as folder:
+        take = _load(source, checkpoint_path, Path(folder))
+        at_s = moment_of(wish.at_s, take, default_s=take.updates[0].time_s if take.updates else take.start_s)
+        with ending_by_signal() as stop:
+            if wish.path is None:
+                # Imported late, since it imports Qt.
+                from realtime_mer.viewer.window import run_viewer
 
-            run_viewer(take, mode=wish.mode, theme=wish.theme, at_s=at_s, size_px=wish.size_px, stop=stop)
-        else:
-            with _progress(f"Writing {wish.path.name}") as report:
-                export(wish, take, report, stop)
+                run_viewer(take, mode=wish.mode, theme=wish.theme, at_s=at_s, size_px=wish.size_px, stop=stop)
+            else:
+                with _progress(f"Writing {wish.path.name}") as report:
+                    export(wish, take, report, stop)
 
 
 def check_size(wish: Wish) -> None:
@@ -152,13 +154,13 @@ def moment_of(at_s: float | None, take: Take, *, default_s: float) -> float:
     return min(max(at_s, take.start_s), take.end_s)
 
 
-def _load(source: Path, checkpoint_path: Path | None) -> Take:
+def _load(source: Path, checkpoint_path: Path | None, folder: Path) -> Take:
     if source.is_dir():
         from realtime_mer.recording.reader import read_recording
 
         return take_of_recording(read_recording(source))
     with _progress(f"Predicting {source.name}") as report:
-        return take_of_file(source, chosen_checkpoint_path(checkpoint_path), report)
+        return take_of_file(source, chosen_checkpoint_path(checkpoint_path), report, folder)
 
 
 @contextlib.contextmanager

@@ -16,6 +16,7 @@ from typing import Any
 import soundfile
 
 from realtime_mer.config import DisplaySettings, LevelMeterSettings
+from realtime_mer.errors import OutputError
 from realtime_mer.recording import (
     DETAILS_FILE,
     DETAILS_HEADER,
@@ -77,33 +78,58 @@ def take_of_recording(recording: Recording) -> Take:
     )
 
 
-def take_of_file(path: Path, checkpoint_path: Path, report: Callable[[float], None]) -> Take:
+def take_of_file(path: Path, checkpoint_path: Path, report: Callable[[float], None], folder: Path) -> Take:
     """An audio file, predicted as it would have been live. report: gets the share done, 0 to 1.
 
-    Raises AudioFileError, CheckpointError, and the errors of Session.
+    folder: for the sound of a file that cannot be read from any moment on, such as an MP3; it stays there.
+    Raises AudioFileError, CheckpointError, OutputError, and the errors of Session.
     """
     # These import SciPy, which takes a while, and a recording does not need it.
     from realtime_mer.live.session import process_file
     from realtime_mer.models.checkpoint import load_checkpoint
-    from realtime_mer.sources.reading import AudioFileError, missing_file
+    from realtime_mer.sources.reading import AudioFileError, is_read_by_libsndfile, missing_file
 
     if not path.exists():
         raise AudioFileError(missing_file(path))
     if not path.is_file():
         raise AudioFileError(f"{path} is not a regular file.")
+    try:
+        sound = path if is_read_by_libsndfile(path) else _decoded(path, folder)
+    except OSError as error:
+        raise AudioFileError(f"{path} cannot be read: {error.strerror or error}.") from error
     updates: list[Update] = []
     gains_db: list[float] = []
-    n_samples, rate_hz, n_promised = 0, 1, _n_promised(path)
+    n_samples, rate_hz, n_promised = 0, 1, _n_promised(sound)
     for part in process_file(path, load_checkpoint(checkpoint_path)):
         updates += part.updates
         gains_db += len(part.updates) * [part.gain_db]
         n_samples, rate_hz = n_samples + part.n_samples, part.rate_hz
         report(min(n_samples / n_promised, 1.0))
-    piece = Piece(path, rate_hz, 0, n_samples, 0.0)
+    piece = Piece(sound, rate_hz, 0, n_samples, 0.0)
     end_s = max(piece.end_s, updates[-1].time_s)
     name = "".join(character if character.isprintable() else "?" for character in path.name)
     meter, trail_s = LevelMeterSettings(), DisplaySettings().trail_s
     return Take(name, 0.0, end_s, tuple(updates), (piece,), meter, trail_s, gains_db=tuple(gains_db))
+
+
+def _decoded(path: Path, folder: Path) -> Path:
+    """The file's sound as a file in this folder that libsndfile reads."""
+    from realtime_mer.sources.reading import AudioFileError, read_blocks
+
+    sound = folder / "sound.rf64"
+    with contextlib.ExitStack() as opened:
+        file: soundfile.SoundFile | None = None
+        for block in read_blocks(path):
+            try:
+                if file is None:
+                    form = (block.rate_hz, block.samples.shape[1], "PCM_16")
+                    file = opened.enter_context(soundfile.SoundFile(sound, "w", *form, format="RF64"))
+                file.write(block.samples)
+            except (soundfile.SoundFileError, AssertionError) as error:
+                raise OutputError(f"The sound of {path} cannot be written into {folder}: is its disk full?") from error
+    if file is None:
+        raise AudioFileError(f"{path} holds no sound.")
+    return sound
 
 
 def _n_promised(path: Path) -> int:
