@@ -484,8 +484,9 @@ def test_wrong_features(tmp_path: Path, header: list[str], rows: list[list[str]]
 
 
 def test_unreadable_features(tmp_path: Path) -> None:
+    path = tmp_path / "7.csv"
     with pytest.raises(DeamError, match=r"7\.csv cannot be read: No such file"):
-        read_features_csv(tmp_path / "7.csv")
-    (tmp_path / "7.csv").write_bytes(b"ID3\xff\xfb\x90")
+        read_features_csv(path)
+    path.write_bytes(b"ID3\xff\xfb\x90")
     with pytest.raises(DeamError, match=r"7\.csv is not a CSV file"):
-        read_features_csv(tmp_path / "7.csv")
+        read_features_csv(path)
