@@ -102,18 +102,6 @@ def test_labels_are_the_tables_values(excerpts: Deam, deam_root: Path) -> None:
     assert "1 value not used" in str(excerpts.notes[0])
 
 
-def test_long_stretches(deam_root: Path, excerpts: Deam) -> None:
-    long = load_deam(deam_root, stretches="long")
-    assert len(long.songs) == 84
-    assert not long.left_out
-    assert "no stretch of 1,548 annotated songs" in long.summary()
-    splits = {song.song_id: song.split for song in excerpts.songs}
-    for song in long.songs:
-        assert song.audio == deam_root / "audio_long" / f"{song.song_id}.ogg"
-        assert 15.0 <= song.audio_start_s <= 28.0
-        assert song.split == splits[song.song_id]
-
-
 def test_feature_names_and_reader_agree_with_the_reference(deam_root: Path) -> None:
     with np.load(deam_root / "features.npz") as reference:
         assert tuple(reference["names"]) == opensmile_names()
@@ -496,8 +484,9 @@ def test_wrong_features(tmp_path: Path, header: list[str], rows: list[list[str]]
 
 
 def test_unreadable_features(tmp_path: Path) -> None:
+    path = tmp_path / "7.csv"
     with pytest.raises(DeamError, match=r"7\.csv cannot be read: No such file"):
-        read_features_csv(tmp_path / "7.csv")
-    (tmp_path / "7.csv").write_bytes(b"ID3\xff\xfb\x90")
+        read_features_csv(path)
+    path.write_bytes(b"ID3\xff\xfb\x90")
     with pytest.raises(DeamError, match=r"7\.csv is not a CSV file"):
-        read_features_csv(tmp_path / "7.csv")
+        read_features_csv(path)

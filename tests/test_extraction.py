@@ -286,8 +286,6 @@ def test_settings_survive_their_dictionary() -> None:
         {"level": None},
         {"level": None, "descriptors": 1},
         {"level": None, "descriptors": True, "more": 1},
-        {"level": {"loudness": 1.0}, "descriptors": True},
-        {"level": [1.0], "descriptors": True},
         {"level": {"memory_s": -1.0}, "descriptors": True},
     ],
 )

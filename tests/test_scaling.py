@@ -66,7 +66,7 @@ def test_an_outlier_is_bounded_and_keeps_its_side(kind: ScalerKind, frames: Arra
 
 
 @pytest.mark.parametrize("kind", KINDS)
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(data=st.data())
 def test_any_finite_features_scale_to_finite_ordered_values(kind: ScalerKind, data: st.DataObject) -> None:
     finite = st.floats(allow_nan=False, allow_infinity=False, width=32)
@@ -81,12 +81,10 @@ def test_any_finite_features_scale_to_finite_ordered_values(kind: ScalerKind, da
         assert np.all(np.diff(scaled[order, feature]) >= 0.0)
 
 
-@pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("shape", [(5,), (0, 5), (3, 5), (2, 3, 5)])
-def test_any_leading_shape_is_kept(kind: ScalerKind, shape: tuple[int, ...], frames: Array) -> None:
-    scaler = Scaler.fit(kind, frames, NAMES)
-    values = frames[: int(np.prod(shape[:-1]))].reshape(shape)
-    scaled = scaler.transform(values)
+@pytest.mark.parametrize("shape", [(5,), (0, 5), (2, 3, 5)])
+def test_any_leading_shape_is_kept(shape: tuple[int, ...], frames: Array) -> None:
+    scaler = Scaler.fit("signed_log_standard", frames, NAMES)
+    scaled = scaler.transform(frames[: int(np.prod(shape[:-1]))].reshape(shape))
     assert scaled.shape == shape
     np.testing.assert_array_equal(scaled.reshape(-1, 5), scaler.transform(frames)[: scaled.size // 5])
 

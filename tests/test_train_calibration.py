@@ -32,7 +32,6 @@ from train import features_cache
 from train.__main__ import config_of, main
 from train.calibration import (
     Errors,
-    Float64Array,
     Outcome,
     errors_of,
     fit_calibration,
@@ -48,24 +47,6 @@ from train.loop import scaled, streaming_predictions
 from train.models import LiveModel
 
 # --- the fit
-
-
-def drawn(variance: Float64Array, seed: int = 0) -> Float64Array:
-    """Squares of Gaussian errors with these variances."""
-    squares: Float64Array = np.random.default_rng(seed).normal(size=len(variance)) ** 2 * variance
-    return squares
-
-
-def test_the_fit_finds_the_variance_of_the_drawn_errors() -> None:
-    elapsed_s = np.random.default_rng(1).uniform(0.0, 10.0, 200_000)
-    squared = drawn(0.02 + 0.03 * np.exp(-elapsed_s / 2.0))
-    fitted = fit_variance(squared, elapsed_s)
-    assert fitted.settled == pytest.approx(0.02, rel=0.05)
-    assert fitted.early == pytest.approx(0.03, rel=0.05)
-    assert fitted.decay_s == pytest.approx(2.0, rel=0.1)
-    constant = fit_variance(squared, elapsed_s, decaying=False)
-    assert constant.settled == pytest.approx(squared.mean(), rel=1e-4)
-    assert constant.early == 0.0
 
 
 def test_no_likelihood_near_the_fit_is_higher() -> None:
