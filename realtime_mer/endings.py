@@ -44,6 +44,11 @@ def leave(code: int) -> NoReturn:
     """
     if any(thread.daemon and thread.name != libraries.THREAD_NAME for thread in threading.enumerate()):
         leave_at_once(code)
+    try:
+        sys.stderr.flush()
+    # It is closed: Python's own exit would change the code to 120.
+    except (AttributeError, OSError, ValueError):
+        leave_at_once(code)
     sys.exit(code)
 
 
