@@ -224,7 +224,8 @@ def test_the_stage_hides_the_bar_and_a_new_theme_keeps_the_moment(shown: Shown) 
     shown.wait(lambda: "+0.50" in shown.texts())
     for is_stage in (True, False):
         shown.press("M")
-        assert (window.isFullScreen(), window.bar.isVisible()) == (is_stage, not is_stage)
+        state = (is_stage, not is_stage)
+        shown.wait(lambda state=state: (window.isFullScreen(), window.bar.isVisible()) == state)  # type: ignore[misc]
     window.view.zoomed.emit(-1)
     assert window.look.span_s == 120.0
     shown.press("H")

@@ -101,9 +101,8 @@ class ViewerWindow(ViewWindow):
     def _parts_below(self, theme: Theme) -> tuple[QtWidgets.QWidget, ...]:
         self.bar = ScrubBar(self._moments, theme)
         self.bar.sought.connect(self.seek)
-        self.bar.setVisible(not self._is_stage)
         self.bar.show_moment(self.position_s, playing=self.playing)
-        return (self.bar,)
+        return () if self._is_stage else (self.bar,)
 
     def _show_span(self, span_s: float | None) -> None:
         super()._show_span(span_s)

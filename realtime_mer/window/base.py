@@ -300,6 +300,8 @@ class ViewWindow(QtWidgets.QWidget):
         self._parts = (self.view, *self._parts_below(theme))
         for number, part in enumerate(self._parts):
             self._layout.addWidget(part, 0 if number else 1)
+            # At once: the layout alone would show it later.
+            part.show()
             # The window handles all keys.
             for inside in part.findChildren(QtWidgets.QWidget):
                 inside.setFocusPolicy(QtCore.Qt.FocusPolicy.NoFocus)
