@@ -188,9 +188,10 @@ def test_places_older_than_the_trail_are_not_drawn() -> None:
     shown, newcomer = Shown(trail_s=trail_s), Shown(trail_s=trail_s)
     shown.give(circle(30), rest_s=0.0)
     before = picture(shown.plane)
-    shown.give([update(i, 0.1, 0.2) for i in range(30, 30 + round(2 * trail_s) + 12)])
+    given = [update(i, 0.1, 0.2) for i in range(30, 30 + round(2 * trail_s) + 12)]
+    shown.give(given)
     assert (picture(shown.plane) != before).any()
-    newcomer.give(list(shown.history._updates)[-round(2 * trail_s) - 2 :])
+    newcomer.give(given[-round(2 * trail_s) - 2 :])
     assert np.abs(picture(shown.plane) - picture(newcomer.plane)).max() <= 2
 
 
