@@ -18,7 +18,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ARROWS = {
     "__main__": "cli",
     "api": "config errors live models sources types updates",
-    "batch": "__init__ atomic endings errors live models sources types workers",
+    "batch": "__init__ atomic config endings errors live models sources types workers",
     "cli": "__init__ batch config doctor endings log misspelling models osc_monitor sources viewer wiring workers",
     "config": "errors moods",
     "demo": "sources types updates",
@@ -28,7 +28,7 @@ ARROWS = {
     "live": "config features log models moods osc recording sources types updates",
     "log": "__init__ config errors updates",
     "misspelling": "errors sources",
-    "models": "__init__ atomic errors features types",
+    "models": "__init__ atomic config errors features types",
     "osc": "config errors log moods smoothing updates",
     "osc_monitor": "config endings errors osc terminal",
     "recording": "__init__ atomic config errors sources types updates",
