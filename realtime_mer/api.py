@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Self
 import numpy as np
 import numpy.typing as npt
 
-from realtime_mer.config import LevelMeterSettings, load_settings
+from realtime_mer.config import LevelMeterSettings, ModelSettings, load_settings
 from realtime_mer.errors import UsageError
 from realtime_mer.live.recognition import Recognition
 from realtime_mer.live.requests import Requests
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
     from realtime_mer.sources import Source
 
-# Two minutes of predictions may wait for a loop that is busy with something else.
-_MOST_WAITING = 240
+# So much may wait for a loop that is busy with something else.
+_MOST_WAITING_S = 120.0
 _BLOCK_S = 0.5
 _LOOK_S = 0.2
 _JOIN_TIMEOUT_S = 0.9
@@ -75,14 +75,17 @@ class Trajectory:
 
 
 class Recogniser:
-    """Blocks of sound in, predictions out as they are ready, about twice per second of sound.
+    """Blocks of sound in, predictions out as they are ready, two or more per second of sound.
 
     Where music begins after two seconds of silence, it starts afresh; in silence the last prediction of music holds.
     Use it in a `with` block, or call `close`.
 
-    rate_hz: samples per second of the blocks. checkpoint: a model file, or "open"; None: the default.
-    Raises UsageError for a rate outside 1,000 to 768,000 Hz, CheckpointError for a model file that cannot be used, and
-    FeatureEngineError if openSMILE cannot be loaded.
+    rate_hz: samples per second of the blocks.
+    model: "default" or "open". checkpoint: the file of another model instead.
+    prediction_rate_hz: predictions per second of sound: 2, 4, 10 or 20; None: 10 for the open model, else 2.
+    Raises UsageError for a rate outside 1,000 to 768,000 Hz, ConfigError for another model or a rate that it does not
+    have, CheckpointError for a model file that cannot be used, and FeatureEngineError if openSMILE is needed and cannot
+    be loaded.
 
     >>> import numpy as np
     >>> import realtime_mer as mer
@@ -93,14 +96,21 @@ class Recogniser:
     [1.0, 1.5, 2.0, 2.5]
     """
 
-    def __init__(self, *, rate_hz: int, checkpoint: str | Path | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        rate_hz: int,
+        model: str | None = None,
+        checkpoint: str | Path | None = None,
+        prediction_rate_hz: float | None = None,
+    ) -> None:
         if not LOWEST_RATE_HZ <= rate_hz <= HIGHEST_RATE_HZ:
             raise UsageError(
                 f"rate_hz: expected {LOWEST_RATE_HZ} to {HIGHEST_RATE_HZ} samples per second, got {rate_hz}."
             )
         self._rate_hz = int(rate_hz)
         self._n_channels: int | None = None
-        self._session = Session(load_checkpoint(chosen_checkpoint_path(checkpoint)), LevelMeterSettings())
+        self._session = _session(_model_settings(model, checkpoint, prediction_rate_hz))
 
     def process(self, block: npt.ArrayLike) -> list[Prediction]:
         """The predictions that are ready; it never waits for one.
@@ -144,14 +154,20 @@ class Recogniser:
 
 
 def predict(
-    sound: str | Path | npt.ArrayLike, *, rate_hz: int | None = None, checkpoint: str | Path | None = None
+    sound: str | Path | npt.ArrayLike,
+    *,
+    rate_hz: int | None = None,
+    model: str | None = None,
+    checkpoint: str | Path | None = None,
+    prediction_rate_hz: float | None = None,
 ) -> Trajectory:
     """The predictions for a whole file or array, the same as `realtime-mer predict` gives.
 
     sound: an audio file, or samples as `Recogniser.process` takes them. rate_hz: samples per second of an array.
-    checkpoint: a model file, or "open"; None: the default.
+    model, checkpoint, prediction_rate_hz: as for Recogniser.
     Raises AudioFileError for a file that cannot be read or is too short for one frame (1.05 s), UsageError for an array
-    of another shape, type or length, or without rate_hz, CheckpointError and FeatureEngineError as Recogniser does.
+    of another shape, type or length, or without rate_hz, ConfigError, CheckpointError and FeatureEngineError as
+    Recogniser does.
 
     >>> import numpy as np
     >>> import realtime_mer as mer
@@ -162,13 +178,17 @@ def predict(
     if isinstance(sound, str | Path):
         if rate_hz is not None:
             raise UsageError("rate_hz: expected none for a file, which has its own.")
-        parts = process_file(Path(sound), load_checkpoint(chosen_checkpoint_path(checkpoint)))
+        settings = _model_settings(model, checkpoint, prediction_rate_hz)
+        checkpoint_ = load_checkpoint(chosen_checkpoint_path(settings))
+        parts = process_file(Path(sound), checkpoint_, settings.predictions_hz)
         return Trajectory.of(update.prediction for part in parts for update in part.updates)
     if rate_hz is None:
         raise UsageError("rate_hz: expected the samples per second of the array, got none.")
     samples = np.asarray(sound)
     predictions: list[Prediction] = []
-    with Recogniser(rate_hz=rate_hz, checkpoint=checkpoint) as recogniser:
+    with Recogniser(
+        rate_hz=rate_hz, model=model, checkpoint=checkpoint, prediction_rate_hz=prediction_rate_hz
+    ) as recogniser:
         block_samples = max(int(rate_hz * _BLOCK_S), 1)
         for start in range(0, max(len(samples), 1), block_samples):
             predictions += recogniser.process(samples[start : start + block_samples])
@@ -179,22 +199,21 @@ def predict(
 
 
 class Listener(Iterator[Prediction]):
-    """Live predictions from a device, twice a second; `listen` makes one. Iterating waits for the next prediction.
+    """Live predictions from a device; `listen` makes one. Iterating waits for the next prediction.
 
     Use it in a `with` block, or call `close`; that closes the device. If the device is lost, it waits until the device
     is back. dropped: predictions that nothing read for two minutes.
     """
 
-    def __init__(self, source: Source, checkpoint: str | Path | None = None) -> None:
-        path = chosen_checkpoint_path(checkpoint)
+    def __init__(self, source: Source, model: ModelSettings) -> None:
         self._source = source
-        self._waiting: queue.Queue[Prediction] = queue.Queue(_MOST_WAITING)
+        self._waiting: queue.Queue[Prediction] = queue.Queue(round(_MOST_WAITING_S * model.predictions_hz))
         self._stop = threading.Event()
         self._failure: BaseException | None = None
         self.dropped = 0
         recognition = Recognition(
             source,
-            lambda: Session(load_checkpoint(path), LevelMeterSettings()),
+            lambda: _session(model),
             [self],
             None,
             requests=Requests(),
@@ -248,17 +267,40 @@ class Listener(Iterator[Prediction]):
             self._failure = error
 
 
-def listen(device: str = "default", *, checkpoint: str | Path | None = None) -> Listener:
+def listen(
+    device: str = "default",
+    *,
+    model: str | None = None,
+    checkpoint: str | Path | None = None,
+    prediction_rate_hz: float | None = None,
+) -> Listener:
     """Live predictions from a sound input, as an iterator.
 
     device: as `realtime-mer devices` lists it: `default`, a number, or a part of a name.
-    checkpoint: a model file, or "open"; None: the default.
-    Raises ConfigError for an empty name, DeviceError if the device cannot be opened; iterating raises CheckpointError
-    or FeatureEngineError if the model or openSMILE cannot be loaded.
+    model, checkpoint, prediction_rate_hz: as for Recogniser.
+    Raises ConfigError for an empty name, or as Recogniser does; DeviceError if the device cannot be opened; iterating
+    raises CheckpointError or FeatureEngineError if the model or openSMILE cannot be loaded.
 
     >>> import realtime_mer as mer
     >>> with mer.listen("default") as predictions:  # doctest: +SKIP
     ...     for prediction in predictions:
     ...         print(f"{prediction.valence:+.2f} {prediction.arousal:+.2f}")
     """
-    return Listener(DeviceSource(load_settings(None, {"audio.device": device}).audio), checkpoint)
+    settings = _model_settings(model, checkpoint, prediction_rate_hz)
+    return Listener(DeviceSource(load_settings(None, {"audio.device": device}).audio), settings)
+
+
+def _model_settings(
+    model: str | None, checkpoint: str | Path | None, prediction_rate_hz: float | None
+) -> ModelSettings:
+    given = {
+        "model.name": model,
+        "model.checkpoint": None if checkpoint is None else str(checkpoint),
+        "model.rate_hz": prediction_rate_hz,
+    }
+    return load_settings(None, {key: value for key, value in given.items() if value is not None}).model
+
+
+def _session(model: ModelSettings) -> Session:
+    checkpoint = load_checkpoint(chosen_checkpoint_path(model))
+    return Session(checkpoint, LevelMeterSettings(), prediction_rate_hz=model.predictions_hz)

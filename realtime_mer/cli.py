@@ -12,14 +12,23 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from realtime_mer import __version__
-from realtime_mer.config import LOG_LEVELS, MODES, PCM_FORMATS, THEMES, LiveSettings, load_settings, settings_toml
+from realtime_mer.config import (
+    LOG_LEVELS,
+    MODEL_NAMES,
+    MODES,
+    PCM_FORMATS,
+    PREDICTION_RATES_HZ,
+    THEMES,
+    LiveSettings,
+    load_settings,
+    settings_toml,
+)
 from realtime_mer.config.addresses import LARGEST_PORT, address_text
 from realtime_mer.config.profiles import profile_names
 from realtime_mer.endings import FAILED, OK, exit_code, leave, never_fail_to_print
 from realtime_mer.log import begin as begin_log
 from realtime_mer.log.libraries import log_what_libraries_print
 from realtime_mer.misspelling import Parser, check_words
-from realtime_mer.models.packaged import chosen_checkpoint_path
 
 Number = TypeVar("Number", int, float)
 
@@ -50,8 +59,8 @@ def _parser() -> argparse.ArgumentParser:
     inputs, levels, outputs = _input_options(), _level_options(), _output_options()
     parser: argparse.ArgumentParser = Parser(
         prog="realtime-mer",
-        description="Real-time music-emotion recognition: sound in, valence and arousal out, twice a second. "
-        "Without a command it listens to a sound card until Ctrl-C.",
+        description="Real-time music-emotion recognition: sound in, valence and arousal out, up to twenty times a "
+        "second. Without a command it listens to a sound card until Ctrl-C.",
         parents=[inputs, levels, outputs],
     )
     parser.add_argument("--version", action="version", version=f"realtime-mer {__version__}")
@@ -184,7 +193,7 @@ def _output_options() -> argparse.ArgumentParser:
     value("--log-level", "log.level", None, "how detailed the log is (default: {default})", choices=LOG_LEVELS)
 
     options.start_group("settings")
-    value("--checkpoint", "model.checkpoint", "MODEL", "the model: a file, default or open (default: default)")
+    value("--checkpoint", "model.checkpoint", "FILE", "the file of a model of your own")
     options.group.add_argument(
         "--config", type=Path, metavar="FILE", help="a settings file; configs/live.toml explains its keys"
     )
@@ -193,12 +202,30 @@ def _output_options() -> argparse.ArgumentParser:
 
 
 def _level_options() -> argparse.ArgumentParser:
-    """What the input's level means; a replay has that from its recording."""
+    """What the input's level means, and the model; a replay has these from its recording."""
     options = _SettingOptions("input level")
     text = "below this the prediction holds (default: {default})"
     options.value("--silence-db", "level.silence_db", "DBFS", text, type=float)
     text = "music below this is reported as too quiet (default: {default})"
     options.value("--quiet-db", "level.quiet_db", "DBFS", text, type=float)
+    _add_model_options(options, "--prediction-rate")
+    return options
+
+
+def _add_model_options(options: _SettingOptions, rate_flag: str) -> None:
+    options.start_group("the model")
+    text = "the model that comes with realtime-mer: default, or open, which needs no openSMILE (default: {default})"
+    options.value("--model", "model.name", None, text, choices=MODEL_NAMES)
+    rates = ", ".join(f"{rate:g}" for rate in PREDICTION_RATES_HZ)
+    text = f"predictions a second: {rates} (default: 10 for the open model, 2 for others, which have no other rate)"
+    options.value(rate_flag, "model.rate_hz", "HZ", text, type=float)
+
+
+def _file_model_options(rate_flag: str) -> argparse.ArgumentParser:
+    """The model, for files."""
+    options = _SettingOptions("the model")
+    _add_model_options(options, rate_flag)
+    options.value("--checkpoint", "model.checkpoint", "FILE", "the file of a model of your own")
     return options
 
 
@@ -208,8 +235,9 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     predict = commands.add_parser(
         "predict",
         help="predict audio files as fast as possible",
-        description="Predicts valence and arousal of audio files, exactly as they would be predicted live: one row "
-        "every 0.5 s, from one second after the first sound on, with the end of the second that it describes.",
+        description="Predicts valence and arousal of audio files, exactly as they would be predicted live: one row for "
+        "each prediction, from one second after the first sound on, with the end of the second that it describes.",
+        parents=[_file_model_options("--rate")],
     )
     add = predict.add_argument
     text = "audio file (wav, flac, mp3, ogg and others; any rate, any number of channels), or a folder of them"
@@ -218,7 +246,6 @@ def _add_predict(commands: argparse._SubParsersAction[argparse.ArgumentParser]) 
     text += "their tables, which is made if need be"
     add("--output", type=Path, metavar="PATH", help=text)
     add("--format", choices=("csv", "json"), default="csv", help="of the tables (default: %(default)s)")
-    add("--checkpoint", type=Path, metavar="MODEL", help="the model: a file, default or open (default: default)")
     text = "also draw each trajectory, as a PNG beside its table (needs matplotlib)"
     add("--plot", action="store_true", help=text)
     jobs = _number(int, 1, 9999, "a whole number of at least 1")
@@ -234,6 +261,7 @@ def _add_view(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
         description="Shows what --record recorded as it was live, in a window to move about in, with its sound; or an "
         "audio file, which is predicted first. With --export it writes a picture of a moment, or a video of everything "
         "with its sound (which needs ffmpeg), and needs no display.",
+        parents=[_file_model_options("--rate")],
     )
     add = view.add_argument
     add("source", type=Path, metavar="RECORDING", help="the folder that --record made, or an audio file")
@@ -247,8 +275,6 @@ def _add_view(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     add("--theme", choices=THEMES, help="its colours (default: dark)")
     text = "in pixels (default: 1920x1080, and 1280x720 for the window)"
     add("--size", type=_size, metavar="WxH", help=text)
-    text = "the model for a file: a file, default or open (default: default)"
-    add("--checkpoint", type=Path, metavar="MODEL", help=text)
     view.set_defaults(run=_view)
 
 
@@ -322,7 +348,7 @@ def _predict(options: argparse.Namespace) -> int:
         options.files,
         output=options.output,
         table_format=options.format,
-        checkpoint_path=chosen_checkpoint_path(options.checkpoint),
+        model=load_settings(None, _given_settings(options)).model,
         plot=options.plot,
         jobs=options.jobs,
     )
@@ -335,7 +361,7 @@ def _view(options: argparse.Namespace) -> int:
     view(
         options.source,
         Wish(options.export, options.at, options.mode, options.theme, options.size),
-        options.checkpoint,
+        load_settings(None, _given_settings(options)).model,
     )
     return OK
 
@@ -362,7 +388,7 @@ def _settings(options: argparse.Namespace, *, log: bool = True) -> LiveSettings 
     log: whether to begin the log of these settings.
     """
     given = vars(options)
-    settings = load_settings(given.get("config"), {key: value for key, value in given.items() if "." in key})
+    settings = load_settings(given.get("config"), _given_settings(options))
     if not given.get("print_config"):
         if log:
             begin_log(settings)
@@ -371,6 +397,11 @@ def _settings(options: argparse.Namespace, *, log: bool = True) -> LiveSettings 
     sys.stdout.flush()
     sys.stdout.buffer.write(settings_toml(settings).encode())
     return None
+
+
+def _given_settings(options: argparse.Namespace) -> dict[str, object]:
+    """The options that override a key of the settings."""
+    return {key: value for key, value in vars(options).items() if "." in key}
 
 
 def _number(kind: type[Number], lowest: Number, highest: Number, expected: str) -> Callable[[str], Number]:

@@ -28,6 +28,8 @@ _SETTLED = 0.02
 _SPRING_SETTLED = 5.833922
 # The one-euro filter's low-pass for the derivative, as its authors recommend it.
 _DERIVATIVE_HZ = 1.0
+# Between two predictions.
+_SHORTEST_GAP_S, _LONGEST_GAP_S = 0.05, 0.5
 # Closer than this no difference is visible; a value that has arrived need not be sent again.
 _ARRIVED = 1e-4
 
@@ -46,14 +48,15 @@ class Smoothing(Protocol):
 
 def smoothing(kind: str, settle_s: float | None, speed: float, start: float) -> Smoothing:
     """A value at rest at `start`. kind: none, linear, spring or one-euro. settle_s: more than 0; None: the kind's own,
-    0.5 s (the time between two predictions) for linear, 1 s for spring, 2 s for one-euro. speed: only one-euro's.
+    the time since the last change of its goal, at most 0.5 s, for linear; 1 s for spring; 2 s for one-euro. speed: only
+    one-euro's.
 
     Raises ValueError for another kind.
     """
     if kind == "none":
         return Step(start)
     if kind == "linear":
-        return Linear(start, 0.5 if settle_s is None else settle_s)
+        return Linear(start, settle_s)
     if kind == "spring":
         return Spring(start, 1.0 if settle_s is None else settle_s)
     if kind == "one-euro":
@@ -75,15 +78,22 @@ class Step:
 
 
 class Linear:
-    """On a straight line, in settle_s, from wherever it is when its goal changes."""
+    """On a straight line, in settle_s, from wherever it is when its goal changes.
 
-    def __init__(self, start: float, settle_s: float) -> None:
-        self._settle_s = settle_s
+    settle_s: None: as long as the goal before lasted, from 0.05 to 0.5 s. So it arrives when the next prediction comes.
+    """
+
+    def __init__(self, start: float, settle_s: float | None) -> None:
+        self._given_s = settle_s
+        self._settle_s = _LONGEST_GAP_S if settle_s is None else settle_s
         self._start = self._goal = start
-        self._since_s = 0.0
+        self._since_s = -math.inf
 
     def go(self, goal: float, now_s: float) -> None:
-        self._start, self._goal, self._since_s = self.at(now_s), goal, now_s
+        self._start = self.at(now_s)
+        if self._given_s is None:
+            self._settle_s = min(max(now_s - self._since_s, _SHORTEST_GAP_S), _LONGEST_GAP_S)
+        self._goal, self._since_s = goal, now_s
 
     def at(self, now_s: float) -> float:
         share = min(max(now_s - self._since_s, 0.0) / self._settle_s, 1.0)

@@ -110,7 +110,7 @@ class Sink(Protocol):
     """Where predictions go. Called by the recognition thread: no call may wait for anything."""
 
     def update(self, update: Update) -> None:
-        """A new prediction, twice a second."""
+        """A new prediction."""
         ...
 
     def status(self, status: Status) -> None:
@@ -128,7 +128,7 @@ class Board:
     One thread writes, one reads. history: how many updates and marks wait at most; the oldest are dropped first.
     """
 
-    def __init__(self, source: str, history: int = 240) -> None:
+    def __init__(self, source: str, history: int = 2_400) -> None:
         self.latest_status = Status(source, SourceState.OPENING)
         self._updates: deque[Update] = deque(maxlen=history)
         self._marks: deque[Marked] = deque(maxlen=history)

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from realtime_mer.config import DisplaySettings, LiveSettings
+from realtime_mer.config import DisplaySettings, LiveSettings, ModelSettings
 from realtime_mer.config.addresses import parse_listen
 from realtime_mer.endings import FAILED, OK, discard_stdout, ending_by_signal, exit_code
 from realtime_mer.errors import CheckpointError, UsageError
@@ -67,6 +67,7 @@ def demo(settings: LiveSettings, *, loop: bool, sound: bool) -> None:
 def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
     """`realtime-mer replay`: replays a recording and prints how the predictions compare.
 
+    The level, the model's name and the rate are those of the recording.
     Returns False if a complete replay differs. Raises RecordingError if the recording cannot be read or was made with
     another model.
     """
@@ -76,13 +77,15 @@ def replay(directory: Path, settings: LiveSettings, *, fast: bool) -> bool:
     from realtime_mer.recording.source import RecordingSource
 
     recording = read_recording(directory)
-    settings = replace(settings, level=recording.settings.level)
-    checkpoint_path = chosen_checkpoint_path(settings.model.checkpoint)
-    if _sha256(checkpoint_path) != recording.checkpoint_sha256:
+    recorded, own = recording.settings, settings.model.checkpoint
+    model = ModelSettings(recorded.model.name) if own is None else ModelSettings(checkpoint=own)
+    path = chosen_checkpoint_path(model)
+    if _sha256(path) != recording.checkpoint_sha256:
         raise RecordingError(
-            f"The recording {directory} was made with another model than {checkpoint_path}. Replay it with "
-            "its own model: --checkpoint PATH"
+            f"The recording {directory} was made with another model than {path}. Replay it with its own model: "
+            "--checkpoint PATH"
         )
+    settings = replace(settings, level=recorded.level, model=replace(model, rate_hz=recorded.model.predictions_hz))
     check = ReplayCheck(recording)
     if not fast:
         raise_priority()
@@ -149,17 +152,26 @@ def _run_until(
 ) -> bool:
     """Returns whether the source came to its end. main_thread: for the window; None: no window."""
     board = Board(source.name)
-    checkpoint_path = chosen_checkpoint_path(settings.model.checkpoint)
+    # In full, since a recording keeps it: another version may have another default.
+    model = replace(settings.model, rate_hz=settings.model.predictions_hz)
+    settings = replace(settings, model=model)
+    checkpoint_path = chosen_checkpoint_path(model)
     # Read here, so that a missing model is reported before a device is opened.
     checkpoint_sha256 = _sha256(checkpoint_path)
-    LOGGER.info("model %s, SHA-256 %s", checkpoint_path, checkpoint_sha256)
+    LOGGER.info("model %s, SHA-256 %s, %g predictions a second", checkpoint_path, checkpoint_sha256, model.rate_hz)
 
     def open_session() -> Session:
         # In the recognition thread: sound is coming in while SciPy is imported and the model is loaded.
         from realtime_mer.live.session import Session
         from realtime_mer.models.checkpoint import load_checkpoint
 
-        return Session(load_checkpoint(checkpoint_path), settings.level, beginning, settings.quadrant)
+        return Session(
+            load_checkpoint(checkpoint_path),
+            settings.level,
+            beginning,
+            settings.quadrant,
+            prediction_rate_hz=model.predictions_hz,
+        )
 
     def open_recorder(directory: Path) -> Recorder:
         from realtime_mer.recording.recorder import Recorder

@@ -17,6 +17,7 @@ from sound_server import start_sound_server
 
 import realtime_mer as mer
 from realtime_mer import api
+from realtime_mer.config import ModelSettings
 from realtime_mer.errors import UsageError
 from realtime_mer.models.checkpoint import save_checkpoint
 from realtime_mer.sources.file import FileSource
@@ -120,7 +121,9 @@ def test_mistakes_are_refused_with_the_packages_error(tmp_path: Path, song: Floa
 
 
 def test_a_listener_gives_every_prediction_and_ends_with_its_source(song_file: Path, checkpoint: Path) -> None:
-    with api.Listener(FileSource(song_file, loop=False, fast=True), checkpoint) as listener:
+    with api.Listener(
+        FileSource(song_file, loop=False, fast=True), ModelSettings(checkpoint=str(checkpoint))
+    ) as listener:
         predictions = list(listener)
     np.testing.assert_array_equal(
         mer.Trajectory.of(predictions).valence, mer.predict(song_file, checkpoint=checkpoint).valence
@@ -128,8 +131,9 @@ def test_a_listener_gives_every_prediction_and_ends_with_its_source(song_file: P
 
 
 def test_a_failure_while_listening_is_raised_to_the_reader(song_file: Path, tmp_path: Path) -> None:
+    missing = ModelSettings(checkpoint=str(tmp_path / "missing"))
     with (
-        api.Listener(FileSource(song_file, loop=False, fast=True), tmp_path / "missing") as listener,
+        api.Listener(FileSource(song_file, loop=False, fast=True), missing) as listener,
         pytest.raises(mer.RealtimeMerError, match="no such file"),
     ):
         next(listener)

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from safetensors.numpy import save
 from torch import nn
 
+from realtime_mer.config import MODEL_NAMES, ModelSettings
 from realtime_mer.errors import CheckpointError
 from realtime_mer.models.checkpoint import FORMAT_VERSION, MAX_FILE_BYTES, load_checkpoint, save_checkpoint
 from realtime_mer.models.packaged import chosen_checkpoint_path
@@ -338,10 +339,11 @@ def test_a_place_that_cannot_be_written(tmp_path: Path) -> None:
 # ---- the model in the package -----------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", [None, "default", "open"])
-def test_the_checkpoints_in_the_package(name: str | None) -> None:
-    checkpoint = load_checkpoint(chosen_checkpoint_path(name))
-    assert chosen_checkpoint_path(name).stat().st_size <= 5_000_000
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_the_checkpoints_in_the_package(name: str) -> None:
+    path = chosen_checkpoint_path(ModelSettings(name))
+    checkpoint = load_checkpoint(path)
+    assert path.stat().st_size <= 5_000_000
     assert checkpoint.training
     assert json.loads(json.dumps(checkpoint.training)) == checkpoint.training
     assert checkpoint.calibration is not None

@@ -24,10 +24,10 @@ from osc_sockets import HERE, free_port, udp_socket
 from sound_server import start_sound_server
 
 from benchmarks.sound_server import SoundServer
-from realtime_mer.config import LiveSettings, load_settings
+from realtime_mer.config import MODEL_NAMES, LiveSettings, ModelSettings, load_settings
 from realtime_mer.doctor import Check, Verdict, command, from_error, machine, network, software, sound
 from realtime_mer.doctor.guard import Checks, guarded
-from realtime_mer.models.packaged import default_checkpoint_path
+from realtime_mer.models.packaged import chosen_checkpoint_path, default_checkpoint_path
 from realtime_mer.sources.devices import DeviceError
 
 # Only a limit for a test that hangs.
@@ -251,16 +251,18 @@ def test_a_port_in_use_fails_and_is_left_to_its_program(taken: tuple[socket.sock
 # --- the program ---
 
 
-def test_the_checksum_is_that_of_the_model() -> None:
+@pytest.mark.parametrize("name", MODEL_NAMES)
+def test_the_checksum_is_that_of_the_model(name: str) -> None:
     """After training: cd realtime_mer/models && sha256sum default.safetensors > default.safetensors.sha256"""
-    assert software.expected_sha256() == hashlib.sha256(default_checkpoint_path().read_bytes()).hexdigest()
+    path = chosen_checkpoint_path(ModelSettings(name))
+    assert software.expected_sha256(name) == hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def test_the_shipped_model_is_recognised(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shipped = only(software.model(LiveSettings()))
     assert shipped.verdict is Verdict.OK
     assert "comes with realtime-mer" in shipped.text
-    monkeypatch.setattr(software, "expected_sha256", lambda: "0" * 64)
+    monkeypatch.setattr(software, "expected_sha256", lambda _name: "0" * 64)
     changed = only(software.model(LiveSettings()))
     assert (changed.verdict, changed.cure) == (Verdict.FAILED, "Reinstall realtime-mer.")
     (tmp_path / "mine.safetensors").write_bytes(default_checkpoint_path().read_bytes())
@@ -328,6 +330,7 @@ def test_no_ffmpeg_is_a_warning_and_opensmile_works(monkeypatch: pytest.MonkeyPa
     monkeypatch.setenv("PATH", os.devnull)
     assert only(software.ffmpeg(LiveSettings())).verdict is Verdict.WARNING
     assert only(software.opensmile(LiveSettings())).verdict is Verdict.OK
+    assert only(software.opensmile(given("model.name", "open"))).verdict is Verdict.SKIPPED
 
 
 # --- the machine ---

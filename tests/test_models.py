@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from realtime_mer.config import ModelSettings
 from realtime_mer.models.checkpoint import load_checkpoint
 from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.models.scaling import BOUND
@@ -110,7 +111,7 @@ def test_long_streams_in_numpy_are_what_torch_computes(name: str, scale: float) 
         for buffer in model.buffers():
             buffer.copy_(0.1 * torch.randn(buffer.shape))
     else:
-        model = build_model(load_checkpoint(chosen_checkpoint_path(name)))
+        model = build_model(load_checkpoint(chosen_checkpoint_path(ModelSettings(name))))
     n_features = model.architecture.n_features
     stream = (scale * frames(1, 500, n_features)).clamp(-BOUND, BOUND)
     stepped = ModelStage(model.architecture, weights_in_numpy(model)).step(stream[0].numpy())

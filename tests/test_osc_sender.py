@@ -214,25 +214,25 @@ def test_a_send_that_hangs_loses_items_and_does_not_disturb_another_sender(block
         assert other.lost == 0
         assert blocked.bundles == []
         # All but the one that is being sent, and a full mailbox.
-        assert hanging.lost == 5600 - 1 - 512
+        assert hanging.lost == 5600 - 1 - 1024
         blocked.opened.set()
-        eventually(lambda: blocked.frames == list(range(513)))
+        eventually(lambda: blocked.frames == [*range(600), *[600] * 425])
         hanging.put(update(5000))
         eventually(lambda: blocked.frames[-1] == 5000)
-        assert hanging.lost == 5600 - 1 - 512
+        assert hanging.lost == 5600 - 1 - 1024
 
 
 def test_the_number_of_delayed_items_is_limited() -> None:
     sent = Sent()
     with sending(FRAMES, sent, delay_s=NEVER_S) as sender:
-        for index in range(600):
+        for index in range(1200):
             sender.put(update(index))
             if index % 100 == 0:
                 eventually(sender._mailbox.empty)
-        eventually(lambda: len(sender._waiting) + sender.lost == 600)
-        assert len(sender._waiting) == 512
+        eventually(lambda: len(sender._waiting) + sender.lost == 1200)
+        assert len(sender._waiting) == 1024
         sender.set_delay(0.0)
-        eventually(lambda: sent.frames == list(range(512)))
+        eventually(lambda: sent.frames == list(range(1024)))
 
 
 def test_a_flood_of_commands_displaces_no_prediction() -> None:
@@ -242,22 +242,22 @@ def test_a_flood_of_commands_displaces_no_prediction() -> None:
     ]
     sent = Sent()
     with sending(FRAMES_AND_MARKS, sent, delay_s=NEVER_S) as sender:
-        # The predictions and statuses of ten seconds, between a thousand others.
+        # The predictions, at 20 Hz, and statuses of ten seconds, between a thousand others.
         for number in range(1000):
             sender.put(kinds[number % 2](number))
-            if number % 50 == 0:
-                sender.put(update(number // 50))
+            if number % 5 == 0:
+                sender.put(update(number // 5))
             if number % 10 == 0:
                 sender.put(Status("", SourceState.RUNNING))
                 eventually(sender._mailbox.empty)
-        eventually(lambda: len(sender._waiting) + sender.lost == 1120)
+        eventually(lambda: len(sender._waiting) + sender.lost == 1300)
         waiting = [item for _, item in sender._waiting]
-        assert [item.index for item in waiting if isinstance(item, Update)] == list(range(20))
+        assert [item.index for item in waiting if isinstance(item, Update)] == list(range(200))
         assert sum(isinstance(item, Status) for item in waiting) == 100
         # There is room for many of the others, too.
-        assert 128 < sum(not isinstance(item, Update | Status) for item in waiting) < 512 - 120
+        assert 128 < sum(not isinstance(item, Update | Status) for item in waiting) < 1024 - 300
         sender.set_delay(0.0)
-        eventually(lambda: sent.frames == list(range(20)))
+        eventually(lambda: sent.frames == list(range(200)))
 
 
 # --- the end ---

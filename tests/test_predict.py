@@ -24,6 +24,7 @@ from checkpoints import music, small_checkpoint
 
 from realtime_mer.batch.command import Job, csv_table, json_table, plan_jobs, run_predict
 from realtime_mer.cli import main
+from realtime_mer.config import ModelSettings
 from realtime_mer.errors import OutputError, UsageError
 from realtime_mer.live.session import predict_file
 from realtime_mer.models.checkpoint import load_checkpoint, save_checkpoint
@@ -75,7 +76,7 @@ def run(*arguments: object, **options: Any) -> tuple[int, str, str]:
 def in_process(*inputs: Path, checkpoint: Path, **changes: Any) -> int:
     """`run_predict` in this process, with the defaults of the command line."""
     arguments: dict[str, Any] = {"output": None, "table_format": "csv", "plot": False, "jobs": 1}
-    return run_predict(inputs, checkpoint_path=checkpoint, **(arguments | changes))
+    return run_predict(inputs, model=ModelSettings(checkpoint=str(checkpoint)), **(arguments | changes))
 
 
 def rows_of(table: str) -> list[dict[str, float]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import replace
@@ -14,12 +15,12 @@ from checkpoints import music, small_checkpoint
 from contract import SessionStage, verify_contract
 from predictions import with_prediction
 
-from realtime_mer.config import LevelMeterSettings
+from realtime_mer.config import ConfigError, LevelMeterSettings, ModelSettings
 from realtime_mer.features.engine import FeatureEngineError
 from realtime_mer.features.renewal import RenewingEngine
 from realtime_mer.live.session import Session, predict_file
 from realtime_mer.models.checkpoint import load_checkpoint
-from realtime_mer.models.packaged import default_checkpoint_path
+from realtime_mer.models.packaged import chosen_checkpoint_path, default_checkpoint_path
 from realtime_mer.recording import Beginning
 from realtime_mer.sources import Capture
 from realtime_mer.sources.grid import on_grid
@@ -76,6 +77,41 @@ def test_the_streaming_contract_in_ragged_chunks(rate_hz: int, n_channels: int, 
     verify_contract(
         lambda: SessionStage(Session(checkpoint, SETTINGS), rate_hz), music(2.1, rate_hz, n_channels), one_by_one=False
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prediction_rate_hz", [2.0, 10.0, 20.0])
+def test_the_open_model_keeps_the_contract_at_every_rate(prediction_rate_hz: float) -> None:
+    checkpoint = load_checkpoint(chosen_checkpoint_path(ModelSettings("open")))
+    verify_contract(
+        lambda: SessionStage(Session(checkpoint, SETTINGS, prediction_rate_hz=prediction_rate_hz), 48_000),
+        music(2.13, 48_000, 2),
+        one_by_one=False,
+    )
+
+
+@pytest.mark.parametrize("prediction_rate_hz", [4.0, 10.0, 20.0])
+def test_at_every_rate_the_updates_at_half_seconds_are_those_at_2_hz(prediction_rate_hz: float) -> None:
+    checkpoint = load_checkpoint(chosen_checkpoint_path(ModelSettings("open")))
+    tune = on_the_grid(music(3.0))
+    # Rests of less than half a second and of more, and a silence after which the model starts afresh.
+    sound = np.concatenate([tune[: round(2.3 * RATE_HZ)], quiet(0.3), tune, quiet(0.9), tune, quiet(3.0), tune])
+
+    def at(rate_hz: float) -> list[Update]:
+        with contextlib.closing(Session(checkpoint, SETTINGS, prediction_rate_hz=rate_hz)) as session:
+            return session.process(Capture(sound, RATE_HZ, 0, 0, None)) + session.end_segment()
+
+    expected, updates = at(2.0), at(prediction_rate_hz)
+    assert len(updates) > 0.4 * prediction_rate_hz * len(expected)
+    assert [update.index for update in updates] == list(range(len(updates)))
+    at_half_seconds = {update.time_s: update for update in updates}
+    assert [replace(at_half_seconds[update.time_s], index=update.index) for update in expected] == expected
+    assert {update.held for update in expected} == {True, False}
+
+
+def test_a_model_with_a_state_or_openSMILE_predicts_twice_a_second_only() -> None:  # noqa: N802
+    with pytest.raises(ConfigError, match=r"model\.rate_hz: expected 2 .*, got 10"):
+        Session(small_checkpoint(), SETTINGS, prediction_rate_hz=10.0)
 
 
 def test_the_updates_are_what_predict_says_of_the_file(tune: FloatArray, whole: list[Update], tmp_path: Path) -> None:

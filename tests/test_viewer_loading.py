@@ -22,6 +22,7 @@ from recordings import (
     wait_until,
 )
 
+from realtime_mer.config import ModelSettings
 from realtime_mer.live.session import predict_file
 from realtime_mer.models.checkpoint import load_checkpoint
 from realtime_mer.models.packaged import default_checkpoint_path
@@ -154,7 +155,7 @@ def test_an_audio_file_gets_the_predictions_of_predict(tmp_path: Path, deam_root
     path = tmp_path / "song\x07.wav"
     soundfile.write(path, np.concatenate([song, np.zeros_like(song[: 3 * rate_hz])]), rate_hz)
     shares: list[float] = []
-    take = take_of_file(path, default_checkpoint_path(), shares.append, tmp_path)
+    take = take_of_file(path, ModelSettings(), shares.append, tmp_path)
     expected = predict_file(path, load_checkpoint(default_checkpoint_path()))
     assert [(u.time_s, u.prediction.valence, u.prediction.arousal, u.prediction.valence_sd) for u in take.updates] == [
         (p.time_s, p.valence, p.arousal, p.valence_sd) for p in expected
@@ -184,9 +185,9 @@ def test_the_sound_of_a_file_that_libsndfile_does_not_read_whole(tmp_path: Path)
 def test_a_file_that_is_not_audio_is_refused(tmp_path: Path) -> None:
     (tmp_path / "a.wav").write_bytes(b"nothing")
     with pytest.raises(AudioFileError, match="cannot be read as audio"):
-        take_of_file(tmp_path / "a.wav", default_checkpoint_path(), print, tmp_path)
+        take_of_file(tmp_path / "a.wav", ModelSettings(), print, tmp_path)
     with pytest.raises(AudioFileError, match="no such file"):
-        take_of_file(tmp_path / "b.wav", default_checkpoint_path(), print, tmp_path)
+        take_of_file(tmp_path / "b.wav", ModelSettings(), print, tmp_path)
     soundfile.write(tmp_path / "c.wav", noise(100), RATE_HZ)
     with pytest.raises(AudioFileError, match="too short"):
-        take_of_file(tmp_path / "c.wav", default_checkpoint_path(), print, tmp_path)
+        take_of_file(tmp_path / "c.wav", ModelSettings(), print, tmp_path)

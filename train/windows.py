@@ -17,7 +17,7 @@ import numpy.typing as npt
 import torch
 from torch import nn
 
-from realtime_mer.features.descriptors.responsive import LOW_FLOOR, MEMORY_HOPS, describe_last
+from realtime_mer.features.descriptors.responsive import LOW_FLOOR, MEMORY_HOPS, TICKS_PER_HOP, describe_last
 from realtime_mer.features.descriptors.rows import HOP_SAMPLES, RowStream
 from realtime_mer.features.descriptors.spectra import RATE_HZ
 from realtime_mer.features.engine import HOP_S
@@ -105,7 +105,7 @@ def extract_windows(path: Path, settings: None) -> tuple[npt.NDArray[np.float64]
     for index in stream.step(samples[skipped:]):
         for hops in wanted.get(index + 2, []):
             starts_s.append(index * HOP_S + skipped / RATE_HZ)
-            values.append(describe_last(stream.spectra, stream.peaks_db, hops))
+            values.append(describe_last(stream.spectra, stream.peaks_db, hops * TICKS_PER_HOP))
     return np.array(starts_s), np.stack(values)
 
 

@@ -27,9 +27,11 @@ from realtime_mer import __version__
 from realtime_mer.atomic import write_atomically
 from realtime_mer.batch.folder import LeftOut, search
 from realtime_mer.batch.plotting import can_plot, trajectory_png
+from realtime_mer.config import ModelSettings
 from realtime_mer.endings import write_stdout
 from realtime_mer.errors import OutputError, UsageError, printable
 from realtime_mer.live.input_faults import low_rate_note
+from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.sources.reading import AudioFileError, missing_file
 from realtime_mer.types import Prediction
 from realtime_mer.workers import WorkerCrashedError, run_in_workers
@@ -75,7 +77,7 @@ def run_predict(
     *,
     output: Path | None,
     table_format: TableFormat,
-    checkpoint_path: Path,
+    model: ModelSettings,
     plot: bool,
     jobs: int,
 ) -> int:
@@ -102,11 +104,12 @@ def run_predict(
         # Late, so that the bar is there before: these imports take a while.
         from realtime_mer.models.checkpoint import load_checkpoint
 
+        checkpoint_path = chosen_checkpoint_path(model)
         checkpoint = load_checkpoint(checkpoint_path)
         _prepare_outputs(plan)
-        model = {"name": checkpoint.model_name, "checkpoint": checkpoint_path.name, "realtime_mer_version": __version__}
+        facts = {"name": checkpoint.model_name, "checkpoint": checkpoint_path.name, "realtime_mer_version": __version__}
         progress.update(task, description="Predicting")
-        outcomes = predict_all([job.audio for job in plan], checkpoint, jobs)
+        outcomes = predict_all([job.audio for job in plan], checkpoint, jobs, model.predictions_hz)
         opened.enter_context(contextlib.closing(outcomes))
         job_of = {job.audio: job for job in plan}
         for audio, outcome in outcomes:
@@ -117,7 +120,7 @@ def run_predict(
                 job, predictions = job_of[audio], outcome.predictions
                 if outcome.note:
                     console.print(f"realtime-mer: {printable(f'{audio}: {outcome.note}')}")
-                table = csv_table(predictions) if table_format == "csv" else json_table(predictions, audio, model)
+                table = csv_table(predictions) if table_format == "csv" else json_table(predictions, audio, facts)
                 if job.table is not None:
                     _write_file(job.table, table.encode("ascii"))
                 else:
@@ -162,13 +165,13 @@ def plan_jobs(
 
 
 def predict_all(
-    paths: Sequence[Path], checkpoint: Checkpoint, jobs: int
+    paths: Sequence[Path], checkpoint: Checkpoint, jobs: int, prediction_rate_hz: float
 ) -> Generator[tuple[Path, Predicted | Skipped], None, None]:
     """Yields every file with its predictions, or why it was skipped, as they finish.
 
     jobs: how many processes; 1: this one. Close it if it is not read to its end.
     """
-    work = partial(_predict_or_skip, checkpoint=checkpoint)
+    work = partial(_predict_or_skip, checkpoint=checkpoint, prediction_rate_hz=prediction_rate_hz)
     if min(jobs, len(paths)) == 1:
         for path in paths:
             yield path, work(path)
@@ -251,7 +254,7 @@ def _prepare_outputs(plan: Sequence[Job]) -> None:
             raise _not_written(target, error) from error
 
 
-def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> Predicted | Skipped:
+def _predict_or_skip(path: Path, checkpoint: Checkpoint, prediction_rate_hz: float) -> Predicted | Skipped:
     # Late, as in run_predict.
     from realtime_mer.live.session import process_file
 
@@ -259,7 +262,7 @@ def _predict_or_skip(path: Path, checkpoint: Checkpoint) -> Predicted | Skipped:
         if not path.exists():
             return Skipped(_why_not_there(path))
         predictions, rate_hz = [], None
-        for part in process_file(path, checkpoint):
+        for part in process_file(path, checkpoint, prediction_rate_hz):
             predictions += [update.prediction for update in part.updates]
             rate_hz = part.rate_hz
         return Predicted(predictions, low_rate_note(rate_hz))

@@ -12,8 +12,10 @@ from realtime_mer.config.files import load_settings, settings_toml
 from realtime_mer.config.osc import ControlSettings, MappedValue, OscSettings, TargetSettings
 from realtime_mer.config.tables import (
     LOG_LEVELS,
+    MODEL_NAMES,
     MODES,
     PCM_FORMATS,
+    PREDICTION_RATES_HZ,
     THEMES,
     AudioSettings,
     DisplaySettings,
@@ -28,8 +30,10 @@ from realtime_mer.config.tables import (
 
 __all__ = [
     "LOG_LEVELS",
+    "MODEL_NAMES",
     "MODES",
     "PCM_FORMATS",
+    "PREDICTION_RATES_HZ",
     "THEMES",
     "AudioSettings",
     "ConfigError",

@@ -23,7 +23,7 @@ _QUADRANT_WORDS = {number: QUADRANT_WORDS[signs][0] for number, signs in QUADRAN
 class When(StrEnum):
     """When a value is sent."""
 
-    FRAME = "with every prediction, twice a second"
+    FRAME = "with every prediction"
     SMOOTH = "at the target's rate, 30 Hz unless set"
     LEVEL = "ten times a second"
     EVENT = "at each change"

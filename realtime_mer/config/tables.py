@@ -10,7 +10,7 @@ from typing import Annotated
 
 from msgspec import Meta
 
-from realtime_mer.config.checks import Text, one_of, wrong
+from realtime_mer.config.checks import ConfigError, Text, one_of, wrong
 from realtime_mer.config.osc import ControlSettings, OscSettings
 
 PCM_FORMATS = ("s16le", "s24le", "s32le", "f32le")
@@ -18,6 +18,10 @@ PCM_FORMATS = ("s16le", "s24le", "s32le", "f32le")
 MODES = ("operator", "stage")
 THEMES = ("dark", "light")
 LOG_LEVELS = ("debug", "info", "warning", "error")
+# The models that come with realtime-mer.
+MODEL_NAMES = ("default", "open")
+# Predictions a second. Each has one at every whole half second; models on openSMILE have only the first rate.
+PREDICTION_RATES_HZ = (2.0, 4.0, 10.0, 20.0)
 
 _MAX_CHANNELS = 8  # a recording is FLAC, which holds no more
 
@@ -133,9 +137,38 @@ class LogSettings:
 
 @dataclass(frozen=True, slots=True)
 class ModelSettings:
-    """[model]: checkpoint: a trained model; None: the one that comes with realtime-mer."""
+    """[model]: the model that predicts, and how often.
 
+    name: one of MODEL_NAMES. checkpoint: the file of another model instead.
+    rate_hz: predictions a second, one of PREDICTION_RATES_HZ; None: 10 for the open model, 2 for all others.
+    """
+
+    name: Annotated[str, one_of(*MODEL_NAMES)] = "default"
     checkpoint: Text | None = None
+    rate_hz: float | None = None
+
+    def __post_init__(self) -> None:
+        if self.checkpoint is not None and self.name != "default":
+            raise ConfigError(
+                f"name: expected either the name of a model or a checkpoint, got both: {self.name} and "
+                f"{self.checkpoint}. Leave one of them out."
+            )
+        if self.rate_hz is None:
+            return
+        if self.rate_hz not in PREDICTION_RATES_HZ:
+            raise wrong("rate_hz", f"one of {', '.join(f'{rate:g}' for rate in PREDICTION_RATES_HZ)}", self.rate_hz)
+        if self.checkpoint is None and self.name == "default" and self.rate_hz != PREDICTION_RATES_HZ[0]:
+            raise ConfigError(
+                f"rate_hz: expected 2 for the default model, which predicts twice a second, got {self.rate_hz:g}. "
+                "The open model has other rates: --model open"
+            )
+
+    @property
+    def predictions_hz(self) -> float:
+        """Predictions a second."""
+        if self.rate_hz is not None:
+            return self.rate_hz
+        return 10.0 if self.name == "open" else PREDICTION_RATES_HZ[0]
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,10 +24,14 @@ def headroom(settings: LiveSettings) -> list[Check]:
     from realtime_mer.api import Recogniser
     from realtime_mer.demo.instruments import RATE_HZ
     from realtime_mer.demo.piece import render
+    from realtime_mer.features.engine import FeatureEngineError
 
+    model = settings.model
     try:
-        recogniser = Recogniser(rate_hz=RATE_HZ, checkpoint=settings.model.checkpoint)
-    except CheckpointError:
+        recogniser = Recogniser(
+            rate_hz=RATE_HZ, model=model.name, checkpoint=model.checkpoint, prediction_rate_hz=model.rate_hz
+        )
+    except (CheckpointError, FeatureEngineError):
         return [skipped("headroom", "it needs the model, above")]
     music = next(render())[: round(_MUSIC_S * RATE_HZ)]
     block_samples = round(_BLOCK_S * RATE_HZ)

@@ -15,12 +15,12 @@ from pathlib import Path
 import numpy as np
 
 from realtime_mer import __version__
-from realtime_mer.config import LiveSettings
+from realtime_mer.config import LiveSettings, ModelSettings
 from realtime_mer.doctor import Check, Verdict, failed, from_error, ok, skipped, warning
 from realtime_mer.errors import CheckpointError
-from realtime_mer.models.packaged import chosen_checkpoint_path, default_checkpoint_path
+from realtime_mer.models.packaged import chosen_checkpoint_path
 
-_LIBRARIES = ("numpy", "opensmile", "python-osc", "safetensors", "scipy", "sounddevice", "soundfile", "soxr")
+_LIBRARIES = ("numpy", "python-osc", "safetensors", "scipy", "sounddevice", "soundfile", "soxr")
 _WINDOW_LIBRARIES = ("PyQt5", "pyqtgraph")
 # Beside the model that comes with the program, in the format of sha256sum -c.
 CHECKSUM_SUFFIX = ".sha256"
@@ -52,10 +52,12 @@ def program(_settings: LiveSettings) -> list[Check]:
     ]
 
 
-def opensmile(_settings: LiveSettings) -> list[Check]:
+def opensmile(settings: LiveSettings) -> list[Check]:
     """Whether openSMILE loads, and computes a frame of features."""
     from realtime_mer.features.engine import ENGINE_RATE_HZ, N_FEATURES, FeatureEngine, FeatureEngineError
 
+    if settings.model.name == "open":
+        return [skipped("openSMILE", "the open model does not need it")]
     try:
         engine = FeatureEngine()
         time_s = np.arange(round(1.5 * ENGINE_RATE_HZ)) / ENGINE_RATE_HZ
@@ -67,28 +69,28 @@ def opensmile(_settings: LiveSettings) -> list[Check]:
     if not frames or len(frames[0].values) != N_FEATURES or not np.isfinite(frames[0].values).all():
         text = f"It loads, but does not compute {N_FEATURES} features."
         return [failed("openSMILE", text, "Reinstall opensmile (pip).")]
-    return [ok("openSMILE", f"loads, and computes {N_FEATURES} features of a chord")]
+    return [ok("openSMILE", f"{_version('opensmile')} loads, and computes {N_FEATURES} features of a chord")]
 
 
-def expected_sha256() -> str:
-    """The checksum of the model that comes with the program, in hexadecimal. Raises OSError."""
-    path = default_checkpoint_path()
+def expected_sha256(name: str) -> str:
+    """The checksum of the model with this name that comes with the program, in hexadecimal. Raises OSError."""
+    path = chosen_checkpoint_path(ModelSettings(name))
     return path.with_name(path.name + CHECKSUM_SUFFIX).read_text(encoding="ascii").split()[0]
 
 
 def model(settings: LiveSettings) -> list[Check]:
-    """Whether the model can be used, and is the one that comes with the program."""
+    """Whether the model can be used, and is one that comes with the program."""
     from realtime_mer.features.engine import FeatureEngineError
     from realtime_mer.models.checkpoint import load_checkpoint
 
     own = settings.model.checkpoint is None
-    path = chosen_checkpoint_path(settings.model.checkpoint)
+    path = chosen_checkpoint_path(settings.model)
     cure = "Reinstall realtime-mer." if own else "Give another one with --checkpoint, or none."
     try:
         with path.open("rb") as file:
             sha256 = hashlib.file_digest(file, "sha256").hexdigest()
         checkpoint = load_checkpoint(path)
-        expected = expected_sha256()
+        expected = expected_sha256(settings.model.name)
     except OSError as error:
         return [failed("model", f"{path.name} cannot be read: {error.strerror or error}.", cure)]
     except CheckpointError as error:

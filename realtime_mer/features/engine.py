@@ -35,6 +35,7 @@ N_FEATURES = 260
 # 0.05 s are enough (60 ms windows, smoothing, deltas); a stream that stops earlier has no such frame.
 LATENCY_S = 0.3
 
+_WITHOUT = "use the model that does not need it: --model open"
 _SOURCE = "source"
 _SINK = "sink"
 _QUIET_LOG_LEVEL = 0
@@ -71,7 +72,9 @@ def _load_opensmile() -> tuple[ModuleType, Path]:
     """
     spec = importlib.util.find_spec("opensmile")
     if spec is None or not spec.submodule_search_locations:
-        raise FeatureEngineError("The Python package opensmile is missing. Install it: pip install opensmile")
+        raise FeatureEngineError(
+            f"The Python package opensmile is missing. Install it (pip install opensmile), or {_WITHOUT}"
+        )
     core = Path(next(iter(spec.submodule_search_locations))) / "core"
     lib_spec = importlib.util.spec_from_file_location("realtime_mer._opensmile_lib", core / "lib.py")
     if lib_spec is None or lib_spec.loader is None:
@@ -83,7 +86,7 @@ def _load_opensmile() -> tuple[ModuleType, Path]:
         raise FeatureEngineError(
             f"openSMILE's library cannot be loaded on this platform ({platform.system()} {platform.machine()}): "
             f"{error}. The package opensmile ships it for Linux (x86-64, Arm), macOS and Windows (x86-64); "
-            "on another platform the features cannot be extracted."
+            f"on another platform, {_WITHOUT}"
         ) from error
     return module, core / "config"
 

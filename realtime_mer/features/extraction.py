@@ -22,7 +22,7 @@ from threadpoolctl import threadpool_limits
 from realtime_mer.features.conditioning import MonoMix, Resampler
 from realtime_mer.features.descriptors import DescriptorStage, descriptor_names
 from realtime_mer.features.descriptors.responsive import ResponsiveStage, responsive_names
-from realtime_mer.features.engine import ENGINE_RATE_HZ, opensmile_names
+from realtime_mer.features.engine import ENGINE_RATE_HZ, HOP_S, opensmile_names
 from realtime_mer.features.gain import GainSettings, GainStage
 from realtime_mer.features.renewal import RenewalSettings, RenewingEngine
 from realtime_mer.sources.reading import AudioFileError, read_blocks
@@ -51,6 +51,11 @@ class ExtractionSettings:
     def __post_init__(self) -> None:
         if not self.descriptors and not self.opensmile:
             raise ValueError("Extraction settings need descriptors, openSMILE's features, or both.")
+
+    @property
+    def has_any_rate(self) -> bool:
+        """Whether there can be more than two frames a second: openSMILE and DescriptorStage have no other rate."""
+        return self.descriptors == "responsive" and not self.opensmile
 
     def to_dict(self) -> dict[str, Any]:
         """As plain values, for a checkpoint."""
@@ -86,12 +91,21 @@ class FrameExtractor:
     covers stream time 0.5 k to 0.5 k + 1.0 s. Start a new stream with a new extractor; call `close` on one that is not
     flushed. Limits numpy's BLAS to one thread in the whole process.
 
-    renewal: when a long stream gets a new openSMILE engine; None: the defaults of RenewalSettings.
+    renewal: when a long stream gets a new openSMILE engine; None: the defaults of RenewalSettings. frame_rate_hz:
+    frames a second; settings with `has_any_rate` allow those of ResponsiveStage, others only 2.
 
-    Raises FeatureEngineError if openSMILE cannot be loaded, ValueError for a rate that is not positive.
+    Raises FeatureEngineError if openSMILE cannot be loaded, ValueError for a rate that is not possible.
     """
 
-    def __init__(self, settings: ExtractionSettings, rate_in_hz: int, renewal: RenewalSettings | None = None) -> None:
+    def __init__(
+        self,
+        settings: ExtractionSettings,
+        rate_in_hz: int,
+        renewal: RenewalSettings | None = None,
+        frame_rate_hz: float = 1.0 / HOP_S,
+    ) -> None:
+        if not settings.has_any_rate and frame_rate_hz != 1.0 / HOP_S:
+            raise ValueError(f"With these settings there are 2 frames a second, not {frame_rate_hz}.")
         # The matrices are so small that more threads only wait for each other and take twice the CPU time.
         threadpool_limits(1, user_api="blas")
         self._mono = MonoMix(rate_in_hz)
@@ -99,7 +113,8 @@ class FrameExtractor:
         self._gain = None if settings.level is None else GainStage(settings.level, ENGINE_RATE_HZ)
         self._descriptors: DescriptorStage | ResponsiveStage | None = None
         if settings.descriptors:
-            self._descriptors = ResponsiveStage() if settings.descriptors == "responsive" else DescriptorStage()
+            responsive = settings.descriptors == "responsive"
+            self._descriptors = ResponsiveStage(frame_rate_hz) if responsive else DescriptorStage()
         self._described: deque[FeatureFrame] = deque()
         self._engine = RenewingEngine(renewal) if settings.opensmile else None
 
@@ -209,9 +224,8 @@ def describe_configuration(settings: ExtractionSettings) -> str:
 
     Runs with equal texts extract the same features, so a cache can use it as its key.
     """
-    libraries = {
-        name: version(name) for name in ("numpy", "scipy", "soxr", "soundfile", "opensmile", "av", "safetensors")
-    }
+    names = ("numpy", "scipy", "soxr", "soundfile", "av", "safetensors") + ("opensmile",) * settings.opensmile
+    libraries = {name: version(name) for name in names}
     return json.dumps({"settings": settings.to_dict(), "libraries": libraries, "code": _code_digest()}, sort_keys=True)
 
 

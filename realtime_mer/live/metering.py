@@ -75,10 +75,13 @@ class LevelMeter:
         )
 
     def is_silent(self, start_s: float, end_s: float) -> bool:
-        """Whether this part of the segment, already measured, is silence throughout."""
+        """Whether this part of the segment, already measured, is silence throughout.
+
+        Both ends are rounded down to a hop: a hop that has not ended by end_s may not be measured yet.
+        """
         oldest = self._cutter.n_hops - len(self._hops)
         first = max(math.floor(start_s * _HOPS_PER_S + 1e-6) - oldest, 0)
-        last = math.ceil(end_s * _HOPS_PER_S - 1e-6) - oldest
+        last = math.floor(end_s * _HOPS_PER_S + 1e-6) - oldest
         return _all_below(list(self._hops)[first:last], self._settings.silence_db)
 
     def _state(self, recent: list[_Hop]) -> LevelState:

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime_mer.config import LevelMeterSettings, QuadrantSettings
+from realtime_mer.config import ConfigError, LevelMeterSettings, QuadrantSettings
 from realtime_mer.features.engine import HOP_S
 from realtime_mer.features.extraction import FrameExtractor, too_short
 from realtime_mer.features.renewal import RenewalSettings
@@ -32,7 +32,7 @@ from realtime_mer.updates import InputLevel, Update
 
 _NO_SAMPLES = np.empty(0, dtype=np.float32)
 # A frame counts as silence if it ends in this much silence: at most half of it is music.
-_SILENT_END_S = HOP_S
+_SILENT_END_S = 0.5
 # A frame that ends in this much silence may be the last one of its music.
 _DOUBTFUL_END_S = LEVEL_HOP_S
 
@@ -95,9 +95,13 @@ class Session:
     is that of the last frame that did not end in silence: a frame that is only partly music is predicted too near to
     the middle.
 
+    prediction_rate_hz: predictions a second, one of PREDICTION_RATES_HZ. What is held, and the quadrant, depend only on
+    the predictions at whole half seconds since the music began, so the updates there are the same at every rate.
     quadrant: when the music counts as being in another one; None: the defaults of QuadrantSettings.
     beginning: for the replay of a recording that began in mid-run: where in its run; None: at the start.
     renewal: when music without a pause gets a new engine; None: the defaults of RenewalSettings.
+
+    Raises ConfigError if the checkpoint cannot predict at that rate.
     """
 
     def __init__(
@@ -107,7 +111,15 @@ class Session:
         beginning: Beginning | None = None,
         quadrant: QuadrantSettings | None = None,
         renewal: RenewalSettings | None = None,
+        *,
+        prediction_rate_hz: float = 1.0 / HOP_S,
     ) -> None:
+        if prediction_rate_hz != 1.0 / HOP_S and not checkpoint.has_any_rate:
+            raise ConfigError(
+                "model.rate_hz: expected 2 for a model that uses openSMILE or carries a state from frame to frame, "
+                f"got {prediction_rate_hz:g}."
+            )
+        self._prediction_rate_hz = prediction_rate_hz
         self._checkpoint = checkpoint
         self._settings = settings
         self._renewal = renewal
@@ -246,7 +258,7 @@ class Session:
 
     def _begin_stretch(self, rate_hz: int) -> _Stretch:
         predictor = Predictor(self._checkpoint)
-        extractor = FrameExtractor(self._checkpoint.extraction, rate_hz, self._renewal)
+        extractor = FrameExtractor(self._checkpoint.extraction, rate_hz, self._renewal, self._prediction_rate_hz)
         self._stretch = _Stretch(rate_hz, self._end_s, extractor, predictor, LevelMeter(self._settings, rate_hz))
         return self._stretch
 
@@ -279,10 +291,11 @@ class Session:
         stretch.updated_s = prediction.time_s
         held = stretch.meter.is_silent(prediction.time_s - _SILENT_END_S, prediction.time_s)
         time_s, latency_s = stretch.stream_s(prediction.time_s), stretch.latency_s(prediction.time_s)
-        if held:
-            stretch.doubtful = None
-        else:
-            self._note_music(stretch, prediction, time_s)
+        if (prediction.time_s / HOP_S).is_integer():
+            if held:
+                stretch.doubtful = None
+            else:
+                self._note_music(stretch, prediction, time_s)
         shown = replace(self._held, attention=None, change=prediction.change) if held else prediction
         self._n_updates += 1
         return Update(self._n_updates - 1, replace(shown, time_s=time_s), held, latency_s, self._quadrants.quadrant)
@@ -318,7 +331,9 @@ class FilePart:
     updates: list[Update]
 
 
-def process_file(path: Path, checkpoint: Checkpoint) -> Generator[FilePart, None, None]:
+def process_file(
+    path: Path, checkpoint: Checkpoint, prediction_rate_hz: float = 1.0 / HOP_S
+) -> Generator[FilePart, None, None]:
     """A whole audio file, as fast as possible, with the same result as a live run. The last part has no samples.
 
     Only sound above full scale, in a file of floats, is different: a live run clips it, as a recording has to.
@@ -326,7 +341,8 @@ def process_file(path: Path, checkpoint: Checkpoint) -> Generator[FilePart, None
     """
     n_updates = 0
     part = FilePart(0, 0, 0.0, [])
-    with contextlib.closing(Session(checkpoint, LevelMeterSettings())) as session:
+    settings = LevelMeterSettings()
+    with contextlib.closing(Session(checkpoint, settings, prediction_rate_hz=prediction_rate_hz)) as session:
         for block in read_blocks(path):
             samples, _ = rounded(block.samples)
             updates = session.process(Capture(samples, block.rate_hz, 0, 0, None))

@@ -95,6 +95,12 @@ class Checkpoint:
         """The features that the model takes, in order."""
         return self.scaler.names
 
+    @property
+    def has_any_rate(self) -> bool:
+        """Whether it can predict at another rate than twice a second: its frames can come at any, and it is a model
+        that carries nothing from one frame to the next."""
+        return self.extraction.has_any_rate and self.model_name in ("mlp", "windows")
+
     def architecture(self) -> Architecture:
         """The model, which is stepped with `weights`.
 

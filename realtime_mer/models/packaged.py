@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from pathlib import Path
 
-# The models in the package, by the names that can be given instead of a file.
-_PACKAGED = ("default", "open")
+from realtime_mer.config import ModelSettings
 
 
 def default_checkpoint_path() -> Path:
-    """The model that runs unless another is given."""
-    return chosen_checkpoint_path(None)
+    """The model that runs unless another is chosen."""
+    return chosen_checkpoint_path(ModelSettings())
 
 
-def chosen_checkpoint_path(given: str | Path | None) -> Path:
-    """The given file, or the model in the package with this name; None: the default."""
-    name = "default" if given is None else str(given)
-    return Path(__file__).with_name(f"{name}.safetensors") if name in _PACKAGED else Path(name)
+def chosen_checkpoint_path(settings: ModelSettings) -> Path:
+    """The file of the chosen model."""
+    if settings.checkpoint is not None:
+        return Path(settings.checkpoint)
+    return Path(__file__).with_name(f"{settings.name}.safetensors")

@@ -15,10 +15,10 @@ from realtime_mer.osc.composing import Composer, Event
 from realtime_mer.osc.messages import Message
 from realtime_mer.updates import Status, Update
 
-# Ten seconds (the longest delay) of predictions and status are 120 items. Results of commands have less room, so that a
-# flood of commands never crowds out the predictions.
-_MAILBOX_ITEMS = 512
-_MAILBOX_ITEMS_FOR_COMMANDS = 256
+# Ten seconds (the longest delay) of predictions and status are 300 items at most. Results of commands have less room,
+# so that a flood of commands never crowds out the predictions.
+_MAILBOX_ITEMS = 1024
+_MAILBOX_ITEMS_FOR_COMMANDS = 640
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,7 +24,7 @@ _PATIENCE_S = 2.0
 class OscSink:
     """Sends predictions and status to all targets. No call waits, except that `close` waits a moment.
 
-    Packets that cannot be sent are counted and dropped: the next prediction comes in half a second.
+    Packets that cannot be sent are counted and dropped: the next prediction comes soon.
     delay_s: how much later than possible everything is sent; `set_delay` changes it.
     """
 

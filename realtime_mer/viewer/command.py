@@ -14,9 +14,9 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
 from realtime_mer.atomic import write_atomically
+from realtime_mer.config import ModelSettings
 from realtime_mer.endings import ending_by_signal
 from realtime_mer.errors import OutputError, UsageError
-from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.viewer.loading import take_of_file, take_of_recording
 from realtime_mer.viewer.moments import Moments, Take
 from realtime_mer.window import display_fault
@@ -46,11 +46,10 @@ class Wish:
         return self.path is not None and self.path.suffix.lower() in VIDEO_SUFFIXES
 
 
-def view(source: Path, wish: Wish, checkpoint_path: Path | None) -> None:
+def view(source: Path, wish: Wish, model: ModelSettings) -> None:
     """Shows the source in a window or, if the wish has a path, writes it there. Progress goes to standard error.
 
-    source: a recording's folder, or an audio file, which is predicted first. checkpoint_path: the model for that; None:
-    the one that comes with realtime-mer.
+    source: a recording's folder, or an audio file, which is predicted first. model: for that.
     Raises UsageError, OutputError, RecordingError, the errors of take_of_file, and KeyboardInterrupt if an export is
     interrupted.
     """
@@ -64,7 +63,7 @@ def view(source: Path, wish: Wish, checkpoint_path: Path | None) -> None:
     else:
         check_wish(wish, source)
     with tempfile.TemporaryDirectory(prefix="realtime-mer-") as folder:
-        take = _load(source, checkpoint_path, Path(folder))
+        take = _load(source, model, Path(folder))
         at_s = moment_of(wish.at_s, take, default_s=take.updates[0].time_s if take.updates else take.start_s)
         with ending_by_signal() as stop:
             if wish.path is None:
@@ -154,13 +153,13 @@ def moment_of(at_s: float | None, take: Take, *, default_s: float) -> float:
     return min(max(at_s, take.start_s), take.end_s)
 
 
-def _load(source: Path, checkpoint_path: Path | None, folder: Path) -> Take:
+def _load(source: Path, model: ModelSettings, folder: Path) -> Take:
     if source.is_dir():
         from realtime_mer.recording.reader import read_recording
 
         return take_of_recording(read_recording(source))
     with _progress(f"Predicting {source.name}") as report:
-        return take_of_file(source, chosen_checkpoint_path(checkpoint_path), report, folder)
+        return take_of_file(source, model, report, folder)
 
 
 @contextlib.contextmanager

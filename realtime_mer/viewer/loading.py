@@ -15,7 +15,7 @@ from typing import Any
 
 import soundfile
 
-from realtime_mer.config import DisplaySettings, LevelMeterSettings
+from realtime_mer.config import DisplaySettings, LevelMeterSettings, ModelSettings
 from realtime_mer.errors import OutputError
 from realtime_mer.recording import (
     DETAILS_FILE,
@@ -78,7 +78,7 @@ def take_of_recording(recording: Recording) -> Take:
     )
 
 
-def take_of_file(path: Path, checkpoint_path: Path, report: Callable[[float], None], folder: Path) -> Take:
+def take_of_file(path: Path, model: ModelSettings, report: Callable[[float], None], folder: Path) -> Take:
     """An audio file, predicted as it would have been live. report: gets the share done, 0 to 1.
 
     folder: for the sound of a file that cannot be read from any moment on, such as an MP3; it stays there.
@@ -87,6 +87,7 @@ def take_of_file(path: Path, checkpoint_path: Path, report: Callable[[float], No
     # These import SciPy, which takes a while, and a recording does not need it.
     from realtime_mer.live.session import process_file
     from realtime_mer.models.checkpoint import load_checkpoint
+    from realtime_mer.models.packaged import chosen_checkpoint_path
     from realtime_mer.sources.reading import AudioFileError, is_read_by_libsndfile, missing_file
 
     if not path.exists():
@@ -100,7 +101,8 @@ def take_of_file(path: Path, checkpoint_path: Path, report: Callable[[float], No
     updates: list[Update] = []
     gains_db: list[float] = []
     n_samples, rate_hz, n_promised = 0, 1, _n_promised(sound)
-    for part in process_file(path, load_checkpoint(checkpoint_path)):
+    checkpoint = load_checkpoint(chosen_checkpoint_path(model))
+    for part in process_file(path, checkpoint, model.predictions_hz):
         updates += part.updates
         gains_db += len(part.updates) * [part.gain_db]
         n_samples, rate_hz = n_samples + part.n_samples, part.rate_hz

@@ -18,6 +18,7 @@ from realtime_mer.updates import InputLevel, Marked, SourceState, Status, Update
 
 # Moments that differ by less are the same: a sum of many durations may be off by this.
 _SAME_S = 1e-6
+_QUADRANT_STEP_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +141,11 @@ class Moments:
 def with_quadrants(updates: Iterable[Update], settings: QuadrantSettings) -> Iterator[Update]:
     """The updates, each with the quadrant that was sent with it; a recording does not hold it."""
     tracker = QuadrantTracker(settings.hysteresis, settings.dwell_s)
+    next_s = -math.inf
     for update in updates:
-        if not update.held:
-            tracker.step(update.prediction.valence, update.prediction.arousal, update.time_s)
+        # As in a session: at half seconds only, at any rate.
+        if update.time_s > next_s - _SAME_S:
+            next_s = update.time_s + _QUADRANT_STEP_S
+            if not update.held:
+                tracker.step(update.prediction.valence, update.prediction.arousal, update.time_s)
         yield replace(update, quadrant=tracker.quadrant)

@@ -15,6 +15,7 @@ from realtime_mer.features.changes import (
     Blocks,
     ChangeDetector,
     ChangeReports,
+    StartPoint,
     StartPoints,
     blocks_of,
     novelty,
@@ -25,12 +26,17 @@ from realtime_mer.features.descriptors.spectra import N_MEL_BANDS, NO_PEAK_DB, R
 from realtime_mer.features.descriptors.tracks import levels_db, powers
 from realtime_mer.types import FeatureFrame, FloatArray
 
+# A tick is the step in which the stage goes on: 50 ms. Frames are a whole number of ticks apart.
+TICK_SAMPLES = RATE_HZ // 20
+TICKS_PER_HOP = HOP_SAMPLES // TICK_SAMPLES
 MEMORY_HOPS = round(MEMORY_S * RATE_HZ / HOP_SAMPLES)
-MEL_ROWS_PER_HOP, TONE_ROWS_PER_HOP = 50, 5
+_MEMORY_TICKS = MEMORY_HOPS * TICKS_PER_HOP
+_FRAME_TICKS = FRAME_SAMPLES // TICK_SAMPLES
+MEL_ROWS_PER_TICK, TICKS_PER_TONE_ROW = 5, 2
 # So many rows of a stretch's last ones reach beyond its end.
 MEL_ROWS_SHORT, TONE_ROWS_SHORT = 4, 3
-_MEMORY_MEL_ROWS = MEMORY_HOPS * MEL_ROWS_PER_HOP
-_MEMORY_TONE_ROWS = MEMORY_HOPS * TONE_ROWS_PER_HOP
+_MEMORY_MEL_ROWS = _MEMORY_TICKS * MEL_ROWS_PER_TICK
+_MEMORY_TONE_ROWS = _MEMORY_TICKS // TICKS_PER_TONE_ROW
 _DETECTOR_BLOCKS = 70
 # The detector needs a second of music and one to compare it with.
 _FIRST_DETECTION_HOP = 4
@@ -75,58 +81,73 @@ def describe_window(spectra: ShortSpectra, peaks_db: FloatArray, age_s: float) -
     return np.append(np.delete(described, _LEFT_OUT), age_s).astype(np.float32)
 
 
-def describe_last(spectra: ShortSpectra, peaks_db: FloatArray, hops: int) -> FloatArray:
-    """The values of the last `hops` half seconds, from all rows of a stream up to the end of a frame."""
-    mel_rows, tone_rows = hops * MEL_ROWS_PER_HOP - MEL_ROWS_SHORT, hops * TONE_ROWS_PER_HOP - TONE_ROWS_SHORT
+def describe_last(spectra: ShortSpectra, peaks_db: FloatArray, ticks: int) -> FloatArray:
+    """The values of the last `ticks` of 50 ms, from all rows of a stream up to the end of a frame."""
+    mel_rows, tone_rows = ticks * MEL_ROWS_PER_TICK - MEL_ROWS_SHORT, ticks // TICKS_PER_TONE_ROW - TONE_ROWS_SHORT
     window = ShortSpectra(spectra.mel_db[-mel_rows:], spectra.contrast_db[-mel_rows:])
-    return describe_window(window, peaks_db[-tone_rows:], hops * HOP_SAMPLES / RATE_HZ)
+    return describe_window(window, peaks_db[-tone_rows:], ticks * TICK_SAMPLES / RATE_HZ)
 
 
 class ResponsiveStage:
-    """Mono samples at 44.1 kHz in, one FeatureFrame out for every frame of 1.0 s, every 0.5 s.
+    """Mono samples at 44.1 kHz in, `rate_hz` FeatureFrames a second out, each for a frame of 1.0 s.
 
     A frame's values are the descriptors of the music from where it may have begun (`StartPoints`) to the frame's end,
     at most ten seconds, averaged by how likely each beginning is. Its `change` is the strength of a change that was
     noticed with it. A reset is a new stage.
+
+    Changes are looked for at whole half seconds, at every rate: the frames that end there are the same at every rate.
+
+    rate_hz: 2, 4, 10 or 20, so that frames are a whole number of ticks apart, and some end at every half second.
+    Raises ValueError for another rate.
     """
 
-    rate_hz = RATE_HZ / HOP_SAMPLES
     latency_s = 0.0
     # The belief over where the music began reaches back without end, however little.
     receptive_field_s = math.inf
 
-    def __init__(self, detector: ChangeDetector | None = None) -> None:
+    def __init__(self, rate_hz: float = RATE_HZ / HOP_SAMPLES, detector: ChangeDetector | None = None) -> None:
+        self.rate_hz = rate_hz
+        self._ticks_per_frame = round(RATE_HZ / TICK_SAMPLES / rate_hz)
+        if self._ticks_per_frame * TICK_SAMPLES * rate_hz != RATE_HZ or TICKS_PER_HOP % self._ticks_per_frame:
+            raise ValueError(f"Expected 2, 4, 10 or 20 frames a second, not {rate_hz}.")
         self._detector = detector or ChangeDetector.default()
-        self._rows = RowStream(_MEMORY_MEL_ROWS, _MEMORY_TONE_ROWS, LOW_FLOOR)
+        self._rows = RowStream(_MEMORY_MEL_ROWS, _MEMORY_TONE_ROWS, LOW_FLOOR, TICK_SAMPLES)
         self._blocks: Blocks | None = None
         self._blocked_rows = FIRST_BLOCK_ROW
         self._blocked_tone_rows = 0
         self._starts = StartPoints(MEMORY_HOPS)
+        self._points: tuple[StartPoint, ...] = ()
         self._reports = ChangeReports()
 
     def step(self, samples: FloatArray) -> list[FeatureFrame]:
         """The frames that `samples` (float32, shape (n,)) complete; possibly none."""
-        return [self._frame(index) for index in self._rows.step(samples)]
+        frames = []
+        for tick in self._rows.step(samples):
+            end_tick = tick + _FRAME_TICKS
+            change = self._detect(end_tick // TICKS_PER_HOP) if end_tick % TICKS_PER_HOP == 0 else 0.0
+            if tick % self._ticks_per_frame == 0:
+                frames.append(self._frame(tick // self._ticks_per_frame, end_tick, change))
+        return frames
 
     def flush(self) -> list[FeatureFrame]:
         """Nothing: a frame that is not whole is no frame."""
         return []
 
-    def _frame(self, index: int) -> FeatureFrame:
-        end_hop = index + 2
-        end_s = (index * HOP_SAMPLES + FRAME_SAMPLES) / RATE_HZ
+    def _detect(self, end_hop: int) -> float:
+        """Brings the belief over where the music began up to date; returns the strength of a change to report, or 0."""
         blocks = self._add_blocks()
         logit = -math.inf if end_hop < _FIRST_DETECTION_HOP else self._detector.logit(novelty(blocks))
-        starts = self._starts.step(end_hop, logit)
-        values = np.zeros(len(responsive_names()))
-        for start in starts:
-            values += start.weight * self._window(end_hop - start.hop)
-        change = self._reports.step(end_s, logit)
-        return FeatureFrame(index, index * HOP_SAMPLES / RATE_HZ, end_s, values.astype(np.float32), change)
+        self._points = self._starts.step(end_hop, logit)
+        return self._reports.step(end_hop * HOP_SAMPLES / RATE_HZ, logit)
 
-    def _window(self, hops: int) -> FloatArray:
-        """The values of the last `hops` half seconds."""
-        return describe_last(self._rows.spectra, self._rows.peaks_db, hops)
+    def _frame(self, index: int, end_tick: int, change: float) -> FeatureFrame:
+        values = np.zeros(len(responsive_names()))
+        for point in self._points:
+            ticks = min(end_tick - point.hop * TICKS_PER_HOP, _MEMORY_TICKS)
+            values += point.weight * describe_last(self._rows.spectra, self._rows.peaks_db, ticks)
+        end_sample = end_tick * TICK_SAMPLES
+        start_s, end_s = (end_sample - FRAME_SAMPLES) / RATE_HZ, end_sample / RATE_HZ
+        return FeatureFrame(index, start_s, end_s, values.astype(np.float32), change)
 
     def _add_blocks(self) -> Blocks:
         rows = self._rows
