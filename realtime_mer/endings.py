@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import queue
 import signal
 import sys
 import threading
@@ -123,16 +124,26 @@ def ending_by_signal() -> Iterator[threading.Event]:
     A second Ctrl-C, at least two seconds later, ends the process at once. Ignored signals stay ignored (nohup).
     """
     stop = threading.Event()
-    first_s = time.monotonic()
+    asked, first_s = False, time.monotonic()
+    # A handler runs in the middle of the main thread, which may hold the event's lock: only this queue is safe there.
+    signals: queue.SimpleQueue[int | None] = queue.SimpleQueue()
 
     def end(number: int, _frame: object) -> None:
-        nonlocal first_s
-        if not stop.is_set():
-            log.LOGGER.info("%s: the run ends", signal.Signals(number).name)
-            first_s = time.monotonic()
-            stop.set()
+        nonlocal asked, first_s
+        if not (asked or stop.is_set()):
+            asked, first_s = True, time.monotonic()
+            signals.put(number)
         elif number == signal.SIGINT and time.monotonic() - first_s > _PATIENCE_S:
             os._exit(128 + number)
+
+    def set_event() -> None:
+        number = signals.get()
+        if number is not None:
+            log.LOGGER.info("%s: the run ends", signal.Signals(number).name)
+            stop.set()
+
+    thread = threading.Thread(target=set_event, name="signals", daemon=True)
+    thread.start()
 
     numbers = [getattr(signal, name) for name in ("SIGINT", "SIGTERM", "SIGHUP") if hasattr(signal, name)]
     before = {number: signal.getsignal(number) for number in numbers}
@@ -144,3 +155,5 @@ def ending_by_signal() -> Iterator[threading.Event]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+        signals.put(None)
+        thread.join()

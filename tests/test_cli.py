@@ -37,7 +37,6 @@ from realtime_mer.endings import EXIT_CODES
 from realtime_mer.errors import CheckpointError, OutputError, RealtimeMerError, UsageError
 from realtime_mer.features.engine import FeatureEngineError
 from realtime_mer.log import LogError
-from realtime_mer.models.packaged import default_checkpoint_path
 from realtime_mer.osc import OscError
 from realtime_mer.recording import RecordingError
 from realtime_mer.sources import SourceError
@@ -94,8 +93,10 @@ def test_every_option_of_a_live_run_reaches_its_setting(monkeypatch: pytest.Monk
         display=DisplaySettings(False, False, "stage", "light", 2, 45.0, True),
         recording=RecordingSettings("new"),
         log=LogSettings("night.log", "debug"),
-        model=ModelSettings("mine.safetensors"),
+        model=ModelSettings(checkpoint="mine.safetensors"),
     )
+    settings = settings_of(monkeypatch, "demo", "--model", "open", "--prediction-rate", "20")
+    assert settings.model == ModelSettings("open", None, 20.0)
 
 
 def test_the_command_line_overrides_the_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -164,6 +165,10 @@ def test_print_config_only_prints_the_settings(
         (["--loop"], "--loop and --fast need --input"),
         (["--input", "-", "--loop"], "--loop and --fast need a file"),
         (["--config", "missing.toml"], "missing.toml"),
+        (["--model", "other"], "invalid choice: 'other'"),
+        (["--model", "open", "--checkpoint", "a"], "model.name: expected either the name of a model or a checkpoint"),
+        (["--model", "open", "--prediction-rate", "5"], "model.rate_hz: expected one of 2, 4, 10, 20, got 5.0."),
+        (["predict", "a.wav", "--rate", "10"], "model.rate_hz: expected 2 for the default model"),
     ],
 )
 def test_wrong_arguments(arguments: list[str], reason: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,12 +185,12 @@ def test_the_arguments_of_predict(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr(predict, "run_predict", record)
     assert exit_code("predict", "a.wav", "b") == 0
-    given = "predict a.wav --output o --format json --checkpoint c --plot --jobs 3"
+    given = "predict a.wav --output o --format json --checkpoint c --rate 4 --plot --jobs 3"
     assert exit_code(*given.split()) == 1  # the result of run_predict
-    keys = ("output", "table_format", "checkpoint_path", "plot", "jobs")
-    defaults = (None, "csv", default_checkpoint_path(), False, default_jobs())
+    keys = ("output", "table_format", "model", "plot", "jobs")
+    defaults = (None, "csv", ModelSettings(), False, default_jobs())
     assert calls[0] == ([Path("a.wav"), Path("b")], dict(zip(keys, defaults, strict=True)))
-    changed = (Path("o"), "json", Path("c"), True, 3)
+    changed = (Path("o"), "json", ModelSettings(checkpoint="c", rate_hz=4.0), True, 3)
     assert calls[1] == ([Path("a.wav")], dict(zip(keys, changed, strict=True)))
 
 
@@ -292,6 +297,19 @@ def wait_for(condition: Callable[[], object]) -> None:
     while not condition():
         assert time.monotonic() < deadline_s
         time.sleep(0.02)
+
+
+def test_a_signal_that_comes_while_the_main_thread_holds_the_events_lock_ends_the_run() -> None:
+    code = (
+        "import signal\n"
+        "from realtime_mer.endings import ending_by_signal\n"
+        "with ending_by_signal() as stop:\n"
+        "    with stop._cond:\n"
+        "        signal.raise_signal(signal.SIGINT)\n"
+        "    print(stop.wait(30.0))\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert ended.stdout == "True\n"
 
 
 @pytest.mark.slow
