@@ -302,9 +302,9 @@ def capture_times(captures: Float64Array, ends: Sequence[int]) -> Float64Array:
     return np.asarray(captures[blocks, 1])
 
 
-def frame_ends(indices: Sequence[int], rate_hz: int) -> list[int]:
+def frame_ends(indices: Sequence[int], rate_hz: int, predictions_hz: float = 1.0 / HOP_S) -> list[int]:
     """The number of samples up to the end of each of these frames, in a stream without a gap."""
-    return [math.ceil((index * HOP_S + FRAME_S) * rate_hz) for index in indices]
+    return [math.ceil(round((index / predictions_hz + FRAME_S) * rate_hz, 6)) for index in indices]
 
 
 def check_rate(captures: Float64Array, rate_hz: int) -> None:

@@ -7,6 +7,7 @@ from itertools import pairwise
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from predictions import with_prediction
 
 from realtime_mer.config import LevelMeterSettings, QuadrantSettings
 from realtime_mer.live.quadrant import QuadrantTracker
@@ -74,11 +75,12 @@ def test_runs_cover_everything_from_the_first_update_on(given: list[Update]) -> 
             assert (run.quadrant, run.held) == (update.quadrant, update.held)
 
 
-@given(updates())
-def test_quadrants_are_those_that_were_sent(given: list[Update]) -> None:
+@given(updates(), st.sampled_from([2.0, 4.0, 10.0, 20.0]))
+def test_quadrants_are_those_that_were_sent_which_change_at_half_seconds(given: list[Update], rate_hz: float) -> None:
+    given = [with_prediction(update, time_s=1.0 + i / rate_hz) for i, update in enumerate(given)]
     tracker = QuadrantTracker(QuadrantSettings().hysteresis, QuadrantSettings().dwell_s)
-    for update, known in zip(given, with_quadrants(given, QuadrantSettings()), strict=True):
-        if not update.held:
+    for i, (update, known) in enumerate(zip(given, with_quadrants(given, QuadrantSettings()), strict=True)):
+        if i % (rate_hz / 2.0) == 0.0 and not update.held:
             tracker.step(update.prediction.valence, update.prediction.arousal, update.time_s)
         assert known.quadrant == tracker.quadrant
 

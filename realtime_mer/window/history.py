@@ -19,8 +19,8 @@ Name = Literal["valence", "arousal"]
 # Stream time, value, and whether it was held.
 Point = tuple[float, float, bool]
 
-# A little more than ten minutes of predictions, one every 0.5 s.
-_CAPACITY = 1_300
+# A little more than ten minutes of predictions at the highest rate, 20 a second.
+_CAPACITY = 12_500
 _MOMENTS = 4_096
 # The most points in a curve.
 _POINTS = 2_048
@@ -91,12 +91,16 @@ class History:
     """
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
+        self._capacity = capacity
         self._updates: deque[Update] = deque(maxlen=capacity)
         self.clear()
 
     def clear(self) -> None:
         """Forgets everything."""
         self._updates.clear()
+        # Rows of stream time, valence, arousal and whether it was held; the end is free. Written rows never change.
+        self._table = np.empty((2 * self._capacity, 4))
+        self._n_rows = 0
         self._whole = {"valence": Envelope(), "arousal": Envelope()}
         self._quadrant = 0
         self.changes: deque[Change] = deque(maxlen=_MOMENTS)
@@ -108,6 +112,11 @@ class History:
         """Adds updates, oldest first."""
         for update in updates:
             self._updates.append(update)
+            if self._n_rows == len(self._table):
+                self._table = np.concatenate([self._table[-self._capacity :], np.empty((self._capacity, 4))])
+                self._n_rows = self._capacity
+            self._table[self._n_rows] = update.time_s, update.prediction.valence, update.prediction.arousal, update.held
+            self._n_rows += 1
             self._whole["valence"].add(update.time_s, update.prediction.valence, held=update.held)
             self._whole["arousal"].add(update.time_s, update.prediction.arousal, held=update.held)
             if self.first_s is None:
@@ -137,10 +146,9 @@ class History:
         return Curve(curve.time_s[start:], curve.values[start:], curve.held[start:])
 
     def _arrange(self) -> None:
-        predictions = [update.prediction for update in self._updates]
-        table = np.array([(one.time_s, one.valence, one.arousal) for one in predictions]).reshape(-1, 3)
-        self.time_s, self.valence, self.arousal = table.T
-        self.held: Flags = np.array([update.held for update in self._updates], dtype=bool)
+        latest = self._table[max(self._n_rows - self._capacity, 0) : self._n_rows]
+        self.time_s, self.valence, self.arousal = latest[:, :3].T
+        self.held: Flags = latest[:, 3].astype(bool)
 
 
 def lasting(changes: Sequence[Change], least_s: float) -> list[Change]:
