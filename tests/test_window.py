@@ -416,7 +416,7 @@ def test_c_clears_the_trail_and_the_timelines_and_keeps_the_point(shown: Shown) 
     assert n_coloured() < 0.6 * before, "the caption, the figure and one value are left"
     assert len(where(picture(shown.window), DARK.point)) == pytest.approx(point, rel=0.2)
     assert "Following the music." in shown.texts()
-    assert [each.index for each in shown.window._history._updates] == [79]
+    assert shown.window._history.time_s.tolist() == [40.5]
     shown.give(replace(RUNNING, time_s=41.5), [update(80, -0.5, 0.5)])
     assert "−0.50" in shown.texts()
 
