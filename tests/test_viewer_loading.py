@@ -174,7 +174,7 @@ def test_the_sound_of_a_file_that_libsndfile_does_not_read_whole(tmp_path: Path)
     soundfile.write(tmp_path / "one.mp3", noise(2 * RATE_HZ), RATE_HZ)
     (tmp_path / "both.mp3").write_bytes(2 * (tmp_path / "one.mp3").read_bytes())
     (tmp_path / "folder").mkdir()
-    take = take_of_file(tmp_path / "both.mp3", default_checkpoint_path(), lambda _: None, tmp_path / "folder")
+    take = take_of_file(tmp_path / "both.mp3", ModelSettings(), lambda _: None, tmp_path / "folder")
     # With an encoder's delay in each.
     assert 4.0 <= take.end_s < 4.5
     heard = np.concatenate(list(stereo_blocks(take, 3.0, RATE_HZ)))
