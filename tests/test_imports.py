@@ -19,7 +19,7 @@ ARROWS = {
     "__main__": "cli",
     "api": "config errors live models sources types updates",
     "batch": "__init__ atomic config endings errors live models sources types workers",
-    "cli": "__init__ batch config doctor endings log misspelling models osc_monitor sources viewer wiring workers",
+    "cli": "__init__ batch config doctor endings log misspelling osc_monitor sources viewer wiring workers",
     "config": "errors moods",
     "demo": "sources types updates",
     "doctor": "__init__ api config demo errors features live log models osc priorities sources types updates window",
