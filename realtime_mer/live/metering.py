@@ -197,11 +197,12 @@ def _measured(hop: FloatArray) -> _Hop:
 
 
 def _mean_square(hop: FloatArray) -> float:
-    return float(np.mean(np.square(_mono(hop))))
+    return float(np.square(_mono(hop)).sum() / len(hop))
 
 
 def _mono(hop: FloatArray) -> npt.NDArray[np.float64]:
-    mono: npt.NDArray[np.float64] = hop.mean(axis=1, dtype=np.float64)
+    # NumPy's mean gives the same and takes twice as long.
+    mono: npt.NDArray[np.float64] = hop.sum(axis=1, dtype=np.float64) / hop.shape[1]
     return mono
 
 

@@ -117,6 +117,7 @@ class ResponsiveStage:
         self._blocked_tone_rows = 0
         self._starts = StartPoints(MEMORY_HOPS)
         self._points: tuple[StartPoint, ...] = ()
+        self._windows: dict[StartPoint, FloatArray] = {}
         self._reports = ChangeReports()
 
     def step(self, samples: FloatArray) -> list[FeatureFrame]:
@@ -138,13 +139,19 @@ class ResponsiveStage:
         blocks = self._add_blocks()
         logit = -math.inf if end_hop < _FIRST_DETECTION_HOP else self._detector.logit(novelty(blocks))
         self._points = self._starts.step(end_hop, logit)
+        self._windows.clear()
         return self._reports.step(end_hop * HOP_SAMPLES / RATE_HZ, logit)
 
     def _frame(self, index: int, end_tick: int, change: float) -> FeatureFrame:
+        # Between half seconds only the likeliest window is described anew: the others cost as much and change little.
+        at_half_second = end_tick % TICKS_PER_HOP == 0
+        likeliest = max(self._points, key=lambda point: point.weight)
+        for point in self._points if at_half_second else (likeliest,):
+            ticks = min(end_tick - point.hop * TICKS_PER_HOP, _MEMORY_TICKS)
+            self._windows[point] = describe_last(self._rows.spectra, self._rows.peaks_db, ticks)
         values = np.zeros(len(responsive_names()))
         for point in self._points:
-            ticks = min(end_tick - point.hop * TICKS_PER_HOP, _MEMORY_TICKS)
-            values += point.weight * describe_last(self._rows.spectra, self._rows.peaks_db, ticks)
+            values += point.weight * self._windows[point]
         end_sample = end_tick * TICK_SAMPLES
         start_s, end_s = (end_sample - FRAME_SAMPLES) / RATE_HZ, end_sample / RATE_HZ
         return FeatureFrame(index, start_s, end_s, values.astype(np.float32), change)
