@@ -15,7 +15,7 @@ from pathlib import Path
 
 import numpy as np
 
-from realtime_mer.config import LevelMeterSettings
+from realtime_mer.config import LevelMeterSettings, ModelSettings
 from realtime_mer.demo.instruments import RATE_HZ as DEMO_RATE_HZ
 from realtime_mer.demo.piece import render
 from realtime_mer.features.conditioning import MonoMix, Resampler
@@ -40,6 +40,7 @@ _CLIPPING_DB = 18.0
 _FLOOR = 10.0 ** (-45.0 / 20.0)
 _FAINT = 10.0 ** (-80.0 / 20.0)
 _SEED = 6
+_DEFAULT_MODEL = ModelSettings()
 
 Sounds = Callable[[], Iterator[FloatArray]]
 
@@ -82,22 +83,25 @@ def _demo_samples() -> FloatArray:
 class Stretch:
     """Sound that one model processes without a break: from a segment's start or an entrance of music to the next.
 
-    start_samples: in the stream. n_frames: how many predictions it should give; None while it is open.
+    start_samples: in the stream. predictions_hz: how many a second. n_frames: how many predictions it should give; None
+        while it is open.
     """
 
     start_samples: int
+    predictions_hz: float
     n_frames: int | None = None
 
     def time_s(self, frame: int) -> float:
         """The stream time of a prediction, by its index in the stretch."""
-        return self.start_samples / RATE_HZ + frame * HOP_S + FRAME_S
+        return self.start_samples / RATE_HZ + frame / self.predictions_hz + FRAME_S
 
 
-def frames_in(n_samples: int) -> int:
+def frames_in(n_samples: int, model: ModelSettings = _DEFAULT_MODEL) -> int:
     """How many frames a stretch of n_samples at RATE_HZ has."""
     n_samples = (2 * n_samples * ENGINE_RATE_HZ + RATE_HZ) // (2 * RATE_HZ)
-    frame, hop = round(FRAME_S * ENGINE_RATE_HZ), round(HOP_S * ENGINE_RATE_HZ)
-    return max((n_samples - frame - _PAST_THE_FRAME_SAMPLES) // hop + 1, 0)
+    frame, hop = round(FRAME_S * ENGINE_RATE_HZ), round(ENGINE_RATE_HZ / model.predictions_hz)
+    past = _PAST_THE_FRAME_SAMPLES if model.name == "default" else 0
+    return max((n_samples - frame - past) // hop + 1, 0)
 
 
 def renewals_in(n_frames: int, renewal: RenewalSettings) -> int:
@@ -109,13 +113,14 @@ def renewals_in(n_frames: int, renewal: RenewalSettings) -> int:
 class Expected:
     """The predictions due for the sound so far, calculated from the samples."""
 
-    def __init__(self, renewal: RenewalSettings) -> None:
+    def __init__(self, renewal: RenewalSettings, model: ModelSettings = _DEFAULT_MODEL) -> None:
         self.stretches: deque[Stretch] = deque()
         self.n_frames = 0
         self.n_renewals = 0
         self.n_stretches = 0
         self.n_samples = 0
         self._renewal = renewal
+        self._model = model
         self._open: Stretch | None = None
         self._entrances = Entrances(LevelMeterSettings(), RATE_HZ)
 
@@ -135,16 +140,17 @@ class Expected:
 
     def _pass(self, n_samples: int) -> None:
         if n_samples and self._open is None:
-            self._open = Stretch(self.n_samples)
+            self._open = Stretch(self.n_samples, self._model.predictions_hz)
             self.stretches.append(self._open)
             self.n_stretches += 1
         self.n_samples += n_samples
 
     def _close(self) -> None:
         if self._open is not None:
-            self._open.n_frames = frames_in(self.n_samples - self._open.start_samples)
+            self._open.n_frames = frames_in(self.n_samples - self._open.start_samples, self._model)
             self.n_frames += self._open.n_frames
-            self.n_renewals += renewals_in(self._open.n_frames, self._renewal)
+            if self._model.name == "default":
+                self.n_renewals += renewals_in(self._open.n_frames, self._renewal)
             self._open = None
 
 

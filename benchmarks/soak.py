@@ -37,14 +37,14 @@ from benchmarks.common import (
     table,
 )
 from benchmarks.programme import RATE_HZ, Expected, Programme, Stretch, song_sounds
-from realtime_mer.config import LevelMeterSettings, LiveSettings, TargetSettings
+from realtime_mer.config import MODEL_NAMES, LevelMeterSettings, LiveSettings, ModelSettings, TargetSettings
 from realtime_mer.features.engine import HOP_S
 from realtime_mer.features.renewal import RenewalSettings
 from realtime_mer.live.recognition import Recognition, run_live
 from realtime_mer.live.requests import Requests
 from realtime_mer.live.session import Session
 from realtime_mer.models.checkpoint import load_checkpoint
-from realtime_mer.models.packaged import default_checkpoint_path
+from realtime_mer.models.packaged import chosen_checkpoint_path
 from realtime_mer.osc.sink import OscSink
 from realtime_mer.recording.reader import read_recording
 from realtime_mer.recording.recorder import Recorder
@@ -222,18 +222,20 @@ def soak(
     *,
     record_s: float = 0.0,
     memory_bound_mib: float = MEMORY_BOUND_MIB,
+    model: str = "default",
 ) -> Outcome:
     """Plays an evening of this length through the live pipeline. songs: the built-in piece if empty.
 
-    record_s: how much is recorded into a temporary folder, from the start. Needs /proc.
+    record_s: how much is recorded into a temporary folder, from the start. model: "default" or "open". Needs /proc.
     Raises BenchmarkError if there is not enough room for the recording.
     """
     pauseless_s = _PAUSELESS_SHARE * length_s
     renewal = renewal_for(pauseless_s)
-    expected = Expected(renewal)
+    settings = ModelSettings(name=model)
+    expected = Expected(renewal, settings)
     programme = Programme(song_sounds(songs), pauseless_s, length_s, expected)
     check = Check(expected, length_s)
-    checkpoint = load_checkpoint(default_checkpoint_path())
+    checkpoint = load_checkpoint(chosen_checkpoint_path(settings))
     before = _threads_and_descriptors()
     began_s = time.monotonic()
     with contextlib.ExitStack() as opened:
@@ -246,7 +248,9 @@ def soak(
         requests = Requests()
 
         def open_session() -> Session:
-            check.session, check.receiver = Session(checkpoint, LevelMeterSettings(), renewal=renewal), receiver
+            rate_hz = settings.predictions_hz
+            check.session = Session(checkpoint, LevelMeterSettings(), renewal=renewal, prediction_rate_hz=rate_hz)
+            check.receiver = receiver
             return check.session
 
         sinks: list[Sink] = [check, osc, board]
@@ -413,6 +417,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--deam", type=Path, metavar="PATH", help="the folder of DEAM (default: the built-in piece)")
     parser.add_argument("--hours", type=at_least(0.02), default=DEFAULT_HOURS, help="of sound (default: %(default)s)")
+    parser.add_argument("--model", choices=MODEL_NAMES, default=MODEL_NAMES[0], help="(default: %(default)s)")
     parser.add_argument("--record", type=at_least(0), default=0.0, metavar="MIN", help="minutes to record")
     parser.add_argument("--memory", type=at_least(0), default=MEMORY_BOUND_MIB, metavar="MIB", help="bound of growth")
     parser.add_argument("--output", type=Path, metavar="FILE", help="also write the report here")
@@ -427,6 +432,7 @@ def main() -> int:
             given.hours * 3600.0,
             record_s=60.0 * given.record,
             memory_bound_mib=given.memory,
+            model=given.model,
         )
         faults = outcome.faults
         text = described(outcome, f"python -m benchmarks.soak {' '.join(_arguments(given))}")
@@ -444,6 +450,7 @@ def _arguments(given: argparse.Namespace) -> list[str]:
     return [
         *(["--deam PATH"] if given.deam else []),
         f"--hours {given.hours:g}",
+        *([f"--model {given.model}"] if given.model != MODEL_NAMES[0] else []),
         *([f"--record {given.record:g}"] if given.record else []),
     ]
 

@@ -213,15 +213,18 @@ def soaked(tmp_path: Path, *arguments: str) -> tuple[int, dict[str, Any]]:
 
 @pytest.mark.slow
 @ON_LINUX
-def test_ten_minutes_lose_nothing_and_leave_nothing_behind(tmp_path: Path) -> None:
-    """With real music if available; results/soak.md has a whole night."""
+@pytest.mark.parametrize(("model", "minutes", "least"), [("default", 5, 550), ("open", 10, 5_500)])
+def test_minutes_of_music_lose_nothing_and_leave_nothing_behind(
+    model: str, minutes: float, least: int, tmp_path: Path
+) -> None:
+    """With real music if available; results/soak.md has a whole night. The open model predicts 10 times a second."""
     music = ["--deam", str(DEAM_ROOT)] if (DEAM_ROOT / "clips.csv").is_file() else []
-    code, found = soaked(tmp_path, "--hours", str(1 / 6), "--record", "1", *music)
+    code, found = soaked(tmp_path, "--model", model, "--hours", str(minutes / 60), "--record", "1", *music)
     assert found["faults"] == []
     assert code == 0
-    # 1,199 less those lost at each start of music after silence.
-    assert found["n_expected"] == found["n_predictions"] == found["n_received"] > 1_100
-    assert found["n_renewals"] == found["n_renewals_expected"] >= 4
+    # Less than in a single piece: each start of music after silence loses the first second.
+    assert found["n_expected"] == found["n_predictions"] == found["n_received"] > least
+    assert found["n_renewals"] == found["n_renewals_expected"] >= (4 if model == "default" else 0)
     assert found["drift_s"] < 1e-6
     assert found["dropped_s"] == 0.0
     assert 60.0 <= found["recorded_s"] < 120.0
