@@ -45,8 +45,8 @@ N_NOVELTY = len(LAGS_BLOCKS) * (_N_SCALARS + 2 * _N_GROUPS + _N_CONTRASTS)
 _MEL, _SQUARES = slice(0, N_MEL_BANDS), slice(N_MEL_BANDS, 2 * N_MEL_BANDS)
 _CONTRAST = slice(2 * N_MEL_BANDS, -1)
 
-# The belief's odds from the network's logit, chosen on sets of held-out songs (results/responsiveness.md).
-_LOGIT_SLOPE, _LOGIT_OFFSET = 0.7, 1.5
+# The belief's odds from the network's logit, chosen on validation songs, in sets and alone (results/responsiveness.md).
+_LOGIT_SLOPE, _LOGIT_OFFSET = 1.0, 0.5
 N_START_POINTS = 3
 # A start point with less weight than this is not worth its descriptors.
 _LEAST_WEIGHT = 0.02
