@@ -155,7 +155,7 @@ def test_no_run_imports_torch(tmp_path: Path) -> None:
     environment = os.environ | {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
     for arguments in (
         ["predict", str(clip)],
-        ["--input", str(clip), "--fast", "--no-plot", "--checkpoint", "open"],
+        ["--input", str(clip), "--fast", "--no-plot", "--model", "open"],
     ):
         command = [sys.executable, "-m", "realtime_mer", *arguments]
         run = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True, check=False)

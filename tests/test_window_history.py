@@ -99,10 +99,10 @@ def test_of_a_whole_night_the_last_minutes_are_exact_and_the_rest_keeps_its_extr
 
 @pytest.mark.slow
 def test_memory_is_flat_once_the_history_is_full(night: list[Update]) -> None:
-    history = History()
-    history.extend(night[:20_000])
     tracemalloc.start()
     try:
+        history = History()
+        history.extend(night[:20_000])
         before, _ = tracemalloc.get_traced_memory()
         for start in range(20_000, 60_000, 200):
             history.extend(night[start : start + 200])

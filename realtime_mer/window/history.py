@@ -21,6 +21,8 @@ Point = tuple[float, float, bool]
 
 # A little more than ten minutes of predictions at the highest rate, 20 a second.
 _CAPACITY = 12_500
+# The updates themselves: those of the longest trail, two minutes.
+_MOST_UPDATES = 2_500
 _MOMENTS = 4_096
 # The most points in a curve.
 _POINTS = 2_048
@@ -83,7 +85,7 @@ def _extremes(points: Sequence[Point]) -> list[Point]:
 
 
 class History:
-    """The latest updates, up to `capacity`, and an envelope of all of them.
+    """The latest updates' values, up to `capacity`, and an envelope of all of them.
 
     time_s, valence, arousal: float64, shape (n,), oldest first; held: bool, shape (n,).
     changes, marks: the latest changes of quadrant and marked moments, oldest first; at most 4,096 of each.
@@ -92,7 +94,7 @@ class History:
 
     def __init__(self, capacity: int = _CAPACITY) -> None:
         self._capacity = capacity
-        self._updates: deque[Update] = deque(maxlen=capacity)
+        self._updates: deque[Update] = deque(maxlen=min(capacity, _MOST_UPDATES))
         self.clear()
 
     def clear(self) -> None:
