@@ -294,7 +294,9 @@ def set_row(name: str, found: Followed) -> str:
     """A row of `SET_HEAD`."""
     reaction = reaction_s(found)
     cells = [name, _pair(r2(found)), *(_pair(r2(found, *band)) for band in _BANDS_S)]
-    cells.append(f"{np.median(reaction):.2f} / {np.percentile(reaction, 90):.2f} ({len(reaction)})")
+    # In long crossfades no way may be long enough.
+    times = f"{np.median(reaction):.2f} / {np.percentile(reaction, 90):.2f} ({len(reaction)})" if len(reaction) else "–"
+    cells.append(times)
     cells.append("{:.3f} / {:.3f}".format(*within_song_sd(found)))
     calibrated = not np.isnan(found.sd).all()
     cells.append("{:.2f} / {:.2f}".format(*standardised(found, 0.0, 3.0)) if calibrated else "–")
