@@ -58,7 +58,7 @@ def test_the_table_s_argument_chooses_its_input(device: InputDevice) -> None:
     assert choose(INPUTS, device.argument, None) is device
     line = next(line for line in devices_table(INPUTS).splitlines() if line.split()[0] == device.argument)
     assert device.name in line
-    assert ("hears what is playing" in line) == device.hears_playback
+    assert ("captures what is playing" in line) == device.hears_playback
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,7 @@ def test_the_sources_of_a_server_are_listed_with_their_own_rates(server: SoundSe
     server.unload(module)
     assert (listed.returncode, listed.stderr) == (0, "")
     lines = {line.split()[0]: line for line in listed.stdout.splitlines() if line}
-    for text in ("96000 Hz", " 6 ", "hears what is playing"):
+    for text in ("96000 Hz", " 6 ", "captures what is playing"):
         assert text in lines["studio.monitor"]
     for text in ("44100 Hz", "default"):
         assert text in lines["music.monitor"]
@@ -146,7 +146,7 @@ def test_the_error_without_a_server_has_the_remedy(tmp_path: Path) -> None:
     listed = list_devices({**os.environ, "XDG_RUNTIME_DIR": str(tmp_path), "HOME": str(tmp_path)})
     if listed.returncode == 0:
         # A machine with a sound card of its own.
-        assert "None of these inputs is known to hear what this machine plays" in listed.stdout
+        assert "None of these inputs is known to capture what this machine plays" in listed.stdout
     else:
         assert (listed.returncode, listed.stdout) == (1, "")
         assert listed.stderr.startswith("realtime-mer: error: This machine has no sound input. Plug one in, or start")

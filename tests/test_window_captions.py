@@ -57,7 +57,7 @@ def test_the_status_line_if_all_is_well() -> None:
     assert fields(replace(RUNNING, time_s=3723.9, recording="/sets/friday"), newest) == {
         "state": ("running", Tone.GOOD),
         "source": ("a device", Tone.PLAIN),
-        "heard": ("1:02:03", Tone.PLAIN),
+        "processed": ("1:02:03", Tone.PLAIN),
         "latency": ("187 ms", Tone.PLAIN),
         "lost sound": ("none", Tone.PLAIN),
         "device lost": ("never", Tone.PLAIN),

@@ -255,7 +255,7 @@ def room(length_s: float) -> FloatArray:
 
 
 def _harmonics(fundamental_hz: float, most: int) -> _Float64:
-    """1, 2, 3, … as far as they can be heard."""
+    """1, 2, 3, … as far as they are audible."""
     return np.arange(1.0, max(min(most, int(_HIGHEST_HZ / fundamental_hz)), 1) + 1.0)
 
 

@@ -257,7 +257,7 @@ def devices_table(inputs: Sequence[InputDevice]) -> str:
     for device in inputs:
         notes = [
             "default" * device.is_default,
-            "hears what is playing" * device.hears_playback,
+            "captures what is playing" * device.hears_playback,
         ]
         rate = f"{device.rate_hz} Hz"
         rows.append(
@@ -274,7 +274,7 @@ def devices_table(inputs: Sequence[InputDevice]) -> str:
     lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
     if not any(device.hears_playback for device in inputs):
         cure = _LOOPBACK_CURE.get(sys.platform, "")
-        lines += ["", f"None of these inputs is known to hear what this machine plays.{cure}"]
+        lines += ["", f"None of these inputs is known to capture what this machine plays.{cure}"]
     return "\n".join(lines) + "\n"
 
 

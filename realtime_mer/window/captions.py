@@ -66,7 +66,7 @@ def status_fields(status: Status, newest: Update | None) -> tuple[Field, ...]:
     return (
         Field("state", status.state.value, _state_tone(status)),
         Field("source", status.source),
-        Field("heard", duration(status.time_s)),
+        Field("processed", duration(status.time_s)),
         Field("latency", "–" if latency_s is None else f"{1000 * latency_s:.0f} ms"),
         Field("lost sound", lost_sound or "none", Tone.BAD if lost_sound else Tone.PLAIN),
         Field("device lost", f"{status.losses} ×, {status.lost_s:.1f} s", Tone.WARNING)
