@@ -67,9 +67,7 @@ def _rows(path: Path) -> list[_Row]:
     except msgspec.ValidationError as error:
         raise DeamError(f"{path}, line {table.line_num}: {error}. Expected {_EXPECTED}.") from error
     if not rows:
-        raise DeamError(
-            f"{path} has no rows. Expected the columns file, start_s, valence, arousal, and a row per label."
-        )
+        raise DeamError(f"{path} has no rows. Expected {_EXPECTED}.")
     return rows
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -47,6 +47,18 @@ class Architecture(ABC):
         weights: as `shapes` lists them. frame: scaled features, float32, shape (n_features,). Returns valence and
         arousal in [-1, 1], float32, shape (2,). Neither the frame nor the state that came in is changed.
         """
+
+
+class NoState(NamedTuple):
+    """Nothing is carried from one frame to the next."""
+
+
+@dataclass(frozen=True)
+class StatelessArchitecture(Architecture):
+    """A model whose prediction depends on one frame alone, so its frames can come at any rate."""
+
+    def initial_state(self) -> NoState:
+        return NoState()
 
 
 def require_positive(**arguments: int) -> None:

@@ -28,7 +28,7 @@ from realtime_mer.errors import CheckpointError
 from realtime_mer.features.engine import ENGINE_RATE_HZ
 from realtime_mer.features.extraction import ExtractionSettings, frame_names
 from realtime_mer.features.gain import GainStage
-from realtime_mer.models.architecture import Architecture
+from realtime_mer.models.architecture import Architecture, StatelessArchitecture
 from realtime_mer.models.architectures import ARCHITECTURES
 from realtime_mer.models.calibration import Calibration
 from realtime_mer.models.ranks import Ranks
@@ -99,7 +99,9 @@ class Checkpoint:
     def has_any_rate(self) -> bool:
         """Whether it can predict at another rate than twice a second: its frames can come at any, and it is a model
         that carries nothing from one frame to the next."""
-        return self.extraction.has_any_rate and self.model_name in ("mlp", "windows")
+        return self.extraction.has_any_rate and issubclass(
+            ARCHITECTURES.get(self.model_name, Architecture), StatelessArchitecture
+        )
 
     def architecture(self) -> Architecture:
         """The model, which is stepped with `weights`.

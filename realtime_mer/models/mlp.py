@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from realtime_mer.models.architecture import (
     HIDDEN_UNITS,
     N_OUTPUTS,
-    Architecture,
+    NoState,
     Shapes,
+    StatelessArchitecture,
     Weights,
     dense,
     dense_shapes,
@@ -20,12 +20,8 @@ from realtime_mer.models.architecture import (
 from realtime_mer.types import FloatArray
 
 
-class MLPState(NamedTuple):
-    """Nothing: a frame's prediction depends on that frame alone."""
-
-
 @dataclass(frozen=True)
-class MLPArchitecture(Architecture):
+class MLPArchitecture(StatelessArchitecture):
     """`n_layers` dense layers in all, the hidden ones `n_hidden` wide with ReLU, the last with tanh."""
 
     n_hidden: int = HIDDEN_UNITS
@@ -41,10 +37,7 @@ class MLPArchitecture(Architecture):
             width = self.n_hidden
         yield from dense_shapes(_name(self.n_layers - 1), width, N_OUTPUTS)
 
-    def initial_state(self) -> MLPState:
-        return MLPState()
-
-    def step(self, weights: Weights, frame: FloatArray, state: MLPState) -> tuple[FloatArray, MLPState]:
+    def step(self, weights: Weights, frame: FloatArray, state: NoState) -> tuple[FloatArray, NoState]:
         rows = frame
         for layer in range(self.n_layers - 1):
             rows = np.maximum(dense(weights, _name(layer), rows), 0.0)

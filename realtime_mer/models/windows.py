@@ -7,14 +7,14 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 
 from realtime_mer.models.architecture import (
     N_OUTPUTS,
-    Architecture,
+    NoState,
     Shapes,
+    StatelessArchitecture,
     Weights,
     dense,
     dense_shapes,
@@ -27,12 +27,8 @@ from realtime_mer.types import FloatArray
 MEMBER_LAYERS = (1, 4, 7)
 
 
-class WindowState(NamedTuple):
-    """Nothing: a frame's window holds all that is remembered."""
-
-
 @dataclass(frozen=True)
-class WindowArchitecture(Architecture):
+class WindowArchitecture(StatelessArchitecture):
     """The mean of three learners, the kernel machine and the network with (1 - linear_share) / 2 each:
 
     - kernel ridge regression with Gaussian kernels exp(-kernel_width · |x - l|² / n_features) on n_landmarks training
@@ -77,10 +73,7 @@ class WindowArchitecture(Architecture):
         yield "linear_weight", (self.n_features, N_OUTPUTS)
         yield "linear_bias", (N_OUTPUTS,)
 
-    def initial_state(self) -> WindowState:
-        return WindowState()
-
-    def step(self, weights: Weights, frame: FloatArray, state: WindowState) -> tuple[FloatArray, WindowState]:
+    def step(self, weights: Weights, frame: FloatArray, state: NoState) -> tuple[FloatArray, NoState]:
         network = np.mean([_member(weights, f"members.{member}", frame) for member in range(self.n_members)], axis=0)
         differences = weights["landmarks"] - frame
         # From here in double precision: large weights of either sign nearly cancel in the sum.

@@ -143,14 +143,13 @@ class ResponsiveStage:
         return self._reports.step(end_hop * HOP_SAMPLES / RATE_HZ, logit)
 
     def _frame(self, index: int, end_tick: int, change: float) -> FeatureFrame:
-        # Between half seconds only the likeliest window is described anew: the others cost as much and change little.
-        at_half_second = end_tick % TICKS_PER_HOP == 0
         likeliest = max(self._points, key=lambda point: point.weight)
-        for point in self._points if at_half_second else (likeliest,):
-            ticks = min(end_tick - point.hop * TICKS_PER_HOP, _MEMORY_TICKS)
-            self._windows[point] = describe_last(self._rows.spectra, self._rows.peaks_db, ticks)
         values = np.zeros(len(responsive_names()))
         for point in self._points:
+            # Until the next half second only the likeliest window follows: the others cost as much and change little.
+            if point is likeliest or point not in self._windows:
+                ticks = min(end_tick - point.hop * TICKS_PER_HOP, _MEMORY_TICKS)
+                self._windows[point] = describe_last(self._rows.spectra, self._rows.peaks_db, ticks)
             values += point.weight * self._windows[point]
         end_sample = end_tick * TICK_SAMPLES
         start_s, end_s = (end_sample - FRAME_SAMPLES) / RATE_HZ, end_sample / RATE_HZ
